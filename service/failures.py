@@ -1,0 +1,37 @@
+"""Why a job failed: the stable codes that clients build on, and the record that carries one."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class FailureCode(StrEnum):
+    """Why an analysis or a probe validation failed. Stable for `/v1`."""
+
+    NOT_A_MODEL = "not_a_model"
+    UNSAFE_ARCHIVE = "unsafe_archive"
+    HEAD_NOT_FOUND = "head_not_found"
+    INPUT_MISMATCH = "input_mismatch"
+    NON_FINITE = "non_finite"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    UNSUPPORTED_MODEL = "unsupported_model"
+    POLICY_VIOLATION = "policy_violation"
+    QUARANTINED = "quarantined"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    CRASHED = "crashed"
+    PROBE_UNREADABLE = "probe_unreadable"
+    LOST = "lost"
+
+
+class Failure(BaseModel):
+    """What was wrong, what was expected, and what to do about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: FailureCode
+    message: str = Field(description="What was wrong and what was expected.", max_length=4000)
+    hint: str | None = Field(default=None, description="What to do about it.", max_length=4000)
+    detail: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Figures and names behind the message, by key."
+    )
