@@ -1,4 +1,4 @@
-"""Phiscope's API: HTTP, the database, storage and the command line. Never imports torch or `workers`."""
+"""Phiscope's API: HTTP, database, storage and command line. Never imports torch or `workers`."""
 
 from importlib.metadata import version
 

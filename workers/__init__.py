@@ -1,1 +1,1 @@
-"""Phiscope's workers: Celery tasks that supervise, and the confined child that opens models and probes."""
+"""Phiscope's workers: tasks that supervise, and the child that opens models and probes."""

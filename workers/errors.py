@@ -1,4 +1,4 @@
-"""The one exception a job ends with when its owner can do something about it."""
+"""What a job can end with, apart from success."""
 
 from pydantic import JsonValue
 
@@ -25,3 +25,7 @@ class JobError(Exception):
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.failure = Failure(code=code, message=message, hint=hint, detail=detail or {})
+
+
+class ResultError(ValueError):
+    """A child left a result that no honest child writes; the text says how, as `its … are …`."""

@@ -1,0 +1,405 @@
+"""The report: its schema, and the checks that a report written by a confined child has to pass.
+
+Every figure takes its title, description and metric card from `service.analyses.metrics`. Validate
+with `Report.model_validate_json`: types are strict, so nothing is coerced.
+"""
+
+import json
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from service.analyses.metrics import CARDS
+
+# No layer in sight is wider; it bounds what a hostile child can have stored.
+MAX_ENTRIES = 65_536
+MAX_OPTIONS_CHARACTERS = 16_384
+
+
+def figure(key: str) -> FieldInfo:
+    """The field of a figure, described by its metric card. Raises KeyError if there is no card."""
+    card = CARDS[key]
+    described: FieldInfo = Field(
+        description=card.definition,
+        # The title goes here because pydantic drops it for the values of a mapping.
+        json_schema_extra={"title": card.title, "x-metric-card": asdict(card)},
+    )
+    return described
+
+
+def _decreasing(values: list[float]) -> list[float]:
+    if any(later > earlier for earlier, later in pairwise(values)):
+        raise ValueError("must not increase: vectors are ordered by decreasing eigenvalue")
+    return values
+
+
+def _never_decreasing(values: list[float]) -> list[float]:
+    if any(later < earlier for earlier, later in pairwise(values)):
+        raise ValueError("must not decrease: it is a cumulative sum")
+    return values
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound {bounds[0]} is above the upper bound {bounds[1]}")
+    return bounds
+
+
+def _plain_json(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    size = len(json.dumps(options, allow_nan=False))
+    if size > MAX_OPTIONS_CHARACTERS:
+        raise ValueError(f"must be at most {MAX_OPTIONS_CHARACTERS} characters of JSON, is {size}")
+    return options
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Sentences = Annotated[list[Sentence], Field(max_length=100)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Eigenvalues = Annotated[
+    list[Annotated[float, Field(gt=0)]], Field(max_length=MAX_ENTRIES), AfterValidator(_decreasing)
+]
+Shares = Annotated[list[Share], Field(max_length=MAX_ENTRIES)]
+Cumulative = Annotated[Shares, AfterValidator(_never_decreasing)]
+Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class Part(BaseModel):
+    """What all parts of a report share: no unknown fields, no coercion, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelPart(Part):
+    """The model that was analysed."""
+
+    id: UUID
+    name: Name
+    sha256: Sha256
+    run: Name | None
+    step: Annotated[Count | None, figure("model.step")]
+    parameters: Annotated[Count | None, figure("model.parameters")]
+
+
+class ProbePart(Part):
+    """The data that it was analysed on."""
+
+    id: UUID
+    name: Name
+    version: Annotated[Positive, figure("probe.version")]
+    sha256: Sha256
+    n: Annotated[Positive, figure("probe.n")]
+    classes: Annotated[Positive | None, figure("probe.classes")]
+    class_counts: Annotated[
+        Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None, figure("probe.class_counts")
+    ]
+    task: Literal["classification", "regression"] | None
+
+    @model_validator(mode="after")
+    def _counts_add_up(self) -> Self:
+        if self.class_counts is not None and (
+            len(self.class_counts) != self.classes or sum(self.class_counts) != self.n
+        ):
+            raise ValueError(
+                f"class_counts must name each of {self.classes} classes and sum to n = {self.n}, "
+                f"has {len(self.class_counts)} entries that sum to {sum(self.class_counts)}"
+            )
+        return self
+
+
+class HeadWeights(Part):
+    """The weights of the final linear layer, in brief."""
+
+    shape: Annotated[tuple[Positive, Positive], figure("feature_map.weights.shape")]
+    norm: Annotated[NonNegative, figure("feature_map.weights.norm")]
+
+
+class FeatureMap(Part):
+    """Where the features were found, and how exactly the outputs follow from them."""
+
+    location: Annotated[Sentence, Field(description="Where in the model the head was found.")]
+    kind: Annotated[Name, Field(description="Operation of the head, such as linear or conv1x1.")]
+    p: Annotated[Positive, figure("feature_map.p")]
+    outputs: Annotated[Positive, figure("feature_map.outputs")]
+    bias: Annotated[bool, Field(description="Whether the head adds a bias.")]
+    link: Annotated[
+        Name,
+        Field(
+            description="What the model does to the head's outputs, such as identity or softmax."
+        ),
+    ]
+    weights: HeadWeights | None
+    consistency_residual: Annotated[NonNegative, figure("feature_map.consistency_residual")]
+    warnings: Annotated[Sentences, Field(description="What to mind about how Φ was found.")]
+
+
+class CenteredSpectrum(Part):
+    """Spectrum of the features without their mean over the samples."""
+
+    eigenvalues: Annotated[Eigenvalues, figure("spectrum.centered.eigenvalues")]
+    relative: Annotated[Shares, figure("spectrum.centered.relative")]
+    rank: Annotated[Count, figure("spectrum.centered.rank")]
+
+    @model_validator(mode="after")
+    def _as_long_as_the_rank(self) -> Self:
+        _require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
+        return self
+
+
+class Spectrum(Part):
+    """Spectrum of the feature operator."""
+
+    eigenvalues: Annotated[Eigenvalues, figure("spectrum.eigenvalues")]
+    relative: Annotated[Shares, figure("spectrum.relative")]
+    trace: Annotated[float, Field(gt=0), figure("spectrum.trace")]
+    rank: Annotated[Positive, figure("spectrum.rank")]
+    centered: CenteredSpectrum
+
+    @model_validator(mode="after")
+    def _as_long_as_the_rank(self) -> Self:
+        _require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
+        return self
+
+
+class CenteredProjections(Part):
+    """Projections with the constant removed from features, outputs and targets."""
+
+    quality: Annotated[Shares | None, figure("projections.centered.quality")]
+    utilization: Annotated[Shares, figure("projections.centered.utilization")]
+    cumulative_quality: Annotated[
+        Cumulative | None, figure("projections.centered.cumulative_quality")
+    ]
+    cumulative_utilization: Annotated[
+        Cumulative, figure("projections.centered.cumulative_utilization")
+    ]
+    quality_chance_level: Annotated[
+        Cumulative | None, figure("projections.centered.quality_chance_level")
+    ]
+    dim_target: Annotated[Count | None, figure("projections.centered.dim_target")]
+    dim_learned: Annotated[Count, figure("projections.centered.dim_learned")]
+    quality_at_dim_target: Annotated[
+        Share | None, figure("projections.centered.quality_at_dim_target")
+    ]
+    quality_at_dim_target_chance: Annotated[
+        Share | None, figure("projections.centered.quality_at_dim_target_chance")
+    ]
+
+
+class Projections(Part):
+    """How the eigenfunctions lie to the target functions and to the learned ones."""
+
+    quality: Annotated[Shares | None, figure("projections.quality")]
+    utilization: Annotated[Shares, figure("projections.utilization")]
+    cumulative_quality: Annotated[Cumulative | None, figure("projections.cumulative_quality")]
+    cumulative_utilization: Annotated[Cumulative, figure("projections.cumulative_utilization")]
+    quality_chance_level: Annotated[Cumulative | None, figure("projections.quality_chance_level")]
+    dim_target: Annotated[Count | None, figure("projections.dim_target")]
+    dim_learned: Annotated[Count, figure("projections.dim_learned")]
+    quality_at_dim_target: Annotated[Share | None, figure("projections.quality_at_dim_target")]
+    quality_at_dim_target_chance: Annotated[
+        Share | None, figure("projections.quality_at_dim_target_chance")
+    ]
+    centered: CenteredProjections
+
+
+class UncenteredEffectiveRank(Part):
+    """Effective ranks of the spectrum as given."""
+
+    participation_ratio: Annotated[
+        NonNegative, figure("effective_rank.uncentered.participation_ratio")
+    ]
+    entropy: Annotated[NonNegative, figure("effective_rank.uncentered.entropy")]
+    rankme: Annotated[NonNegative, figure("effective_rank.uncentered.rankme")]
+    stable: Annotated[NonNegative, figure("effective_rank.uncentered.stable")]
+
+
+class EffectiveRank(Part):
+    """Effective ranks of the centred spectrum; null if the features do not vary."""
+
+    participation_ratio: Annotated[NonNegative | None, figure("effective_rank.participation_ratio")]
+    entropy: Annotated[NonNegative | None, figure("effective_rank.entropy")]
+    rankme: Annotated[NonNegative | None, figure("effective_rank.rankme")]
+    stable: Annotated[NonNegative | None, figure("effective_rank.stable")]
+    uncentered: UncenteredEffectiveRank
+
+
+class Minimality(Part):
+    """The figures that the verdict rests on."""
+
+    rank: Annotated[Count, figure("verdict.minimality.rank")]
+    utilization: Annotated[Share | None, figure("verdict.minimality.utilization")]
+    utilization_corrected: Annotated[
+        Annotated[float, Field(le=1)] | None, figure("verdict.minimality.utilization_corrected")
+    ]
+    energy: Annotated[Share | None, figure("verdict.minimality.energy")]
+    distance: Annotated[Share | None, figure("verdict.minimality.distance")]
+    alignment: Annotated[Share | None, figure("verdict.minimality.alignment")]
+    shape: Annotated[Share | None, figure("verdict.minimality.shape")]
+    k90_utilization: Annotated[Positive | None, figure("verdict.minimality.k90_utilization")]
+    k95_utilization: Annotated[Positive | None, figure("verdict.minimality.k95_utilization")]
+    k95_energy: Annotated[Positive | None, figure("verdict.minimality.k95_energy")]
+
+
+class MinimalityIntervals(Part):
+    """95 % intervals of the figures of minimality."""
+
+    rank: Annotated[Interval | None, figure("verdict.confidence_interval.rank")]
+    utilization: Annotated[Interval | None, figure("verdict.confidence_interval.utilization")]
+    utilization_corrected: Annotated[
+        Interval | None, figure("verdict.confidence_interval.utilization_corrected")
+    ]
+    energy: Annotated[Interval | None, figure("verdict.confidence_interval.energy")]
+    distance: Annotated[Interval | None, figure("verdict.confidence_interval.distance")]
+    alignment: Annotated[Interval | None, figure("verdict.confidence_interval.alignment")]
+    shape: Annotated[Interval | None, figure("verdict.confidence_interval.shape")]
+    k90_utilization: Annotated[
+        Interval | None, figure("verdict.confidence_interval.k90_utilization")
+    ]
+    k95_utilization: Annotated[
+        Interval | None, figure("verdict.confidence_interval.k95_utilization")
+    ]
+    k95_energy: Annotated[Interval | None, figure("verdict.confidence_interval.k95_energy")]
+
+
+class Thresholds(Part):
+    """What the figures were compared with."""
+
+    mf_utilization: Annotated[float, figure("verdict.thresholds.mf_utilization")]
+    mf_energy: Annotated[float, figure("verdict.thresholds.mf_energy")]
+    mf_distance: Annotated[float, figure("verdict.thresholds.mf_distance")]
+    ef_utilization: Annotated[float, figure("verdict.thresholds.ef_utilization")]
+    ef_energy: Annotated[float, figure("verdict.thresholds.ef_energy")]
+    ef_distance: Annotated[float, figure("verdict.thresholds.ef_distance")]
+    min_samples: Annotated[Count, figure("verdict.thresholds.min_samples")]
+    min_samples_per_dimension: Annotated[
+        Count, figure("verdict.thresholds.min_samples_per_dimension")
+    ]
+    min_rank_share: Annotated[float, figure("verdict.thresholds.min_rank_share")]
+    min_rank_ratio: Annotated[float, figure("verdict.thresholds.min_rank_ratio")]
+    warn_samples: Annotated[Count, figure("verdict.thresholds.warn_samples")]
+    warn_imbalance: Annotated[float, figure("verdict.thresholds.warn_imbalance")]
+    warn_saturation: Annotated[float, figure("verdict.thresholds.warn_saturation")]
+    poor_quality: Annotated[float, figure("verdict.thresholds.poor_quality")]
+
+
+class Verdict(Part):
+    """MF or EF, and why."""
+
+    regime: Annotated[Literal["MF", "EF", "undetermined"], figure("verdict.regime")]
+    rule: Annotated[Name, Field(description="Version of the rule that decided.")]
+    minimality: Minimality
+    confidence_interval: MinimalityIntervals
+    reasons: Annotated[Sentences, Field(min_length=1, description="Why, with figures.")]
+    thresholds: Thresholds
+    warnings: Annotated[Sentences, Field(description="What to mind when reading the figures.")]
+
+
+class AlignmentIntervals(Part):
+    """95 % intervals of the alignments."""
+
+    d_lr: Annotated[Interval | None, figure("alignment.confidence_interval.d_lr")]
+    cka_target: Annotated[Interval | None, figure("alignment.confidence_interval.cka_target")]
+    cka_outputs: Annotated[Interval | None, figure("alignment.confidence_interval.cka_outputs")]
+
+
+class Alignment(Part):
+    """Centred kernel alignment of features with the minimal operator, targets and outputs."""
+
+    d_lr: Annotated[Share | None, figure("alignment.d_lr")]
+    cka_target: Annotated[Share | None, figure("alignment.cka_target")]
+    cka_outputs: Annotated[Share | None, figure("alignment.cka_outputs")]
+    confidence_interval: AlignmentIntervals
+
+
+class Performance(Part):
+    """How good the answers are."""
+
+    accuracy: Annotated[Share | None, figure("performance.accuracy")]
+    loss: Annotated[NonNegative | None, figure("performance.loss")]
+
+
+class Versions(Part):
+    """Versions of the software that computed the report."""
+
+    phiscope: Name
+    torch: Name
+    numpy: Name
+
+
+class Provenance(Part):
+    """How the report came about: enough to compute it again."""
+
+    versions: Versions
+    device: Name
+    dtype: Annotated[Name, Field(description="Precision of the features as the model gave them.")]
+    seed: Annotated[Count, figure("provenance.seed")]
+    options: Annotated[
+        dict[str, JsonValue],
+        AfterValidator(_plain_json),
+        Field(description="Options of the analysis, defaults filled in."),
+    ]
+    timings: Annotated[
+        dict[Name, Annotated[NonNegative, figure("provenance.timings.*")]], Field(max_length=64)
+    ]
+
+
+class Report(Part):
+    """What an analysis found out about a model on a probe."""
+
+    analysis_id: UUID
+    created_at: AwareDatetime
+    schema_version: Literal["1"]
+    model: ModelPart
+    probe: ProbePart
+    feature_map: FeatureMap
+    spectrum: Spectrum
+    projections: Projections
+    effective_rank: EffectiveRank
+    verdict: Verdict
+    alignment: Alignment
+    performance: Performance
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _vectors_match_the_spectrum(self) -> Self:
+        _require_vectors(self.projections, self.spectrum.rank)
+        _require_vectors(self.projections.centered, self.spectrum.centered.rank)
+        if self.spectrum.rank > self.feature_map.p:
+            raise ValueError(
+                f"the rank {self.spectrum.rank} exceeds the {self.feature_map.p} features"
+            )
+        return self
+
+
+def _require_vectors(projections: Projections | CenteredProjections, rank: int) -> None:
+    _require_length(
+        rank,
+        utilization=projections.utilization,
+        cumulative_utilization=projections.cumulative_utilization,
+        quality=projections.quality,
+        cumulative_quality=projections.cumulative_quality,
+        quality_chance_level=projections.quality_chance_level,
+    )
+
+
+def _require_length(expected: int, **vectors: list[float] | None) -> None:
+    for name, vector in vectors.items():
+        if vector is not None and len(vector) != expected:
+            raise ValueError(f"{name} must have {expected} entries, one a rank, has {len(vector)}")

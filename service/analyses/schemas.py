@@ -1,0 +1,113 @@
+"""Analyses, as clients see them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.analyses.tables import Status
+from service.failures import Failure
+from service.pagination import PageQuery
+
+Regime = Literal["MF", "EF", "undetermined"]
+Auto = Literal["auto"]
+
+
+class Options(BaseModel):
+    """How an analysis is to be made. Every key is optional."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_samples: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Use a random subset of so many samples; null for all."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | Auto = Field(
+        default="auto", description="Samples the model sees at once."
+    )
+    top_k: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
+        default="auto",
+        description="Eigenfunctions whose values are kept as an artifact; auto keeps 2 per class.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
+    # What follows has one value in this version. It is in the contract, so it may be said.
+    eval_probe: None = Field(default=None, description="Held-out figures: not in this version.")
+    feature_map: Auto = Field(default="auto", description="The last linear layer is found.")
+    layers: Literal["penultimate"] = "penultimate"
+    shards: Auto | Literal[1] = "auto"
+    device: Literal["auto", "cpu"] = "auto"
+
+
+class AnalysisCreate(BaseModel):
+    """A request to judge a model on a probe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: UUID = Field(description="Id of the model.")
+    probe: str = Field(
+        min_length=1, max_length=200, description="Id, name (its newest version) or name@version."
+    )
+    options: Options = Field(default_factory=Options)
+    priority: Literal["low", "normal", "high"] = "normal"
+    webhook_url: None = Field(default=None, description="Webhooks: not in this version.")
+
+
+class Progress(BaseModel):
+    """How far a running analysis is."""
+
+    stage: str = Field(description="`queued`, `starting`, `loading`, `extracting`, `diagnosing`, …")
+    done: int = Field(description="Samples seen in this stage.")
+    total: int = Field(description="Samples of this stage; 0 where they are not counted.")
+
+
+class Links(BaseModel):
+    """Addresses of what belongs to an analysis."""
+
+    self: str
+    events: str
+    report: str
+    artifacts: str
+    model: str
+    probe: str
+
+
+class AnalysisRead(BaseModel):
+    """One model judged on one probe."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    status: Status
+    model_id: UUID
+    probe_id: UUID
+    options: Options
+    priority: str
+    progress: Progress
+    attempts: int = Field(description="How often a worker has taken it up.")
+    regime: Regime | None = Field(description="The verdict; null until it has succeeded.")
+    error: Failure | None = Field(description="Why it failed.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: Links
+
+
+class ArtifactRead(BaseModel):
+    """A file that came out of an analysis."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    href: str
+
+
+class AnalysisQuery(PageQuery):
+    """Which analyses to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    model: UUID | None = None
+    probe: str | None = Field(default=None, description="Id, name or name@version.")
+    regime: Regime | None = None

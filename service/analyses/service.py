@@ -1,0 +1,179 @@
+"""What may be done with analyses, and what happens then."""
+
+import hashlib
+import json
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service import __version__
+from service.analyses import repository
+from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links, Progress
+from service.analyses.tables import Analysis, Artifact, Status
+from service.database import new_id
+from service.jobs.service import PRIORITIES, enqueue, withdraw
+from service.jobs.tables import JobKind
+from service.models import service as models
+from service.probes import service as probes
+from service.probes.tables import Probe, ProbeStatus
+from service.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
+
+
+async def create(
+    session: AsyncSession, request: AnalysisCreate, idempotency_key: str | None
+) -> Analysis:
+    """Queue an analysis, or find the one that this request has made or would make again.
+
+    Raises:
+        NotFound: There is no such model or probe.
+        InvalidRequest: The probe failed its validation.
+        IdempotencyConflict: The key came before with another request.
+    """
+    analysis_id = new_id()
+    if idempotency_key is not None:
+        digest = _digest(request.model_dump(mode="json"))
+        earlier = await repository.reserve_key(session, idempotency_key, digest, analysis_id)
+        if earlier is not None:
+            if earlier.request_sha256 != digest:
+                raise IdempotencyConflict(
+                    f"Idempotency-Key {idempotency_key!r} came before with a different request. "
+                    "Use a new key for a new request."
+                )
+            return await get(session, earlier.analysis_id)
+    model = await models.get(session, request.model)
+    probe = await probes.get(session, request.probe)
+    _refuse_failed(probe)
+    fingerprint = _digest(
+        {
+            "model": str(model.id),
+            "probe": str(probe.id),
+            "options": request.options.model_dump(mode="json"),
+            "version": __version__,
+        }
+    )
+    same = await repository.find_succeeded(session, fingerprint)
+    if same is not None:
+        if idempotency_key is not None:
+            await repository.point_key(session, idempotency_key, same.id)
+        return same
+    analysis = Analysis(
+        id=analysis_id,
+        model_id=model.id,
+        probe_id=probe.id,
+        options=request.options.model_dump(mode="json"),
+        priority=request.priority,
+        status=Status.QUEUED,
+        progress=Progress(stage="queued", done=0, total=0).model_dump(),
+        fingerprint=fingerprint,
+    )
+    session.add(analysis)
+    await session.flush()
+    await session.refresh(analysis)
+    await enqueue(session, JobKind.ANALYSIS, analysis.id, priority=PRIORITIES[request.priority])
+    return analysis
+
+
+def _refuse_failed(probe: Probe) -> None:
+    if probe.status == ProbeStatus.FAILED:
+        message = (probe.error or {}).get("message", "")
+        raise InvalidRequest(
+            f"Probe {probe.name}@{probe.version} cannot be used, its validation failed: {message}"
+        )
+
+
+def _digest(document: object) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+async def get(session: AsyncSession, analysis_id: UUID) -> Analysis:
+    """Return an analysis.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    analysis = await repository.find(session, analysis_id)
+    if analysis is None:
+        raise NotFound(
+            f"There is no analysis {analysis_id}. GET /v1/analyses lists those there are."
+        )
+    return analysis
+
+
+async def cancel(session: AsyncSession, analysis_id: UUID) -> Analysis:
+    """Stop an analysis; one that has ended already stays as it is.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    await get(session, analysis_id)
+    # The job before the analysis, in the order in which workers lock them.
+    await withdraw(session, analysis_id)
+    await repository.cancel(session, analysis_id)
+    return await get(session, analysis_id)
+
+
+async def get_report(session: AsyncSession, analysis_id: UUID) -> tuple[str, str]:
+    """Return a report's text and its digest.
+
+    Raises:
+        NotFound: There is no such analysis.
+        NotReady: It has not succeeded.
+    """
+    analysis = await get(session, analysis_id)
+    report = await repository.find_report(session, analysis_id)
+    if report is None:
+        raise NotReady(_why_no_report(analysis))
+    return report
+
+
+def _why_no_report(analysis: Analysis) -> str:
+    if analysis.status == Status.FAILED:
+        message = (analysis.error or {}).get("message", "")
+        return f"The analysis failed, so it has no report: {message}"
+    if analysis.status == Status.CANCELLED:
+        return "The analysis was cancelled, so it has no report. Start another one."
+    return (
+        f"The analysis is {analysis.status}. "
+        f"GET /v1/analyses/{analysis.id}?wait=30 answers as soon as it has ended."
+    )
+
+
+async def get_artifact(session: AsyncSession, analysis_id: UUID, name: str) -> Artifact:
+    """Return one artifact.
+
+    Raises:
+        NotFound: There is no such analysis or artifact.
+    """
+    await get(session, analysis_id)
+    artifacts = await repository.list_artifacts(session, analysis_id)
+    for artifact in artifacts:
+        if artifact.name == name:
+            return artifact
+    there = ", ".join(artifact.name for artifact in artifacts) or "none, for it has not succeeded"
+    raise NotFound(f"The analysis has no artifact {name!r}; it has {there}.")
+
+
+def describe(analysis: Analysis) -> AnalysisRead:
+    """Render an analysis for clients."""
+    address = f"/v1/analyses/{analysis.id}"
+    links = Links(
+        self=address,
+        events=f"{address}/events",
+        report=f"{address}/report",
+        artifacts=f"{address}/artifacts",
+        model=f"/v1/models/{analysis.model_id}",
+        probe=f"/v1/probes/{analysis.probe_id}",
+    )
+    columns = {column.key: getattr(analysis, column.key) for column in Analysis.__table__.columns}
+    return AnalysisRead.model_validate({**columns, "links": links})
+
+
+def describe_artifact(artifact: Artifact) -> ArtifactRead:
+    """Render an artifact for clients."""
+    return ArtifactRead(
+        name=artifact.name,
+        media_type=artifact.media_type,
+        size_bytes=artifact.size_bytes,
+        sha256=artifact.sha256,
+        href=f"/v1/analyses/{artifact.analysis_id}/artifacts/{artifact.name}",
+    )

@@ -1,0 +1,65 @@
+"""Waiting for an analysis: until it has ended, or change by change."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from uuid import UUID
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from service.analyses import service
+from service.analyses.schemas import AnalysisRead
+from service.analyses.tables import FINISHED
+from service.notifications import Notifications
+
+# How often a waiting request looks again by itself, in case a notification was lost.
+_LOOK_AGAIN_SECONDS = 2.0
+
+
+class Watcher:
+    """Reads analyses as they change. Holds no database connection while it waits."""
+
+    def __init__(self, request: Request) -> None:
+        self._sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+        self._notifications: Notifications = request.app.state.notifications
+
+    async def read(self, analysis_id: UUID) -> AnalysisRead:
+        """Return an analysis as it stands.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        async with self._sessions() as session:
+            return service.describe(await service.get(session, analysis_id))
+
+    async def wait(self, analysis_id: UUID, seconds: float) -> AnalysisRead:
+        """Return an analysis as soon as it has ended, or as it stands after so many seconds."""
+        deadline = time.monotonic() + seconds
+        async with self._notifications.subscribe(str(analysis_id)) as changed:
+            while True:
+                changed.clear()
+                analysis = await self.read(analysis_id)
+                remaining = deadline - time.monotonic()
+                if analysis.status in FINISHED or remaining <= 0:
+                    return analysis
+                await _wait(changed, min(remaining, _LOOK_AGAIN_SECONDS))
+
+    async def follow(self, analysis_id: UUID) -> AsyncIterator[AnalysisRead]:
+        """Yield an analysis now and at each change, until it has ended."""
+        last: AnalysisRead | None = None
+        async with self._notifications.subscribe(str(analysis_id)) as changed:
+            while last is None or last.status not in FINISHED:
+                changed.clear()
+                analysis = await self.read(analysis_id)
+                if analysis != last:
+                    last = analysis
+                    yield analysis
+                else:
+                    await _wait(changed, _LOOK_AGAIN_SECONDS)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

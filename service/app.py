@@ -1,0 +1,85 @@
+"""The HTTP application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
+
+from service import __version__, health, problems, schemas
+from service.analyses import routes as analyses
+from service.database import open_async_engine, require_database_url
+from service.guide import routes as guide
+from service.models import routes as models
+from service.notifications import ANALYSES_CHANNEL, Notifications
+from service.probes import builtin
+from service.probes import routes as probes
+from service.settings import MIB, Settings
+from service.storage import BlobStore
+
+# Room for the form fields around an uploaded file.
+_FORM_BYTES = MIB
+
+_DESCRIPTION = """
+Phiscope shows what a neural network has learned, and says whether it learned it with the fewest
+features it needs. Upload a TorchScript model, name a probe dataset, and read the report.
+[The guide](/guide) explains every figure and every error.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application. Nothing is connected before it starts serving.
+
+    Raises:
+        ValueError: A setting it needs is missing.
+    """
+    settings = settings or Settings()
+    require_database_url(settings)
+    app = FastAPI(
+        title="Phiscope",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        max_body_size=MIB,
+        docs_url=None,  # ours needs no internet
+        redoc_url=None,
+        responses={
+            "4XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
+            "5XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
+        },
+    )
+    app.state.settings = settings
+    if "*" not in settings.allowed_hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
+    problems.install(app)
+    app.include_router(models.router, max_body_size=settings.max_model_bytes + _FORM_BYTES)
+    app.include_router(probes.router, max_body_size=settings.max_probe_bytes + _FORM_BYTES)
+    app.include_router(analyses.router)
+    app.include_router(schemas.router)
+    app.include_router(health.router)
+    app.include_router(guide.router)
+    app.mount("/static", StaticFiles(directory=guide.STATIC), name="static")
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    engine = open_async_engine(settings)
+    app.state.engine = engine
+    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.store = BlobStore(settings.blob_url)
+    app.state.notifications = Notifications(require_database_url(settings), ANALYSES_CHANNEL)
+    await builtin.ensure(app.state.sessions, app.state.store)
+    listener: asyncio.Task[Any] = asyncio.create_task(app.state.notifications.run())
+    try:
+        yield
+    finally:
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+        await engine.dispose()

@@ -1,0 +1,156 @@
+"""The command `phiscope`."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from service import __version__, logs
+from service.app import create_app
+from service.database import open_engine
+from service.listening import describe, listen
+from service.local.errors import LocalStackError
+from service.local.supervisor import unwind_on_termination
+from service.migration import upgrade
+from service.settings import Settings
+from service.up import Stack
+
+cli = typer.Typer(
+    name="phiscope",
+    help="Shows what a neural network has learned, and whether it learned it with the fewest "
+    "features it needs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(stderr=True, highlight=False)
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where data is kept. [default: ~/.local/share/phiscope]", show_default=False),
+]
+
+DEFAULT_PORT = 8000
+
+
+def main() -> None:
+    """Run the command line; a failure is one message and exit status 1, never a traceback."""
+    try:
+        cli()
+    except (LocalStackError, ValueError) as error:
+        _fail(str(error))
+    except OperationalError as error:
+        _fail(f"The database does not answer: {str(error.orig).strip()}")
+
+
+def _fail(message: str) -> None:
+    console.print(f"[bold red]phiscope:[/] {message}", soft_wrap=True)
+    sys.exit(1)
+
+
+@cli.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@cli.command()
+def up(host: Host = "127.0.0.1", port: Port = DEFAULT_PORT, data_dir: DataDir = None) -> None:
+    """Start everything: API and worker, and databases of its own unless their URLs are set."""
+    with (
+        _until_interrupted(),
+        Stack(_settings(data_dir), host, port, announce=console.print) as stack,
+    ):
+        console.print(f"[bold]Phiscope[/] {__version__} is up: [bold]{stack.url}[/]")
+        console.print(f"  try it       {stack.url}/docs    what figures mean   {stack.url}/guide")
+        console.print(f"  data         {stack.data_dir}")
+        console.print("  no API keys yet: it listens on loopback only. Ctrl-C stops it.")
+        stack.wait()
+
+
+@cli.command()
+def demo(
+    port: Port = 0,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Keep the demo's data here instead of throwing it away."),
+    ] = None,
+) -> None:
+    """Train a small network and a lazy twin, and watch their features through the API."""
+    _require_workers()
+    from service.demonstration import run  # noqa: PLC0415 - nobody else needs its imports
+
+    with _until_interrupted():
+        raise typer.Exit(run(port, data_dir))
+
+
+@cli.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = DEFAULT_PORT,
+    data_dir: DataDir = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the API alone. PHISCOPE_DATABASE_URL and PHISCOPE_BROKER_URL name its databases."""
+    settings = _settings(data_dir)
+    logs.configure(as_json=settings.log_json)
+    listening = listen(host, port, settings) if fd is None else socket.socket(fileno=fd)
+    app = create_app(settings)
+    if fd is None:
+        console.print(f"Phiscope's API listens at [bold]{describe(listening)}[/]")
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+@cli.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run a worker alone."""
+    _require_workers()
+    settings = _settings(data_dir)
+    # The worker is a program of its own, which this package knows by name only.
+    environment = os.environ | {"PHISCOPE_DATA_DIR": str(settings.data_dir.absolute())}
+    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database named by PHISCOPE_DATABASE_URL to this version."""
+    engine = open_engine(Settings())
+    upgrade(engine)
+    engine.dispose()
+    console.print("The database is up to date.")
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    return Settings() if data_dir is None else Settings(data_dir=data_dir)
+
+
+def _require_workers() -> None:
+    if find_spec("torch") is None:
+        raise ValueError(
+            'This needs torch. Install the workers with: pip install "phiscope[worker,local]"'
+        )
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Make Ctrl-C, and SIGTERM with it, an ordinary end that unwinds what was started."""
+    with unwind_on_termination():
+        try:
+            yield
+        except KeyboardInterrupt:
+            console.print("Stopped.")

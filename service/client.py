@@ -1,0 +1,188 @@
+"""A client of the API in a few lines, for scripts and pipelines. Needs no torch."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import httpx
+
+Document = dict[str, Any]
+
+_TIMEOUT = httpx.Timeout(30.0, read=90.0, write=300.0)
+_WAIT_SECONDS = 30
+
+
+class ApiError(Exception):
+    """The API answered with a problem.
+
+    Attributes:
+        status: The HTTP status.
+        problem: The problem document (RFC 9457); `problem["code"]` is for programs.
+    """
+
+    def __init__(self, status: int, problem: Document) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.status = status
+        self.problem = problem
+
+
+class AnalysisFailedError(Exception):
+    """An analysis ended without a report.
+
+    Attributes:
+        analysis: Its last state; `analysis["error"]` says why.
+    """
+
+    def __init__(self, analysis: Document) -> None:
+        error = analysis.get("error") or {"code": analysis["status"], "message": ""}
+        super().__init__(f"{error['code']}: {error['message']}")
+        self.analysis = analysis
+
+
+class Client:
+    """Talks to one Phiscope.
+
+    Example:
+        >>> with Client("http://localhost:8000") as phiscope:  # doctest: +SKIP
+        ...     model = phiscope.upload_model(Path("model.pt"), name="resnet")
+        ...     report = phiscope.analyse(model["id"], "builtin:digits")
+        ...     print(report["verdict"]["regime"])
+    """
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def upload_model(
+        self,
+        file: Path | BinaryIO,
+        *,
+        name: str,
+        run: str | None = None,
+        step: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """Upload a TorchScript archive; the same one again gives the model that exists.
+
+        Raises:
+            ApiError: It was refused.
+        """
+        fields = {"name": name, "run": run, "step": step}
+        if metadata is not None:
+            fields["metadata"] = json.dumps(metadata)
+        return self._send_file("/v1/models", file, fields)
+
+    def register_probe(
+        self, file: Path | BinaryIO, *, name: str, spec: Mapping[str, Any] | None = None
+    ) -> Document:
+        """Upload a reference dataset as the next version of its name.
+
+        Raises:
+            ApiError: It was refused.
+        """
+        fields = {"name": name, "spec": json.dumps(spec or {})}
+        return self._send_file("/v1/probes", file, fields)
+
+    def start(self, model: str, probe: str, options: Mapping[str, Any] | None = None) -> Document:
+        """Start an analysis and return it without waiting.
+
+        Raises:
+            ApiError: It was refused.
+        """
+        body = {"model": model, "probe": probe, "options": dict(options or {})}
+        return self._json(self._http.post("/v1/analyses", json=body))
+
+    def follow(self, analysis_id: str) -> Iterator[Document]:
+        """Yield an analysis at each change, until it has ended.
+
+        Raises:
+            ApiError: There is none of this id.
+        """
+        with self._http.stream("GET", f"/v1/analyses/{analysis_id}/events") as response:
+            if not response.is_success:
+                response.read()
+            self._check(response)
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line.removeprefix("data:"))
+
+    def wait(self, analysis_id: str) -> Document:
+        """Return an analysis once it has ended.
+
+        Raises:
+            ApiError: There is none of this id.
+        """
+        while True:
+            analysis = self.get(f"/v1/analyses/{analysis_id}?wait={_WAIT_SECONDS}")
+            if analysis["finished_at"] is not None:
+                return analysis
+
+    def report(self, analysis_id: str) -> Document:
+        """Return the report of an analysis that succeeded.
+
+        Raises:
+            ApiError: There is none.
+        """
+        return self.get(f"/v1/analyses/{analysis_id}/report")
+
+    def analyse(self, model: str, probe: str, options: Mapping[str, Any] | None = None) -> Document:
+        """Start an analysis, wait for it, and return its report.
+
+        Raises:
+            ApiError: It was refused.
+            AnalysisFailedError: It ended without a report.
+        """
+        analysis = self.wait(self.start(model, probe, options)["id"])
+        if analysis["status"] != "succeeded":
+            raise AnalysisFailedError(analysis)
+        return self.report(analysis["id"])
+
+    def get(self, path: str) -> Document:
+        """Return the document at a path.
+
+        Raises:
+            ApiError: There is none.
+        """
+        return self._json(self._http.get(path))
+
+    def _send_file(self, path: str, file: Path | BinaryIO, fields: Mapping[str, Any]) -> Document:
+        given = {name: str(value) for name, value in fields.items() if value is not None}
+        with _opened(file) as opened:
+            return self._json(self._http.post(path, data=given, files={"file": opened}))
+
+    def _json(self, response: httpx.Response) -> Document:
+        self._check(response)
+        document: Document = response.json()
+        return document
+
+    @staticmethod
+    def _check(response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {"title": response.reason_phrase, "detail": response.text[:500]}
+        raise ApiError(response.status_code, problem)
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            yield opened
+    else:
+        yield file

@@ -1,0 +1,62 @@
+"""`phiscope demo`: a stack for the demonstration, and the program that trains and asks."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from service.settings import Settings
+from service.up import Stack
+
+console = Console(highlight=False)
+
+
+def run(port: int, data_dir: Path | None) -> int:
+    """Start everything, run the demonstration against it, and stop everything.
+
+    Args:
+        port: Of the API; 0 for any free one.
+        data_dir: Where its data stays; None for a directory that is removed afterwards.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        LocalStackError: Something does not start.
+    """
+    with ExitStack() as undo:
+        if data_dir is None:
+            data_dir = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="phiscope-")))
+            after = ["phiscope up", "phiscope demo --data-dir DIR"]
+        else:
+            after = [f"phiscope up --data-dir {data_dir}"]
+        # Its own databases, whatever the environment says: a demonstration leaves others' alone.
+        settings = Settings(data_dir=data_dir, database_url=None, broker_url=None, storage_url=None)
+        console.print("Starting PostgreSQL, Valkey, the API and a worker …")
+        stack = Stack(
+            settings, "127.0.0.1", port, announce=console.print, log_dir=data_dir / "logs"
+        )
+        undo.enter_context(stack)
+        console.print(f"Phiscope listens at {stack.url}\n")
+        # The program is named and not imported: it needs torch, this package does not.
+        status = subprocess.run(
+            [sys.executable, "-m", "workers.demo", stack.url], check=False
+        ).returncode
+    if status == 0:
+        _say_what_next(after)
+    return status
+
+
+def _say_what_next(commands: list[str]) -> None:
+    console.print("\nWhere to look next")
+    console.print(
+        f"  {commands[0]:32} a server of your own; it prints its address, with /docs and /guide"
+    )
+    if len(commands) > 1:
+        console.print(
+            f"  {commands[1]:32} the same demo, whose reports stay in DIR for `phiscope up`"
+        )
+    console.print("  README.md                        your own model with curl, in four commands")

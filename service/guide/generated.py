@@ -1,0 +1,117 @@
+"""Pages of the guide that are written from the code they describe, so that they cannot disagree."""
+
+import inspect
+
+from service.analyses.metrics import CARDS, MetricCard
+from service.failures import FailureCode
+from service.problems import Problem
+from service.settings import Settings
+
+
+def metrics() -> str:
+    """Write one section for each figure of a report."""
+    sections = [
+        "# What every figure means",
+        "",
+        "One card for each figure of a report; the [JSON Schema](/v1/schemas/report) has them too.",
+    ]
+    for card in CARDS.values():
+        sections += ["", *_card(card)]
+    return "\n".join(sections)
+
+
+def _card(card: MetricCard) -> list[str]:
+    return [
+        f"## {card.title} {{#{card.key}}}",
+        "",
+        f"`{card.key}`",
+        "",
+        card.definition,
+        "",
+        f"**Formula** {card.formula}",
+        "",
+        f"**Range** {card.range}",
+        "",
+        f"**How to read it** {card.reading}",
+        "",
+        f"**When it misleads** {card.failure_modes}",
+        "",
+        f"**Source** {card.reference}",
+    ]
+
+
+def problems() -> str:
+    """Write one section for each kind of error the API answers with."""
+    lines = [
+        "# Errors of the API",
+        "",
+        "Errors are `application/problem+json` (RFC 9457). `detail` says what was wrong, what was",
+        "expected and what to do; `code` is for programs.",
+    ]
+    for kind in sorted(Problem.__subclasses__(), key=lambda kind: (kind.status, kind.code)):
+        lines += [
+            "",
+            f"## {kind.title} {{#{kind.code}}}",
+            "",
+            f"`{kind.code}`, status {int(kind.status)}. {inspect.getdoc(kind)}",
+        ]
+    return "\n".join(lines)
+
+
+_FAILURES: dict[FailureCode, str] = {
+    FailureCode.NOT_A_MODEL: "The archive cannot be loaded as a TorchScript program.",
+    FailureCode.UNSAFE_ARCHIVE: "The archive's structure is one that no exporter writes.",
+    FailureCode.HEAD_NOT_FOUND: "The output does not come from a last linear layer. The message "
+    "names the operation that was met instead.",
+    FailureCode.INPUT_MISMATCH: "The model does not take the probe's inputs, or has no output for "
+    "some of its classes. Compare shape, dtype, channel order and scale.",
+    FailureCode.NON_FINITE: "The probe, the features or the outputs hold NaN or infinity.",
+    FailureCode.TOO_FEW_SAMPLES: "The probe is too small for any figure.",
+    FailureCode.UNSUPPORTED_MODEL: "A model of a kind whose features are not one linear layer away "
+    "from its outputs, or that is not a function of its input. `detail.code` says which.",
+    FailureCode.POLICY_VIOLATION: "The model tried something that models have no business to do.",
+    FailureCode.QUARANTINED: "Models with these bytes crashed or misbehaved too often before.",
+    FailureCode.OUT_OF_MEMORY: "The job needed more memory than it may have.",
+    FailureCode.TIME_LIMIT: "The job took longer than it may.",
+    FailureCode.CRASHED: "The model's process ended abnormally.",
+    FailureCode.PROBE_UNREADABLE: "The probe is not what its spec says, or no known format.",
+    FailureCode.LOST: "The workers on the job vanished, several times. Ask the operator.",
+}
+
+
+def failures() -> str:
+    """Write what each error code of a failed analysis or probe means."""
+    lines = [
+        "# Why an analysis failed",
+        "",
+        "`error.code` of a failed analysis, or of a probe that could not be validated.",
+        "",
+        "| code | meaning |",
+        "| --- | --- |",
+    ]
+    lines += [f"| `{code}` | {_FAILURES[code]} |" for code in FailureCode]
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    """Write every setting with its default."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables of the API, the workers and the command line.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "~/.local/share/phiscope" if name == "data_dir" else _default(field.default)
+        lines.append(f"| `PHISCOPE_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    if value is None or value == []:
+        return ""
+    if isinstance(value, list):
+        value = ",".join(value)
+    return f"`{value}`"

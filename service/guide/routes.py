@@ -1,0 +1,97 @@
+"""HTTP for the guide and the interactive API reference. Works without internet."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from service.guide import generated
+from service.problems import NotFound
+
+STATIC = Path(str(files("service"))) / "static"
+
+router = APIRouter(include_in_schema=False)
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+# Swagger UI writes styles into its elements, and asks this API.
+_DOCS_HEADERS = _HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; "
+    "base-uri 'none'"
+}
+_ANCHOR = re.compile(r"<h(\d)>(.*?) \{#([\w.]+)\}</h\1>")
+
+
+def _written(name: str) -> Callable[[], str]:
+    return lambda: files("service.guide").joinpath(f"pages/{name}.md").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class _Page:
+    title: str
+    markdown: Callable[[], str]
+
+
+PAGES: dict[str, _Page] = {
+    "index": _Page("Guide", _written("index")),
+    "report": _Page("Reading a report", _written("report")),
+    "metrics": _Page("What every figure means", generated.metrics),
+    "failures": _Page("Why an analysis failed", generated.failures),
+    "problems": _Page("Errors of the API", generated.problems),
+    "settings": _Page("Settings", generated.settings),
+}
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(loader=PackageLoader("service"), autoescape=True, undefined=StrictUndefined)
+
+
+@cache
+def render(name: str) -> str:
+    """Render a page of the guide as HTML. Nothing in it changes while the process lives."""
+    page = PAGES[name]
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(page.markdown())
+    return (
+        _environment()
+        .get_template("guide.html")
+        .render(
+            title=page.title,
+            body=_ANCHOR.sub(r'<h\1 id="\3">\2</h\1>', body),
+            pages={key: other.title for key, other in PAGES.items()},
+            current=name,
+        )
+    )
+
+
+@router.get("/guide")
+async def guide_index() -> HTMLResponse:
+    """Show the guide's first page."""
+    return HTMLResponse(render("index"), headers=_HEADERS)
+
+
+@router.get("/guide/{name}")
+async def guide_page(name: str) -> HTMLResponse:
+    """Show a page of the guide."""
+    if name not in PAGES:
+        raise NotFound(f"The guide has no page {name!r}; it has {', '.join(PAGES)}.")
+    return HTMLResponse(render(name), headers=_HEADERS)
+
+
+@router.get("/docs")
+async def interactive_reference(request: Request) -> HTMLResponse:
+    """Show the API reference, to read and to try."""
+    page = _environment().get_template("docs.html").render(title=request.app.title)
+    return HTMLResponse(page, headers=_DOCS_HEADERS)

@@ -1,0 +1,82 @@
+"""Is the process alive, and does what it depends on answer?"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import redis.asyncio
+import structlog
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+log = structlog.get_logger()
+router = APIRouter(tags=["health"])
+
+_CHECK_SECONDS = 3.0
+
+
+class Check(BaseModel):
+    """One dependency."""
+
+    name: str
+    ok: bool
+    required: bool = Field(
+        description="Whether the API is of no use without it. It takes requests without its broker."
+    )
+    error: str | None = Field(default=None, description="The kind of error, without its secrets.")
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served."""
+
+    ready: bool
+    checks: list[Check]
+
+
+@router.get("/livez")
+async def live() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness, "description": "Not ready"}},
+)
+async def ready(request: Request, response: Response) -> Readiness:
+    """Check each dependency by name."""
+    checks = await asyncio.gather(
+        _check("database", lambda: _check_database(request), required=True),
+        _check("storage", lambda: run_in_threadpool(request.app.state.store.check), required=True),
+        _check("broker", lambda: _check_broker(request), required=False),
+    )
+    is_ready = all(check.ok for check in checks if check.required)
+    if not is_ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(ready=is_ready, checks=checks)
+
+
+async def _check(name: str, probe: Callable[[], Awaitable[None]], *, required: bool) -> Check:
+    try:
+        await asyncio.wait_for(probe(), _CHECK_SECONDS)
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
+        log.warning("dependency does not answer", name=name, error=str(error))
+        return Check(name=name, ok=False, required=required, error=type(error).__name__)
+    return Check(name=name, ok=True, required=required)
+
+
+async def _check_database(request: Request) -> None:
+    async with request.app.state.engine.connect() as connection:
+        await connection.execute(text("SELECT version_num FROM alembic_version"))
+
+
+async def _check_broker(request: Request) -> None:
+    url: str | None = request.app.state.settings.broker_url
+    if url is None:
+        raise ValueError("PHISCOPE_BROKER_URL is not set")
+    # Celery spells the URL of a Unix socket in its own way.
+    address = url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
+    async with redis.asyncio.from_url(address) as client:
+        await client.ping()

@@ -1,0 +1,1 @@
+"""The queue: rows that say what is to be run, by whom, until when."""

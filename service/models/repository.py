@@ -1,0 +1,50 @@
+"""All SQL about models."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.models.schemas import ModelFields, ModelQuery
+from service.models.tables import Model
+
+
+async def find(session: AsyncSession, model_id: UUID) -> Model | None:
+    """Return a model that has not been deleted."""
+    return await session.scalar(
+        select(Model).where(Model.id == model_id, Model.deleted_at.is_(None))
+    )
+
+
+async def find_same(session: AsyncSession, fields: ModelFields, sha256: str) -> Model | None:
+    """Return the model of the same bytes under the same name, run and step."""
+    return await session.scalar(
+        select(Model).where(
+            Model.name == fields.name,
+            Model.run.is_not_distinct_from(fields.run),
+            Model.step.is_not_distinct_from(fields.step),
+            Model.sha256 == sha256,
+            Model.deleted_at.is_(None),
+        )
+    )
+
+
+async def list_page(session: AsyncSession, query: ModelQuery) -> Sequence[Model]:
+    """Return one entry more than the page holds, newest first."""
+    statement = select(Model).where(Model.deleted_at.is_(None))
+    for column, value in (
+        (Model.name, query.name),
+        (Model.run, query.run),
+        (Model.sha256, query.sha256),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if query.before is not None:
+        statement = statement.where(Model.id < query.before)
+    return (await session.scalars(statement.order_by(Model.id.desc()).limit(query.limit + 1))).all()
+
+
+async def mark_deleted(session: AsyncSession, model_id: UUID) -> None:
+    """Take a model out of sight; reports that name it stay."""
+    await session.execute(update(Model).where(Model.id == model_id).values(deleted_at=func.now()))

@@ -1,0 +1,75 @@
+"""HTTP for models."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response, status
+from fastapi.responses import StreamingResponse
+
+from service.database import Session
+from service.dependencies import Store
+from service.models import repository, service
+from service.models.schemas import ModelQuery, ModelRead
+from service.pagination import Page, split_page
+from service.uploads import multipart_schema, receive
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+_FIELDS: dict[str, Any] = {
+    "name": {"type": "string", "maxLength": 200},
+    "run": {"type": "string", "maxLength": 200, "description": "The run it is a checkpoint of."},
+    "step": {"type": "integer", "minimum": 0, "description": "The step of that run."},
+    "metadata": {"type": "string", "description": "A JSON object, kept and given back."},
+}
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses={status.HTTP_200_OK: {"model": ModelRead, "description": "It exists already."}},
+    openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True),
+)
+async def upload_model(
+    request: Request, response: Response, session: Session, store: Store
+) -> ModelRead:
+    """Upload a model: a form with part `file`, or the file as the body with query parameters."""
+    async with receive(request, raw_allowed=True) as upload:
+        model, is_new = await service.add(session, store, upload)
+    response.headers["Location"] = f"/v1/models/{model.id}"
+    if not is_new:
+        response.status_code = status.HTTP_200_OK
+    return ModelRead.model_validate(model)
+
+
+@router.get("")
+async def list_models(session: Session, query: Annotated[ModelQuery, Query()]) -> Page[ModelRead]:
+    """List models, newest first."""
+    rows, cursor = split_page(await repository.list_page(session, query), query.limit)
+    return Page(items=[ModelRead.model_validate(row) for row in rows], next_cursor=cursor)
+
+
+@router.get("/{model_id}")
+async def get_model(model_id: UUID, session: Session) -> ModelRead:
+    """Return one model."""
+    return ModelRead.model_validate(await service.get(session, model_id))
+
+
+@router.get("/{model_id}/content", response_class=StreamingResponse)
+async def get_model_content(model_id: UUID, session: Session, store: Store) -> StreamingResponse:
+    """Return the model's bytes, as they were uploaded."""
+    model = await service.get(session, model_id)
+    return StreamingResponse(
+        store.stream(model.sha256),
+        media_type="application/octet-stream",
+        headers={
+            "Content-Length": str(model.size_bytes),
+            "ETag": f'"{model.sha256}"',
+            "Content-Disposition": f'attachment; filename="{model.id}.pt"',
+        },
+    )
+
+
+@router.delete("/{model_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_model(model_id: UUID, session: Session, store: Store) -> None:
+    """Delete a model. Reports about it stay."""
+    await service.delete(session, store, model_id)

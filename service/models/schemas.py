@@ -1,0 +1,49 @@
+"""Models, as clients see them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from service.fields import JsonText, Label
+from service.models.formats import ModelFormat
+from service.pagination import PageQuery
+
+
+class ModelRead(BaseModel):
+    """An uploaded model."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    run: str | None = Field(description="The training run it is a checkpoint of.")
+    step: int | None = Field(description="The step of that run.")
+    sha256: str
+    size_bytes: int
+    format: ModelFormat
+    metadata: dict[str, JsonValue] = Field(validation_alias="metadata_")
+    created_at: datetime
+
+
+class ModelFields(BaseModel):
+    """What is said of a model at upload, as form fields or query parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Label
+    run: Label | None = None
+    step: int | None = Field(default=None, ge=0, lt=2**63)
+    metadata: JsonText = Field(
+        default={}, validate_default=False, description="A JSON object, kept and given back."
+    )
+
+
+class ModelQuery(PageQuery):
+    """Which models to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    run: str | None = None
+    sha256: str | None = None

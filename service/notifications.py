@@ -1,0 +1,66 @@
+"""Waking requests that wait for something to change in the database."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import structlog
+from sqlalchemy import make_url
+
+log = structlog.get_logger()
+
+ANALYSES_CHANNEL = "phiscope_analyses"
+"""Notified with an analysis' id whenever its row changes."""
+
+_RECONNECT_SECONDS = 1.0
+
+
+class Notifications:
+    """One listening connection for all waiting requests of this process.
+
+    A notification can be lost while the connection is down, so whoever waits looks again from
+    time to time anyway.
+
+    Args:
+        database_url: As SQLAlchemy writes it.
+        channel: The channel to listen to.
+    """
+
+    def __init__(self, database_url: str, channel: str) -> None:
+        self._conninfo = conninfo_of(database_url)
+        self._channel = channel
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again whenever the database went away."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True
+                ) as connection:
+                    await connection.execute(f"LISTEN {self._channel}")
+                    async for notification in connection.notifies():
+                        for event in self._waiting.get(notification.payload, ()):
+                            event.set()
+            except psycopg.OperationalError as error:
+                log.warning("notifications interrupted", error=str(error).splitlines()[0])
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def subscribe(self, payload: str) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set at each notification with this payload."""
+        event = asyncio.Event()
+        self._waiting[payload].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[payload].discard(event)
+            if not self._waiting[payload]:
+                del self._waiting[payload]
+
+
+def conninfo_of(database_url: str) -> str:
+    """Write SQLAlchemy's URL as one that libpq reads."""
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

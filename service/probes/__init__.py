@@ -1,0 +1,1 @@
+"""Probes: the reference datasets that models are looked at with."""

@@ -1,0 +1,52 @@
+"""All SQL about probes."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.probes.schemas import ProbeQuery
+from service.probes.tables import Probe
+
+
+async def find(session: AsyncSession, probe_id: UUID) -> Probe | None:
+    """Return a probe that has not been deleted."""
+    return await session.scalar(
+        select(Probe).where(Probe.id == probe_id, Probe.deleted_at.is_(None))
+    )
+
+
+async def find_by_name(session: AsyncSession, name: str, version: int | None) -> Probe | None:
+    """Return a version of a named probe; the newest for None."""
+    statement = select(Probe).where(Probe.name == name, Probe.deleted_at.is_(None))
+    if version is not None:
+        statement = statement.where(Probe.version == version)
+    return await session.scalar(statement.order_by(Probe.version.desc()).limit(1))
+
+
+async def next_version(session: AsyncSession, name: str) -> int:
+    """Return the version that a new probe of this name gets; others wait until the commit.
+
+    Deleted versions count: a number is never given twice.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    newest = await session.scalar(select(func.max(Probe.version)).where(Probe.name == name))
+    return (newest or 0) + 1
+
+
+async def list_page(session: AsyncSession, query: ProbeQuery) -> Sequence[Probe]:
+    """Return one entry more than the page holds, newest first."""
+    statement = select(Probe).where(Probe.deleted_at.is_(None))
+    if query.name is not None:
+        statement = statement.where(Probe.name == query.name)
+    if query.status is not None:
+        statement = statement.where(Probe.status == query.status)
+    if query.before is not None:
+        statement = statement.where(Probe.id < query.before)
+    return (await session.scalars(statement.order_by(Probe.id.desc()).limit(query.limit + 1))).all()
+
+
+async def mark_deleted(session: AsyncSession, probe_id: UUID) -> None:
+    """Take a probe out of sight; reports that name it stay."""
+    await session.execute(update(Probe).where(Probe.id == probe_id).values(deleted_at=func.now()))

@@ -1,0 +1,82 @@
+"""Probes, as clients see them."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
+
+from service.failures import Failure
+from service.pagination import PageQuery
+from service.probes.spec import ProbeSpec
+from service.probes.tables import ProbeStatus
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _check_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            "must be 1 to 100 letters, digits, dots, dashes and underscores, and begin with a "
+            "letter or digit"
+        )
+    try:
+        UUID(name)
+    except ValueError:
+        return name
+    raise ValueError("must not look like an id")
+
+
+ProbeName = Annotated[str, AfterValidator(_check_name)]
+
+
+class ProbeRead(BaseModel):
+    """A reference dataset."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    version: int = Field(description="`name@version` names this probe, `name` alone the newest.")
+    sha256: str | None
+    size_bytes: int | None
+    uri: str | None
+    spec: ProbeSpec = Field(description="How its bytes are read; inferred keys are written back.")
+    status: ProbeStatus = Field(description="`validating` until a worker has read it.")
+    n: int | None = Field(description="Samples.")
+    input_shape: list[int] | None = Field(
+        description="Shape of one input as the model gets it, after the transform."
+    )
+    classes: int | None
+    class_counts: list[int] | None = Field(description="Samples of each class.")
+    created_at: datetime
+    error: Failure | None = Field(description="Why validation failed.")
+
+
+class ProbeFields(BaseModel):
+    """What is said of a probe at upload, as form fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ProbeName
+    spec: Json[ProbeSpec] = Field(default_factory=ProbeSpec)
+
+
+class ProbeByUri(BaseModel):
+    """A probe to be fetched by the worker."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ProbeName
+    uri: str = Field(max_length=2000)
+    spec: ProbeSpec = Field(default_factory=ProbeSpec)
+
+
+class ProbeQuery(PageQuery):
+    """Which probes to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    status: ProbeStatus | None = None

@@ -1,0 +1,121 @@
+"""What may be done with probes, and what happens then."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.concurrency import run_in_threadpool
+
+from service import blobs
+from service.analyses import usage
+from service.jobs.service import enqueue, withdraw
+from service.jobs.tables import JobKind
+from service.probes import repository
+from service.probes.schemas import ProbeByUri, ProbeFields
+from service.probes.tables import Probe, ProbeStatus
+from service.problems import InvalidRequest, NotFound, validated
+from service.settings import Settings
+from service.storage import BlobStore
+from service.uploads import Upload
+
+
+async def add_upload(session: AsyncSession, store: BlobStore, upload: Upload) -> Probe:
+    """Keep an uploaded probe and queue its validation.
+
+    Raises:
+        InvalidRequest: A field is missing or wrong.
+    """
+    fields = validated(ProbeFields, dict(upload.fields))
+    await blobs.lock(session, upload.sha256)
+    await run_in_threadpool(store.put, upload.sha256, upload.file)
+    return await _register(
+        session,
+        Probe(
+            name=fields.name,
+            sha256=upload.sha256,
+            size_bytes=upload.size_bytes,
+            spec=fields.spec.model_dump(mode="json", exclude_unset=True),
+            status=ProbeStatus.VALIDATING,
+        ),
+    )
+
+
+async def add_uri(session: AsyncSession, settings: Settings, document: Any) -> Probe:
+    """Register a probe that a worker will fetch, and queue its validation.
+
+    Raises:
+        InvalidRequest: A field is missing or wrong, or the URI is not one of those allowed.
+    """
+    fields = validated(ProbeByUri, document)
+    if not any(fields.uri.startswith(prefix) for prefix in settings.probe_uris):
+        allowed = ", ".join(settings.probe_uris) or "none (PHISCOPE_PROBE_URIS is not set)"
+        raise InvalidRequest(
+            f"uri is not below a prefix that this deployment allows: {allowed}. Upload the file as "
+            "multipart/form-data instead, or ask its operator."
+        )
+    if "/../" in f"{fields.uri}/":
+        raise InvalidRequest("uri must not hold `..`.")
+    return await _register(
+        session,
+        Probe(
+            name=fields.name,
+            uri=fields.uri,
+            spec=fields.spec.model_dump(mode="json", exclude_unset=True),
+            status=ProbeStatus.VALIDATING,
+        ),
+    )
+
+
+async def _register(session: AsyncSession, probe: Probe) -> Probe:
+    probe.version = await repository.next_version(session, probe.name)
+    session.add(probe)
+    await session.flush()
+    await enqueue(session, JobKind.PROBE, probe.id)
+    return probe
+
+
+async def get(session: AsyncSession, reference: str) -> Probe:
+    """Return the probe that an id, a name or `name@version` refers to.
+
+    Raises:
+        NotFound: There is none.
+    """
+    probe = await _find(session, reference)
+    if probe is None:
+        raise NotFound(f"There is no probe {reference!r}. GET /v1/probes lists those there are.")
+    return probe
+
+
+async def _find(session: AsyncSession, reference: str) -> Probe | None:
+    try:
+        return await repository.find(session, UUID(reference))
+    except ValueError:
+        pass
+    if not reference.isprintable():
+        return None
+    name, at, version = reference.partition("@")
+    if not at:
+        return await repository.find_by_name(session, name, None)
+    # Versions are 32-bit; whatever does not fit one names nothing.
+    if not (version.isascii() and version.isdigit() and len(version) <= 9):  # noqa: PLR2004
+        return None
+    return await repository.find_by_name(session, name, int(version))
+
+
+async def delete(session: AsyncSession, store: BlobStore, reference: str) -> None:
+    """Delete a probe, and its bytes unless another probe has the same.
+
+    Raises:
+        NotFound: There is none.
+        InUse: An unfinished analysis needs it.
+        InvalidRequest: It is built in.
+    """
+    probe = await get(session, reference)
+    if probe.name.startswith("builtin:"):
+        raise InvalidRequest(f"{probe.name} is built in and cannot be deleted.")
+    await usage.refuse_if_unfinished(session, usage.of_probe(probe.id))
+    await withdraw(session, probe.id)
+    await repository.mark_deleted(session, probe.id)
+    if probe.sha256 is not None:
+        await blobs.lock(session, probe.sha256)
+        await blobs.remove_unless_needed(session, store, probe.sha256)

@@ -1,0 +1,166 @@
+"""How a probe file is to be read, and what reading it found."""
+
+import re
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+ProbeFormat = Literal["npz", "safetensors"]
+Task = Literal["classification", "regression"]
+TransformDtype = Literal["float16", "float32", "float64", "int64", "uint8"]
+
+FORMATS: tuple[str, ...] = get_args(ProbeFormat)
+_LAYOUT = re.compile(r"(N[A-Z]*)->(N[A-Z]*)")
+_MAX_CHANNELS = 65_536
+
+ArrayName = Annotated[str, Field(min_length=1, max_length=200)]
+PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_MAX_CHANNELS)]
+PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class _WritesWhatWasSet(BaseModel):
+    """A model whose JSON holds the keys that were given, so that it reads back as it was meant.
+
+    A key left out asks for inference; a key given as null is an answer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _omit_unset(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- a return annotation would replace the fields in the JSON Schema
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+
+class Transform(_WritesWhatWasSet):
+    """What is done to the stored inputs, in this order: layout, dtype, x·scale, (x − mean)/std.
+
+    An empty transform leaves the inputs as they are stored.
+    """
+
+    layout: str | None = Field(
+        default=None,
+        description="A permutation of the axes, samples (N) first: `NHWC->NCHW`.",
+        max_length=40,
+    )
+    dtype: TransformDtype | None = Field(default=None, description="Convert to this type.")
+    scale: FiniteFloat | None = Field(default=None, description="Multiply by this factor.")
+    mean: PerChannel | None = Field(
+        default=None, description="Subtract: one value for all, or one per channel."
+    )
+    std: Annotated[list[PositiveFloat], Field(min_length=1, max_length=_MAX_CHANNELS)] | None = (
+        Field(default=None, description="Divide by: one value for all, or one per channel.")
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _is_permutation(cls, layout: str | None) -> str | None:
+        if layout is None:
+            return None
+        match = _LAYOUT.fullmatch(layout)
+        if match is None:
+            raise ValueError(
+                f"layout is {layout!r}; expected two lists of axis letters that begin with N, "
+                "such as 'NHWC->NCHW'"
+            )
+        stored, wanted = match.groups()
+        if len(set(stored)) != len(stored) or sorted(stored) != sorted(wanted):
+            raise ValueError(
+                f"layout is {layout!r}; expected the same distinct axis letters on both sides, "
+                "such as 'NHWC->NCHW'"
+            )
+        return layout
+
+    @model_validator(mode="after")
+    def _arithmetic_needs_floats(self) -> Self:
+        arithmetic = [key for key in ("scale", "mean", "std") if getattr(self, key) is not None]
+        if arithmetic and self.dtype in {"int64", "uint8"}:
+            raise ValueError(
+                f"{' and '.join(arithmetic)} given with dtype {self.dtype!r}; expected a float "
+                "dtype, because the result is not whole: use dtype 'float32'"
+            )
+        return self
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """For each axis of the result, the stored axis it comes from; None without a layout."""
+        if self.layout is None:
+            return None
+        stored, wanted = self.layout.split("->")
+        return tuple(stored.index(letter) for letter in wanted)
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis that `mean` and `std` run along: the layout's C, and without one axis 1."""
+        wanted = "" if self.layout is None else self.layout.split("->")[1]
+        return wanted.index("C") if "C" in wanted else 1
+
+
+class ProbeSpec(_WritesWhatWasSet):
+    """How to read a probe file. Keys left out are inferred from the file, and then written back."""
+
+    format: ProbeFormat | None = Field(default=None, description="The file's format.")
+    input: ArrayName | None = Field(default=None, description="The array that holds the inputs.")
+    target: ArrayName | None = Field(
+        default=None,
+        description="The array that holds labels or values; null: the probe has none.",
+    )
+    task: Task | None = Field(default=None, description="What the targets are.")
+    transform: Transform | None = Field(
+        default=None, description="What is done to the inputs; {} leaves them as they are stored."
+    )
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _is_supported(cls, value: object) -> object:
+        if value is not None and value not in FORMATS:
+            raise ValueError(
+                f"format is {value!r}; this release reads {' and '.join(map(repr, FORMATS))}: "
+                "convert the data to one of them"
+            )
+        return value
+
+    @property
+    def declares_no_target(self) -> bool:
+        """Whether `target` was given as null, rather than left to inference."""
+        return self.target is None and "target" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.input is not None and self.input == self.target:
+            raise ValueError(f"input and target are both {self.input!r}; expected two arrays")
+        if self.declares_no_target and self.task is not None:
+            raise ValueError(
+                f"task is {self.task!r} but target is null; expected the name of the array with "
+                "the targets, or no task"
+            )
+        return self
+
+
+class ProbeSummary(BaseModel):
+    """What reading a probe found, with the spec completed by everything that was inferred."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n: PositiveInt = Field(description="Number of samples.")
+    input_shape: list[NonNegativeInt] = Field(
+        description="Shape of one input as the model sees it, after the transform.", max_length=16
+    )
+    task: Task | None = Field(description="null for a probe without targets.")
+    classes: PositiveInt | None = Field(
+        description="Number of classes; null unless classification."
+    )
+    class_counts: list[NonNegativeInt] | None = Field(
+        description="Samples of each class, by label; null unless classification."
+    )
+    spec: ProbeSpec

@@ -1,0 +1,117 @@
+"""Blobs, addressed by the SHA-256 of their content, on disk or in an object store."""
+
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+CHUNK_BYTES = 1024 * 1024
+
+
+def local_path(url: str) -> Path | None:
+    """Return the directory or file that a `file://` URL names, or None for any other URL."""
+    parts = urlsplit(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """Digest a file from its beginning, and rewind it."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
+
+
+class BlobStore:
+    """A content-addressed store. Its methods block: call them from a thread in async code.
+
+    Args:
+        url: `file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._directory = local_path(url)
+        self._store: ObjectStore
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(self._directory)
+        else:
+            self._store = from_url(url)
+
+    def put(self, sha256: str, file: BinaryIO) -> None:
+        """Store a file under its digest, atomically; a blob that is there already stays."""
+        file.seek(0)
+        with suppress(AlreadyExistsError):
+            obstore.put(self._store, _key(sha256), file, mode="create")
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a blob as a real file, so that its descriptor can be given to another process.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        if self._directory is not None:
+            return (self._directory / _key(sha256)).open("rb")
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        try:
+            for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK_BYTES):
+                file.write(chunk)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """Read a blob in chunks.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        result = await obstore.get_async(self._store, _key(sha256))
+        async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+            yield bytes(chunk)
+
+    def delete(self, sha256: str) -> None:
+        """Remove a blob; one that is not there is no error."""
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, _key(sha256))
+
+    def check(self) -> None:
+        """Look something up, and raise whatever keeps the store from answering."""
+        next(iter(obstore.list(self._store, prefix="sha256", chunk_size=1)), None)
+
+
+def _key(sha256: str) -> str:
+    # Two levels keep directories small on file systems that slow down on large ones.
+    return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def fetch(uri: str, destination: BinaryIO, max_bytes: int) -> None:
+    """Copy what a URI names into a file.
+
+    Args:
+        uri: `file://`, `s3://`, `gs://` or `az://`.
+        destination: Written from its current position.
+        max_bytes: More than this is refused.
+
+    Raises:
+        FileNotFoundError: There is nothing at the URI.
+        ValueError: It is larger than `max_bytes`.
+    """
+    parent, _, name = uri.rpartition("/")
+    store = from_url(parent)
+    received = 0
+    for chunk in obstore.get(store, name).stream(min_chunk_size=CHUNK_BYTES):
+        received += len(chunk)
+        if received > max_bytes:
+            raise ValueError(f"{uri} is larger than the limit of {max_bytes} bytes")
+        destination.write(chunk)

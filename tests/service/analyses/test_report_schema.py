@@ -1,0 +1,253 @@
+"""The report's schema: every figure explained, nothing unknown, nothing inconsistent."""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from service.analyses.metrics import CARDS, MetricCard
+from service.analyses.report import Report, figure
+
+SCHEMA: dict[str, Any] = Report.model_json_schema(mode="serialization")
+
+
+def _projections(length: int) -> dict[str, Any]:
+    return {
+        "quality": [0.5] * length,
+        "utilization": [0.9] * length,
+        "cumulative_quality": [0.5] * length,
+        "cumulative_utilization": [0.9] * length,
+        "quality_chance_level": [0.1] * length,
+        "dim_target": 2,
+        "dim_learned": 2,
+        "quality_at_dim_target": 0.5,
+        "quality_at_dim_target_chance": 0.1,
+    }
+
+
+def _report() -> dict[str, Any]:
+    ranks = {"participation_ratio": 1.5, "entropy": 1.6, "rankme": 1.7, "stable": 1.2}
+    minimality = {
+        "rank": 1,
+        "utilization": 0.99,
+        "utilization_corrected": 0.98,
+        "energy": 0.9,
+        "distance": 0.1,
+        "alignment": 0.95,
+        "shape": 0.95,
+        "k90_utilization": 1,
+        "k95_utilization": 1,
+        "k95_energy": None,
+    }
+    thresholds = {key.rsplit(".", 1)[1]: 1 for key in CARDS if ".thresholds." in key}
+    identifier = "01890a5d-ac96-774b-bcce-b302099a8057"
+    return {
+        "analysis_id": identifier,
+        "created_at": "2026-01-02T03:04:05Z",
+        "schema_version": "1",
+        "model": {
+            "id": identifier,
+            "name": "digits",
+            "sha256": "a" * 64,
+            "run": None,
+            "step": 3,
+            "parameters": 1000,
+        },
+        "probe": {
+            "id": identifier,
+            "name": "builtin:digits",
+            "version": 1,
+            "sha256": "b" * 64,
+            "n": 500,
+            "classes": 2,
+            "class_counts": [200, 300],
+            "task": "classification",
+        },
+        "feature_map": {
+            "location": "the last aten::linear",
+            "kind": "linear",
+            "p": 4,
+            "outputs": 2,
+            "bias": True,
+            "link": "identity",
+            "weights": {"shape": [2, 4], "norm": 1.0},
+            "consistency_residual": 1e-7,
+            "warnings": [],
+        },
+        "spectrum": {
+            "eigenvalues": [3.0, 1.0, 0.5],
+            "relative": [1.0, 0.33, 0.17],
+            "trace": 4.5,
+            "rank": 3,
+            "centered": {"eigenvalues": [1.0, 0.5], "relative": [1.0, 0.5], "rank": 2},
+        },
+        "projections": {**_projections(3), "centered": _projections(2)},
+        "effective_rank": {**ranks, "uncentered": ranks},
+        "verdict": {
+            "regime": "MF",
+            "rule": "UED-1",
+            "minimality": minimality,
+            "confidence_interval": {name: [0.9, 1.0] for name in minimality},
+            "reasons": ["U' = 0.98."],
+            "thresholds": thresholds,
+            "warnings": [],
+        },
+        "alignment": {
+            "d_lr": 0.1,
+            "cka_target": 0.8,
+            "cka_outputs": 0.9,
+            "confidence_interval": {"d_lr": [0.0, 0.2], "cka_target": None, "cka_outputs": None},
+        },
+        "performance": {"accuracy": 0.98, "loss": 0.1},
+        "provenance": {
+            "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
+            "device": "cpu",
+            "dtype": "float32",
+            "seed": 0,
+            "options": {"batch_size": "auto"},
+            "timings": {"forward": 1.5},
+        },
+    }
+
+
+def _options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schema with references followed and alternatives listed."""
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    return [found for option in schema.get("anyOf", [schema]) for found in _resolved(option)]
+
+
+def _resolved(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "$ref" in schema or "anyOf" in schema:
+        yield from _options(schema)
+    else:
+        yield schema
+
+
+def _leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each place that holds numbers, as its dotted path and the schema that describes it."""
+    for option in _options(schema):
+        for name, child in option.get("properties", {}).items():
+            yield from _leaves(child, f"{path}.{name}" if path else name)
+        extra = option.get("additionalProperties")
+        if isinstance(extra, dict):
+            yield from _leaves(extra, f"{path}.*")
+        if _holds_numbers(option):
+            yield path, schema
+
+
+def _holds_numbers(schema: dict[str, Any]) -> bool:
+    items = [*schema.get("prefixItems", []), *([schema["items"]] if "items" in schema else [])]
+    return schema.get("type") in ("number", "integer") or any(
+        _holds_numbers(option) for item in items for option in _options(item)
+    )
+
+
+FIGURES = {
+    path: schema
+    for path, schema in _leaves(SCHEMA)
+    # Options are whatever the analysis was asked for; the API documents them.
+    if not path.startswith("provenance.options")
+}
+FIGURES["verdict.regime"] = SCHEMA["$defs"]["Verdict"]["properties"]["regime"]
+
+
+def test_every_figure_has_a_card_and_every_card_a_figure() -> None:
+    assert FIGURES.keys() == CARDS.keys()
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES))
+def test_the_schema_renders_the_card(path: str) -> None:
+    rendered = FIGURES[path]
+    card = CARDS[path]
+    assert rendered["x-metric-card"]["key"] == card.key == path
+    assert rendered["title"] == card.title
+    assert rendered["description"] == card.definition
+    for part in fields(MetricCard):
+        assert getattr(card, part.name).strip()
+
+
+def test_a_figure_without_a_card_cannot_be_declared() -> None:
+    with pytest.raises(KeyError, match="no_such"):
+        figure("verdict.no_such")
+
+
+def test_the_schema_is_valid_and_accepts_what_the_model_accepts() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    report = Report.model_validate_json(json.dumps(_report()))
+    Draft202012Validator(SCHEMA).validate(json.loads(report.model_dump_json()))
+
+
+def test_a_report_without_targets_is_accepted() -> None:
+    document = _report()
+    document["probe"] |= {"classes": None, "class_counts": None}
+    for part in (document["projections"], document["projections"]["centered"]):
+        part.update(dict.fromkeys(k for k in part if "quality" in k or k == "dim_target"))
+    document["performance"] = {"accuracy": None, "loss": None}
+    document["alignment"]["cka_target"] = None
+    Report.model_validate_json(json.dumps(document))
+
+
+def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    *parents, last = path.split(".")
+
+    def change(document: dict[str, Any]) -> None:
+        for name in parents:
+            document = document[name]
+        document[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("surprise", 1, "Extra inputs are not permitted"),
+        ("verdict.minimality.surprise", 1, "Extra inputs are not permitted"),
+        ("schema_version", "2", "Input should be '1'"),
+        ("alignment.d_lr", math.nan, "finite number"),
+        ("performance.loss", math.inf, "finite number"),
+        ("alignment.d_lr", "0.1", "valid number"),
+        ("alignment.d_lr", 1.5, "less than or equal to 1"),
+        ("model.sha256", "A" * 64, "match pattern"),
+        ("model.name", "x" * 401, "at most 400 characters"),
+        ("verdict.reasons", ["x" * 2001], "at most 2000 characters"),
+        ("verdict.reasons", ["x"] * 101, "at most 100 items"),
+        ("verdict.regime", "RICH", "'MF', 'EF' or 'undetermined'"),
+        ("verdict.confidence_interval.energy", [0.9, 0.8], "lower bound 0.9 is above"),
+        ("created_at", "2026-01-02T03:04:05", "timezone"),
+        ("spectrum.rank", 2, "eigenvalues must have 2 entries, one a rank, has 3"),
+        ("spectrum.eigenvalues", [1.0, 3.0, 0.5], "must not increase"),
+        ("spectrum.eigenvalues", [3.0, 1.0, 0.0], "greater than 0"),
+        ("spectrum.centered.relative", [1.0], "relative must have 2 entries"),
+        ("projections.utilization", [0.9] * 2, "utilization must have 3 entries"),
+        ("projections.centered.quality", [0.9] * 3, "quality must have 2 entries"),
+        ("projections.cumulative_quality", [0.9, 0.8, 0.9], "must not decrease"),
+        ("probe.class_counts", [100, 300], "sum to n = 500"),
+        ("probe.class_counts", [500], "each of 2 classes"),
+        ("feature_map.p", 2, "rank 3 exceeds the 2 features"),
+        ("provenance.options", {"a": "x" * 16_384}, "at most 16384 characters"),
+        ("provenance.options", {"a": math.nan}, "not JSON compliant"),
+        ("provenance.timings", {"load": -1.0}, "greater than or equal to 0"),
+    ],
+)
+def test_what_a_hostile_or_broken_child_may_write_is_refused(
+    path: str, value: object, message: str
+) -> None:
+    document = copy.deepcopy(_report())
+    _assign(path, value)(document)
+    with pytest.raises(ValidationError, match=message):
+        Report.model_validate_json(json.dumps(document))
+
+
+def test_vectors_beyond_the_limit_are_refused() -> None:
+    document = _report()
+    document["projections"]["utilization"] = [0.5] * 65_537
+    with pytest.raises(ValidationError, match="at most 65536 items"):
+        Report.model_validate_json(json.dumps(document))

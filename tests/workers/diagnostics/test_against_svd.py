@@ -1,0 +1,201 @@
+"""The figures from moments against the definitions on full matrices, by a float64 SVD in numpy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from workers.diagnostics import Diagnosis, Moments, diagnose
+
+
+@dataclass(frozen=True)
+class Sample:
+    phi: np.ndarray
+    outputs: np.ndarray
+    targets: np.ndarray
+
+    def diagnose(self, folds: int = 10) -> Diagnosis:
+        return diagnose(_folds(self, folds), task="classification")
+
+
+def _folds(sample: Sample, folds: int) -> list[Moments]:
+    found = []
+    order = np.random.default_rng(5).permutation(len(sample.phi))
+    for rows in np.array_split(order, folds):
+        moments = Moments.zeros(
+            sample.phi.shape[1], sample.outputs.shape[1], sample.targets.shape[1]
+        )
+        moments.update(
+            *(torch.from_numpy(a[rows]) for a in (sample.phi, sample.outputs, sample.targets))
+        )
+        found.append(moments)
+    return found
+
+
+def _network(
+    seed: int, *, n: int = 900, p: int = 40, classes: int = 5, noise: float = 1.0
+) -> Sample:
+    """ReLU features around class means, float32 as a network gives them, and a head with a bias."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    means = rng.normal(size=(classes, p))
+    scales = np.logspace(0, -1.5, p)
+    phi = np.maximum(means[labels] + noise * rng.normal(size=(n, p)) * scales, 0).astype(np.float32)
+    outputs = (phi @ rng.normal(size=(p, classes)) + rng.normal(size=classes)).astype(np.float32)
+    return Sample(phi, outputs, np.eye(classes)[labels])
+
+
+def _basis(functions: np.ndarray, tolerance: float) -> np.ndarray:
+    """Orthonormal columns that span the functions' columns."""
+    left, singular, _ = np.linalg.svd(functions, full_matrices=False)
+    return left[:, singular > tolerance * singular[0]]
+
+
+def _features(phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenfunction values (n, rank), scaled so that the columns have unit norm."""
+    left, singular, _ = np.linalg.svd(phi / np.sqrt(len(phi)), full_matrices=False)
+    rank = (singular > singular[0] * max(phi.shape) * np.finfo(np.float32).eps).sum()
+    return singular[:rank] ** 2, left[:, :rank]
+
+
+def _double(sample: Sample, *, center: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    arrays = [a.astype(np.float64) for a in (sample.phi, sample.outputs, sample.targets)]
+    if center:
+        arrays = [a - a.mean(0) for a in arrays]
+    return arrays[0], arrays[1], arrays[2]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("center", [False, True])
+def test_spectrum_and_projections_equal_the_definitions(seed: int, center: bool) -> None:
+    sample = _network(seed)
+    phi, outputs, targets = _double(sample, center=center)
+    eigenvalues, functions = _features(phi)
+    quality = (functions.T @ _basis(targets, 1e-6)) ** 2
+    utilization = (functions.T @ _basis(outputs, 1e-6)) ** 2
+
+    found = sample.diagnose()
+    spectrum = found.spectrum.centered if center else found.spectrum
+    projections = found.centered_projections if center else found.projections
+
+    assert spectrum.rank == len(eigenvalues) == len(spectrum.eigenvalues)
+    np.testing.assert_allclose(spectrum.eigenvalues, eigenvalues, rtol=1e-10)
+    np.testing.assert_allclose(spectrum.relative, eigenvalues / eigenvalues[0], rtol=1e-10)
+    assert projections.quality is not None
+    assert projections.cumulative_quality is not None
+    np.testing.assert_allclose(projections.quality, quality.sum(1), atol=1e-9)
+    np.testing.assert_allclose(projections.utilization, utilization.sum(1), atol=1e-9)
+    assert projections.dim_target == quality.shape[1]
+    assert projections.dim_learned == utilization.shape[1]
+    np.testing.assert_allclose(
+        projections.cumulative_quality, quality.sum(1).cumsum() / quality.shape[1], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        projections.cumulative_utilization,
+        utilization.sum(1).cumsum() / utilization.shape[1],
+        atol=1e-9,
+    )
+    assert projections.quality_at_dim_target == pytest.approx(
+        quality.sum(1)[: quality.shape[1]].sum() / quality.shape[1], abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_alignments_equal_their_definition_on_kernel_matrices(seed: int) -> None:
+    sample = _network(seed, n=300)
+    phi, outputs, targets = _double(sample, center=False)
+    center = np.eye(len(phi)) - 1 / len(phi)
+
+    def cka(first: np.ndarray, second: np.ndarray) -> float:
+        a, b = center @ first @ center, center @ second @ center
+        return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+    basis = _basis(outputs, 1e-6)
+    found = sample.diagnose().alignment
+    kernel = phi @ phi.T
+    assert found.d_lr == pytest.approx(1 - cka(kernel, basis @ basis.T), abs=1e-10)
+    # a_1 drops out and a_2 cancels, whatever they are.
+    minimal = 7.0 * np.ones_like(kernel) + 0.3 * basis @ basis.T
+    assert found.d_lr == pytest.approx(1 - cka(kernel, minimal), abs=1e-10)
+    assert found.cka_target == pytest.approx(cka(kernel, targets @ targets.T), abs=1e-10)
+    assert found.cka_outputs == pytest.approx(cka(kernel, outputs @ outputs.T), abs=1e-10)
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_minimality_equals_its_definition_on_the_cleaned_space(noise: float) -> None:
+    sample = _network(3, noise=noise)
+    phi, outputs, _ = _double(sample, center=True)
+    eigenvalues, functions = _features(phi)
+    basis = _basis(outputs - outputs.mean(1, keepdims=True), 1e-3)
+    r = basis.shape[1]
+    utilization = ((functions.T @ basis) ** 2).sum(1)
+    kernel, projection = phi @ phi.T, basis @ basis.T
+    cka = (kernel * projection).sum() / np.linalg.norm(kernel) / np.linalg.norm(projection)
+
+    found = sample.diagnose().verdict.minimality
+    U = utilization[:r].mean()
+    assert found.rank == r == 4
+    assert found.utilization == pytest.approx(U, abs=1e-9)
+    chance = r / len(eigenvalues)
+    assert found.utilization_corrected == pytest.approx((U - chance) / (1 - chance), abs=1e-9)
+    total = (phi**2).sum() / len(phi)
+    assert found.energy == pytest.approx(eigenvalues[:r].sum() / total, abs=1e-9)
+    assert found.distance == pytest.approx(1 - cka, abs=1e-9)
+    assert found.shape is not None
+    assert found.alignment is not None
+    assert found.distance == pytest.approx(1 - found.shape * found.alignment)
+    for share, k in ((0.9, found.k90_utilization), (0.95, found.k95_utilization)):
+        assert k == np.argmax(utilization.cumsum() / r >= share) + 1
+    assert found.k95_energy == np.argmax(eigenvalues.cumsum() / total >= 0.95) + 1
+
+
+def test_eigenvectors_give_the_eigenfunctions_and_a_fixed_sign() -> None:
+    sample = _network(4)
+    found = sample.diagnose()
+    phi = sample.phi.astype(np.float64)
+    values = phi @ found.eigenvectors / np.sqrt(found.spectrum.eigenvalues)
+    np.testing.assert_allclose(values.T @ values / len(phi), np.eye(found.spectrum.rank), atol=1e-8)
+    operator = phi @ phi.T / len(phi)
+    np.testing.assert_allclose(
+        operator @ values, values * found.spectrum.eigenvalues, atol=1e-9 * len(phi)
+    )
+    pivots = np.abs(found.eigenvectors).argmax(0)
+    assert (found.eigenvectors[pivots, range(found.spectrum.rank)] > 0).all()
+
+
+def test_chance_level_is_the_mean_over_shuffled_labels() -> None:
+    sample = _network(6, n=120, p=12, classes=4)
+    promised = sample.diagnose().projections.quality_chance_level
+    assert promised is not None
+    rng = np.random.default_rng(0)
+    functions = _features(sample.phi.astype(np.float64))[1]
+    shuffled = []
+    for _ in range(3000):
+        basis = _basis(rng.permutation(sample.targets), 1e-6)
+        shuffled.append(((functions.T @ basis) ** 2).sum(1).cumsum() / basis.shape[1])
+    # The standard error of 3000 shuffles is below 3e-4.
+    np.testing.assert_allclose(promised, np.mean(shuffled, axis=0), atol=1.5e-3)
+
+
+def test_each_left_out_fold_is_solved_as_a_full_problem_would_be() -> None:
+    """The iteration that large layers use gives the interval of dense eigenproblems."""
+    sample = _network(7, n=1500, p=640, classes=6, noise=0.7)
+    found = sample.diagnose()
+    r = 5
+    utilizations = []
+    order = np.random.default_rng(5).permutation(len(sample.phi))
+    for rows in np.array_split(order, 10):
+        kept = np.setdiff1d(order, rows)
+        part = Sample(sample.phi[kept], sample.outputs[kept], sample.targets[kept])
+        phi, outputs, _ = _double(part, center=True)
+        functions = np.linalg.svd(phi, full_matrices=False)[0][:, :r]
+        basis = _basis(outputs - outputs.mean(1, keepdims=True), 1e-3)
+        utilizations.append(((functions.T @ basis) ** 2).sum() / r)
+    point = found.verdict.minimality.utilization
+    assert point is not None
+    spread = np.sqrt(9 / 10 * ((np.array(utilizations) - np.mean(utilizations)) ** 2).sum())
+    interval = found.verdict.confidence_interval["utilization"]
+    assert interval == pytest.approx(
+        (point - 2.262157 * spread, point + 2.262157 * spread), abs=1e-6
+    )

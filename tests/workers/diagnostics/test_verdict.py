@@ -1,0 +1,198 @@
+"""The rule at its edges, and the intervals it stands on."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from workers.diagnostics import (
+    RULE_VERSION,
+    THRESHOLDS,
+    Interval,
+    Minimality,
+    Moments,
+    Projections,
+    Regime,
+    Verdict,
+    diagnose,
+)
+from workers.diagnostics.intervals import jackknife_interval, t_quantile
+from workers.diagnostics.verdict import Circumstances, judge
+
+FIGURES = Minimality(
+    rank=9,
+    utilization=0.9,
+    utilization_corrected=0.9,
+    energy=0.8,
+    distance=0.1,
+    alignment=0.95,
+    shape=0.95,
+    k90_utilization=9,
+    k95_utilization=12,
+    k95_energy=20,
+)
+USUAL = Circumstances(
+    n=1000, p=64, outputs=10, directions=60, feature_rank=60, class_counts=np.full(10, 100.0)
+)
+UNLABELLED = Projections(
+    quality=None,
+    utilization=np.ones(1),
+    cumulative_quality=None,
+    cumulative_utilization=np.ones(1),
+    quality_chance_level=None,
+    dim_target=None,
+    dim_learned=1,
+    quality_at_dim_target=None,
+    quality_at_dim_target_chance=None,
+)
+
+
+def _judge(
+    corrected: Interval | None = (0.9, 0.95),
+    energy: Interval | None = (0.8, 0.9),
+    distance: Interval | None = (0.05, 0.1),
+    *,
+    figures: Minimality = FIGURES,
+    circumstances: Circumstances = USUAL,
+    projections: Projections = UNLABELLED,
+) -> Verdict:
+    intervals = {"utilization_corrected": corrected, "energy": energy, "distance": distance}
+    return judge(figures, intervals, circumstances, projections)
+
+
+@pytest.mark.parametrize(
+    ("corrected", "energy", "distance", "regime"),
+    [
+        ((0.88, 1.0), (0.755, 0.9), (0.3, 0.5), "MF"),  # energy confirms
+        ((0.88, 1.0), (0.1, 0.2), (0.0, 0.12), "MF"),  # distance confirms
+        ((0.88, 1.0), (0.754, 0.9), (0.1, 0.121), "undetermined"),  # neither
+        ((0.879, 1.0), (0.9, 1.0), (0.0, 0.1), "undetermined"),  # the interval reaches the band
+        ((0.7, 0.84), (0.9, 1.0), (0.0, 0.1), "EF"),  # utilization alone
+        ((0.7, 0.841), (0.9, 1.0), (0.0, 0.1), "undetermined"),
+        ((0.9, 1.0), (0.6, 0.715), (0.2, 0.3), "EF"),  # energy and distance together
+        ((0.9, 1.0), (0.6, 0.716), (0.2, 0.3), "undetermined"),
+        ((0.9, 1.0), (0.6, 0.715), (0.19, 0.3), "undetermined"),
+    ],
+)
+def test_bounds_decide_at_the_thresholds(
+    corrected: Interval, energy: Interval, distance: Interval, regime: Regime
+) -> None:
+    verdict = _judge(corrected, energy, distance)
+    assert verdict.regime == regime
+    assert verdict.rule == RULE_VERSION
+    assert verdict.thresholds == THRESHOLDS
+    assert "U' = 0.900, 95 % interval" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "reason"),
+    [
+        (replace(USUAL, directions=17), "Not applicable"),
+        (replace(USUAL, n=99), "Too few samples to judge: 99, and the rule needs 100"),
+        (replace(USUAL, outputs=12), "span only r = 9 dimensions of the 11"),
+    ],
+)
+def test_where_the_rule_does_not_apply(circumstances: Circumstances, reason: str) -> None:
+    verdict = _judge(circumstances=circumstances)
+    assert verdict.regime == "undetermined"
+    assert reason in verdict.reasons[0]
+
+
+def test_samples_must_grow_with_the_learned_space() -> None:
+    figures = replace(FIGURES, rank=99)
+    at_limit = replace(USUAL, outputs=100, directions=300, n=495)
+    assert _judge(figures=figures, circumstances=at_limit).regime == "MF"
+    below = _judge(figures=figures, circumstances=replace(at_limit, n=494))
+    assert "the rule needs 495" in below.reasons[0]
+
+
+def test_without_an_interval_nothing_is_decided() -> None:
+    verdict = _judge(corrected=None)
+    assert verdict.regime == "undetermined"
+    assert "no interval" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("quality", "poor"), [(0.12, True), (0.6, False)])
+def test_minimal_but_poor_is_said_and_changes_nothing(quality: float, poor: bool) -> None:
+    projections = replace(
+        UNLABELLED, dim_target=10, quality_at_dim_target=quality, quality_at_dim_target_chance=0.1
+    )
+    verdict = _judge(projections=projections)
+    assert verdict.regime == "MF"
+    assert verdict.reasons[-1].startswith("Minimal but poor") == poor
+
+
+def test_warnings_name_what_distorts_the_figures() -> None:
+    counts = np.array([600.0, 6.0, 0.0])
+    crowded = Circumstances(
+        n=400, p=512, outputs=3, directions=399, feature_rank=399, class_counts=counts
+    )
+    warnings = " ".join(_judge(circumstances=crowded).warnings)
+    for expected in ("Few samples: 400", "Fewer samples", "Saturated", "1 of 3", "100 times"):
+        assert expected in warnings
+    assert _judge().warnings == ()
+
+
+def test_accuracy_and_quality_never_enter() -> None:
+    """The same network with its labels shuffled gets the same verdict."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.eye(4)[torch.arange(1000) % 4]
+    phi = labels @ torch.randn(4, 40, generator=generator)
+    phi = phi + 0.1 * torch.randn(1000, 40, generator=generator)
+    outputs = phi @ torch.linalg.lstsq(phi, labels).solution
+    verdicts = []
+    for targets in (labels, labels[torch.randperm(1000, generator=generator)]):
+        folds = [Moments.zeros(40, 4, 4) for _ in range(10)]
+        for i, fold in enumerate(folds):
+            rows = slice(100 * i, 100 * (i + 1))
+            fold.update(phi[rows], outputs[rows], targets[rows])
+        verdicts.append(diagnose(folds, task="classification").verdict)
+    true, shuffled = verdicts
+    assert true.regime == shuffled.regime == "MF"
+    assert true.minimality == shuffled.minimality
+    assert not any("poor" in reason for reason in true.reasons)
+    assert shuffled.reasons[-1].startswith("Minimal but poor")
+
+
+@pytest.mark.parametrize(
+    ("degrees", "exact"),
+    [(1, 12.7062), (4, 2.77645), (5, 2.57058), (9, 2.26216), (19, 2.09302), (1000, 1.96234)],
+)
+def test_quantiles_of_student_t(degrees: int, exact: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(exact, abs=3e-4)
+
+
+def test_jackknife_of_a_mean_is_its_textbook_interval() -> None:
+    """For a mean, equal folds give the t interval of the fold means; unequal ones nearly so."""
+    values = np.random.default_rng(0).normal(3.0, 1.0, 200)
+    folds = values.reshape(10, 20)
+    left_out = [float(np.delete(folds, i, 0).mean()) for i in range(10)]
+    found = jackknife_interval(float(values.mean()), left_out, [20] * 10)
+    half = 2.262157 * folds.mean(1).std(ddof=1) / math.sqrt(10)
+    assert found == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-4)
+
+
+def test_jackknife_covers_with_unequal_folds() -> None:
+    rng = np.random.default_rng(1)
+    sizes = [30, 30, 30, 30, 30, 30, 30, 30, 30, 5]
+    bounds = np.cumsum([0, *sizes])
+    hits = 0
+    for _ in range(1000):
+        values = rng.normal(0.0, 1.0, bounds[-1])
+        left_out = [
+            float(np.delete(values, np.arange(*bounds[i : i + 2])).mean()) for i in range(10)
+        ]
+        interval = jackknife_interval(float(values.mean()), left_out, sizes)
+        assert interval is not None
+        hits += interval[0] <= 0.0 <= interval[1]
+    assert hits / 1000 == pytest.approx(0.95, abs=0.025)
+
+
+def test_jackknife_is_clipped_and_refuses_the_undefined() -> None:
+    assert jackknife_interval(0.99, [0.9, 1.0, 0.95], [5, 5, 5], highest=1.0) == pytest.approx(
+        (0.99 - 4.3027 * math.sqrt(2 / 3 * 0.005), 1.0)
+    )
+    assert jackknife_interval(None, [0.9, 1.0], [5, 5]) is None
+    assert jackknife_interval(0.9, [0.9, None], [5, 5]) is None

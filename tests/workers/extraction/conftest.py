@@ -1,0 +1,41 @@
+import io
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.extraction import load_torchscript
+
+Archive = Callable[..., torch.jit.ScriptModule]
+
+
+def to_bytes(model: nn.Module, how: str, example: Tensor) -> bytes:
+    with warnings.catch_warnings():
+        # torch announces the end of TorchScript at each of these calls.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        # The tracer cannot tell that a random or training-mode model is meant to be one.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        if how == "traced":
+            script = torch.jit.trace(model, example, check_trace=False)
+        else:
+            script = torch.jit.script(model)
+        if how == "frozen":
+            script = torch.jit.freeze(script)
+        file = io.BytesIO()
+        torch.jit.save(script, file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def archive() -> Archive:
+    """Saves a module (scripted, traced or frozen) and loads the archive as the product does."""
+
+    def make(
+        model: nn.Module, example: Tensor, how: str = "scripted", *, train: bool = False
+    ) -> torch.jit.ScriptModule:
+        content = to_bytes(model.train(train), how, example)
+        return load_torchscript(io.BytesIO(content))
+
+    return make

@@ -1,0 +1,175 @@
+"""What must hold from batch to batch: proof on each, independent samples, untouched data."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.errors import JobError
+from workers.extraction import discover
+
+Archive = Callable[..., torch.jit.ScriptModule]
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(12, 16), nn.ReLU())
+        self.fc = nn.Linear(16, 5)
+        self.other = nn.Linear(16, 5)
+
+
+class Branching(Base):
+    """Takes another head for some inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        if bool(x.mean() > 1.0):
+            return self.other(h)
+        return self.fc(h)
+
+
+class ScaledByInput(Base):
+    """The factor is a number when it meets the logits: no tensor shows where it came from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x)) * float(x.max().item())
+
+
+class LaterSoftmax(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.fc(self.trunk(x))
+        if bool(x.mean() > 1.0):
+            return torch.softmax(u, dim=1)
+        return u
+
+
+@pytest.mark.parametrize("model", [Branching, ScaledByInput, LaterSoftmax])
+def test_a_batch_that_breaks_the_relation_is_refused(
+    model: type[nn.Module], archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    script = archive(model(), torch.randn(2, 12))
+    extractor = discover(script, (torch.randn(16, 12),))
+    with pytest.raises(JobError) as caught:
+        extractor.run((torch.randn(32, 12) + 2.0,))
+    assert caught.value.failure.detail["code"] == "residual"
+
+
+def test_non_finite_features_of_a_later_batch_are_counted(archive: Archive) -> None:
+    torch.manual_seed(0)
+    extractor = discover(
+        archive(nn.Sequential(Base().trunk, nn.Linear(16, 5)), torch.randn(2, 12)),
+        (torch.randn(16, 12),),
+    )
+    bad = torch.randn(32, 12)
+    bad[[7, 20]] = float("nan")
+    with pytest.raises(JobError) as caught:
+        extractor.run((bad,))
+    failure = caught.value.failure
+    assert failure.code == "non_finite"
+    assert "2 of 32 samples" in failure.message
+    assert "first in row 7" in failure.message
+    assert "inputs themselves are not finite" in failure.message
+
+
+class Whitening(Base):
+    """Hand-written batch statistics: a sample's features depend on its neighbours."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        return self.fc((h - h.mean(dim=0)) / (h.std(dim=0) + 0.1))
+
+
+def test_samples_that_influence_each_other_are_reported(archive: Archive) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(16, 12)
+    found = discover(archive(Whitening(), batch), (batch,)).feature_map
+    assert [warning.split(":")[0] for warning in found.warnings] == ["batch_dependent"]
+
+
+class Baked(Base):
+    """Reshapes to the batch size it was traced with, and fails on every other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.numpy().shape[0]  # a plain number for the tracer
+        return self.fc(self.trunk(x).reshape(rows, 2, 8).reshape(rows, 16))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16, 64])
+def test_a_baked_batch_size_is_found_and_kept(rows: int, archive: Archive) -> None:
+    torch.manual_seed(0)
+    net = Baked().eval()
+    extractor = discover(archive(net, torch.randn(rows, 12), "traced"), (torch.randn(40, 12),))
+    assert extractor.feature_map.warnings[0].startswith(
+        f"fixed_batch: the archive takes exactly {rows} "
+    )
+    batch = torch.randn(21, 12)
+    extracted = extractor.run((batch,))
+    with torch.no_grad():
+        torch.testing.assert_close(extracted.phi, net.trunk(batch))
+        torch.testing.assert_close(extracted.outputs, net(batch))
+
+
+class Overwriting(Base):
+    """Normalises its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x.sub_(1.0)))
+
+
+def test_the_callers_batch_is_left_as_it_was(archive: Archive) -> None:
+    torch.manual_seed(0)
+    net = Overwriting().eval()
+    batch = torch.randn(16, 12)
+    kept = batch.clone()
+    extractor = discover(archive(net, batch.clone()), (batch,))
+    extracted = extractor.run((batch,))
+    assert torch.equal(batch, kept)
+    with torch.no_grad():
+        torch.testing.assert_close(extracted.outputs, net(batch))
+
+
+def test_one_sample_and_a_head_of_zeros_are_fine(archive: Archive) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5))
+    nn.init.zeros_(net[2].weight)
+    extractor = discover(archive(net, torch.randn(2, 12)), (torch.randn(16, 12),))
+    extracted = extractor.run((torch.randn(1, 12),))
+    assert extracted.phi.shape == (1, 16)
+    assert extractor.residual == 0
+
+
+class Named(Base):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.trunk(x)
+        return {"norm": h.norm(dim=1), "logits": self.fc(h)}
+
+
+def test_the_only_output_with_a_head_is_taken(archive: Archive) -> None:
+    found = discover(archive(Named(), torch.randn(2, 12)), (torch.randn(16, 12),)).feature_map
+    assert (found.output, found.location, found.outputs) == ("logits", "fc.weight", 5)
+
+
+@pytest.mark.parametrize(
+    ("how", "location"),
+    [("scripted", "2.weight"), ("traced", "2.weight"), ("frozen", "aten::linear (operation")],
+)
+def test_location_and_parameter_count(how: str, location: str, archive: Archive) -> None:
+    net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5))
+    found = discover(archive(net, torch.randn(2, 12), how), (torch.randn(16, 12),)).feature_map
+    assert found.location.startswith(location)
+    assert found.parameters == 12 * 16 + 16 + 16 * 5 + 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_precisions_have_their_own_tolerance(dtype: torch.dtype, archive: Archive) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5)).to(dtype)
+    batch = torch.randn(64, 12, dtype=dtype)
+    extractor = discover(archive(net, batch[:2]), (batch,))
+    extracted = extractor.run((batch,))
+    assert extracted.phi.dtype == dtype
+    assert extractor.feature_map.dtype == str(dtype).removeprefix("torch.")
+    assert extractor.residual < {torch.float64: 1e-12}.get(dtype, 1e-2)

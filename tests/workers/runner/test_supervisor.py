@@ -1,0 +1,242 @@
+"""The runner with real processes: what comes back, and what cannot get out."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from service.failures import FailureCode
+from workers.runner.outcome import Cancelled, Succeeded
+from workers.runner.progress import Progress, Stage
+from workers.runner.protocol import JobRequest, Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.workers.runner.conftest import AssertGone, Jobs, MakeJobs, Zygotes
+
+
+def test_result_carries_header_and_sections(jobs: Jobs) -> None:
+    outcome = jobs.succeed("echo", b"first", b"", arguments={"a": [1, None, "ü"]})
+    assert outcome.header == {"arguments": {"a": [1, None, "ü"]}, "sizes": [5, 0]}
+    assert outcome.sections == {"file-0": b"first", "file-1": b""}
+    assert outcome.ended.exit_code == 0
+    assert outcome.ended.max_rss_bytes > 0
+
+
+def test_child_sees_only_what_it_was_given(
+    make_jobs: MakeJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHISCOPE_DATABASE_URL", "postgresql://u:secret@db/phiscope")
+    seen = make_jobs().succeed("surroundings", b"x", b"y").header
+    assert "secret" not in str(seen["environment"])
+    # Three standard streams, two inputs, the result and the progress pipe.
+    assert seen["descriptors"] == 7
+    assert seen["is_session_leader"] is True
+    assert seen["stdin"] == "null"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_work_in_the_child_and_results_repeat(jobs: Jobs, threads: int) -> None:
+    first, second = (jobs.succeed("compute", threads=threads).header for _ in range(2))
+    assert first["threads"] == threads
+    assert first == second
+
+
+def test_progress_is_seen_while_the_job_runs(jobs: Jobs) -> None:
+    seen: list[Progress | None] = []
+
+    def note(progress: Progress | None) -> bool:
+        seen.append(progress)
+        return True
+
+    jobs.succeed("slowly", on_tick=note)
+    counts = [progress.done for progress in seen if progress is not None]
+    assert counts
+    assert counts == sorted(counts)
+    assert {progress.stage for progress in seen if progress} == {Stage.EVALUATING}
+
+
+def test_refusal_arrives_with_its_code_and_escaped_text(jobs: Jobs) -> None:
+    failure = jobs.fail("refuse").failure
+    assert failure.code == FailureCode.HEAD_NOT_FOUND
+    assert failure.message == r"no head\x1b[31m"
+    assert failure.hint == "add one"
+    assert failure.detail == {"seen": ["conv"]}
+
+
+def test_child_cannot_claim_what_only_the_supervisor_knows(jobs: Jobs) -> None:
+    assert jobs.fail("claim_lost").failure.code == FailureCode.CRASHED
+
+
+def test_unexpected_error_is_short_and_keeps_paths_and_traceback_in_the_log(jobs: Jobs) -> None:
+    outcome = jobs.fail("stumble")
+    assert outcome.failure.code == FailureCode.CRASHED
+    assert "RuntimeError: cannot read model.bin" in outcome.failure.message
+    assert "/" not in outcome.failure.message
+    assert "more of it" not in outcome.failure.message
+    assert "Traceback" in outcome.log
+    assert "/srv/secret/place/model.bin" in outcome.log
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("segfault", "SIGSEGV"), ("leave", "status 7"), ("no_such_job", "KeyError")]
+)
+def test_crashes_end_one_job_only(jobs: Jobs, kind: str, words: str) -> None:
+    failure = jobs.fail(kind).failure
+    assert failure.code == FailureCode.CRASHED
+    assert words in failure.message
+    jobs.succeed("echo")
+
+
+@pytest.mark.parametrize("kind", ["hog_numpy", "hog_torch", "kill_self"])
+def test_memory_hogs_run_out_of_memory(jobs: Jobs, kind: str) -> None:
+    failure = jobs.fail(kind, limits=Limits(memory_bytes=256 << 20)).failure
+    assert failure.code == FailureCode.OUT_OF_MEMORY
+    assert "256 MiB" in failure.message
+
+
+def test_result_beyond_its_limit_is_refused(jobs: Jobs) -> None:
+    failure = jobs.fail("big_result", limits=Limits(result_bytes=1 << 20)).failure
+    assert failure.code == FailureCode.OUT_OF_MEMORY
+    assert "1,048,576" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"PHIRES\x00\x01\xff\xff\xff\xff{}", "claims"),
+        (b"PHIRES\x00\x01" + (200_000).to_bytes(4, "little") + b"[" * 200_000, "not JSON"),
+        (bytes(9 << 20), "magic"),
+    ],
+)
+def test_forged_result_is_refused(jobs: Jobs, content: bytes, words: str) -> None:
+    failure = jobs.fail("write_raw", content).failure
+    assert failure.code == FailureCode.CRASHED
+    assert words in failure.message
+
+
+def test_hanging_job_ends_at_its_deadline_with_all_it_started(
+    jobs: Jobs, assert_gone: AssertGone
+) -> None:
+    started: list[Progress] = []
+
+    def note(progress: Progress | None) -> bool:
+        if progress is not None:
+            started.append(progress)
+        return True
+
+    failure = jobs.fail("hang", deadline_s=1.5, on_tick=note).failure
+    assert failure.code == FailureCode.TIME_LIMIT
+    assert "1.5 s" in failure.message
+    assert_gone(started[-1].done, started[-1].total)
+
+
+def test_processor_time_is_limited(jobs: Jobs) -> None:
+    outcome = jobs.fail("spin", limits=Limits(cpu_seconds=1))
+    assert outcome.failure.code == FailureCode.TIME_LIMIT
+    assert "processor time" in outcome.failure.message
+
+
+def test_cancelled_job_is_gone_within_a_second(jobs: Jobs, assert_gone: AssertGone) -> None:
+    pids: list[int] = []
+    asked: list[float] = []
+
+    def stop_when_running(progress: Progress | None) -> bool:
+        if progress is None:
+            return True
+        pids.extend((progress.done, progress.total))
+        asked.append(time.monotonic())
+        return False
+
+    outcome = jobs.run("hang", on_tick=stop_when_running)
+    assert isinstance(outcome, Cancelled)
+    assert time.monotonic() - asked[0] < 1
+    assert not psutil.pid_exists(pids[0])
+    assert_gone(*pids)
+
+
+def test_error_in_the_callback_kills_the_job_and_is_raised(
+    jobs: Jobs, assert_gone: AssertGone
+) -> None:
+    pids: list[int] = []
+
+    def fail_when_running(progress: Progress | None) -> bool:
+        if progress is not None:
+            pids.extend((progress.done, progress.total))
+            raise ConnectionError("the database is away")
+        return True
+
+    with pytest.raises(ConnectionError, match="database is away"):
+        jobs.run("hang", on_tick=fail_when_running)
+    assert_gone(*pids)
+
+
+def test_printing_is_capped_escaped_and_harmless(jobs: Jobs) -> None:
+    outcome = jobs.succeed("flood", limits=Limits(log_bytes=4096))
+    assert outcome.header == {"done": True}
+    assert outcome.log.startswith(r"\x1b[2J first words\x00")
+    assert len(outcome.log) == 4096
+    assert "\x1b" not in outcome.log
+
+
+def test_jobs_run_side_by_side(jobs: Jobs) -> None:
+    contents = [f"job {i}".encode() for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda content: jobs.succeed("echo", content), contents))
+    assert [outcome.sections["file-0"] for outcome in outcomes] == contents
+
+
+def test_one_slow_job_does_not_hold_up_another(jobs: Jobs) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(jobs.run, "hang", deadline_s=30, on_tick=lambda _: not done)
+        done: list[Succeeded] = []
+        while not running.running():
+            time.sleep(0.01)
+        done.append(jobs.succeed("echo"))
+        assert isinstance(running.result(), Cancelled)
+
+
+def test_no_descriptor_and_no_process_is_left_behind(jobs: Jobs, zygotes: Zygotes) -> None:
+    jobs.run("echo", b"x")
+    (zygote,) = zygotes()
+
+    def count() -> tuple[int, int, int, int]:
+        ours = psutil.Process().num_fds()
+        return ours, zygote.num_fds(), len(zygote.children()), zygote.num_threads()
+
+    time.sleep(0.1)
+    before = count()
+    for _ in range(3):
+        jobs.run("echo", b"x")
+        jobs.run("refuse")
+        jobs.run("segfault")
+        jobs.run("hang", on_tick=lambda progress: progress is None)
+    assert before[2:] == (0, 1)
+    deadline = time.monotonic() + 5
+    while count() != before:  # the parent closes its side a moment after its answer
+        assert time.monotonic() < deadline, (count(), before)
+        time.sleep(0.01)
+
+
+def test_writable_input_is_refused(jobs: Jobs, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.touch()
+    with path.open("r+b") as file, pytest.raises(ValueError, match="O_RDONLY"):
+        jobs.runner.run(
+            JobRequest(kind="echo"),
+            [file.fileno()],
+            deadline_s=5,
+            limits=Limits(),
+            on_tick=lambda _: True,
+        )
+
+
+def test_request_too_long_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(ValueError, match="pass large inputs as files"):
+        jobs.run("echo", arguments={"long": "x" * 100_000})

@@ -1,0 +1,66 @@
+"""A worker process: Celery, which supervises; a relay; and a warm parent that forks children."""
+
+import os
+import socket
+import sys
+
+import structlog
+from celery.signals import worker_shutting_down
+
+from service import logs
+from service.database import open_engine
+from service.settings import Settings
+from service.storage import BlobStore
+from workers.celery_app import create_celery
+from workers.executor import Executor
+from workers.relay import Relay
+from workers.runner.supervisor import Runner
+from workers.tasks import register
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run until a signal ends it; running jobs go back to the queue."""
+    settings = Settings()
+    logs.configure(as_json=settings.log_json)
+    try:
+        celery = create_celery(settings)
+        engine = open_engine(settings)
+    except ValueError as error:
+        log.error("cannot start", reason=str(error))  # noqa: TRY400 - a setting, not a defect
+        return 1
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    runner = Runner()
+    executor = Executor(settings, engine, BlobStore(settings.blob_url), runner, name)
+    register(celery, executor)
+    relay = Relay(settings, engine, celery)
+
+    @worker_shutting_down.connect(weak=False)
+    def give_back_jobs(**_: object) -> None:
+        executor.stop()
+
+    relay.start()
+    try:
+        # Threads, for a job's own work is done in another process; these only wait for it.
+        celery.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                f"--concurrency={settings.worker_slots}",
+                "--queues=cpu",
+                f"--hostname={name}",
+                "--without-gossip",
+                "--without-mingle",
+                "--loglevel=INFO",
+            ]
+        )
+    finally:
+        relay.stop()
+        runner.close()
+        engine.dispose()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

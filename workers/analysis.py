@@ -1,0 +1,204 @@
+"""The main job, inside the confined child: model and probe in, figures and artifacts out."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+import torch
+from pydantic import JsonValue
+
+from service import __version__
+from service.failures import FailureCode
+from workers.diagnostics import (
+    Diagnosis,
+    DiagnosticsError,
+    IncompatibleShapesError,
+    NonFiniteError,
+    TooFewSamplesError,
+    diagnose,
+)
+from workers.errors import JobError
+from workers.evaluation import Evaluation, choose_batch_size, evaluate
+from workers.extraction import Extractor, discover, load_torchscript
+from workers.probes.probe import load_probe
+from workers.requests import AnalysisArguments
+from workers.runner.progress import ProgressWriter, Stage
+from workers.runner.result import JobResult
+
+# top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
+_KEPT_PER_OUTPUT = 2
+
+# Features that are constant over the probe have no centred spectrum.
+_NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+
+_FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
+    (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
+    (NonFiniteError, FailureCode.NON_FINITE),
+    (IncompatibleShapesError, FailureCode.INPUT_MISMATCH),
+    (DiagnosticsError, FailureCode.UNSUPPORTED_MODEL),
+)
+
+
+def analyse(
+    arguments: Mapping[str, JsonValue], files: Sequence[BinaryIO], progress: ProgressWriter
+) -> JobResult:
+    """Judge a model on a probe.
+
+    Args:
+        arguments: `AnalysisArguments`.
+        files: The model and the probe.
+        progress: Told of each stage, and of the samples seen.
+
+    Returns:
+        The report's figures as header, the artifacts as sections.
+
+    Raises:
+        JobError: The model or the probe cannot be used; the message says why.
+    """
+    request = AnalysisArguments.model_validate(arguments)
+    options = request.options
+    model_file, probe_file = files
+    timings: dict[str, float] = {}
+
+    progress.report(Stage.READING_PROBE)
+    with _timed(timings, "probe"):
+        probe = load_probe(
+            probe_file,
+            request.spec,
+            request.limits,
+            max_samples=options.max_samples,
+            seed=options.seed,
+        )
+    progress.report(Stage.LOADING_MODEL)
+    with _timed(timings, "loading"):
+        model = load_torchscript(model_file)
+    batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
+    progress.report(Stage.LOCATING_HEAD)
+    with _timed(timings, "head"):
+        extractor = discover(model, (next(probe.batches(batch_size))[0],))
+    with _timed(timings, "extraction"), _explained():
+        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
+    progress.report(Stage.DIAGONALIZING)
+    with _timed(timings, "diagnosis"), _explained():
+        # Without targets the outputs are taken for logits; only the mean logit depends on it.
+        diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
+    progress.report(Stage.REPORTING)
+    targets = probe.targets
+    return JobResult(
+        header={
+            "parameters": extractor.feature_map.parameters,
+            "probe": {
+                "n": len(probe),
+                "classes": None if targets is None else targets.classes,
+                "class_counts": None if targets is None else targets.class_counts,
+                "task": probe.spec.task,
+            },
+            "feature_map": _feature_map(extractor),
+            **_figures(diagnosis),
+            "performance": _performance(evaluation),
+            "provenance": {
+                "versions": {
+                    "phiscope": __version__,
+                    "torch": torch.__version__,
+                    "numpy": np.__version__,
+                },
+                "device": "cpu",
+                "dtype": extractor.feature_map.dtype,
+                "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
+            },
+        },
+        sections={
+            "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
+            "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
+        },
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - began
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Give the numerics' errors, which know nothing of jobs, the code that clients see."""
+    try:
+        yield
+    except DiagnosticsError as error:
+        code = next(code for kind, code in _FAILURES if isinstance(error, kind))
+        raise JobError(code, str(error)) from error
+
+
+def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
+    found = extractor.feature_map
+    return {
+        "location": found.location,
+        "kind": found.kind,
+        "p": found.p,
+        "outputs": found.outputs,
+        "bias": found.b is not None,
+        "link": found.link,
+        "weights": {"shape": list(found.W.shape), "norm": float(found.W.norm())},
+        "consistency_residual": extractor.residual,
+        "warnings": list(found.warnings),
+    }
+
+
+def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Lay the diagnosis out as the report does; its names are the report's."""
+    centered = _plain(diagnosis.centered_projections)
+    return {
+        "spectrum": _plain(diagnosis.spectrum),
+        "projections": {**_plain(diagnosis.projections), "centered": centered},
+        "effective_rank": {
+            **_plain(diagnosis.effective_rank or _NO_RANK),
+            "uncentered": _plain(diagnosis.uncentered_effective_rank),
+        },
+        "alignment": {
+            **_plain(diagnosis.alignment),
+            "confidence_interval": _plain(diagnosis.alignment_interval),
+        },
+        "verdict": _plain(diagnosis.verdict),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses and arrays into what JSON holds."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _performance(evaluation: Evaluation) -> dict[str, float | None]:
+    measured = evaluation.performance
+    if measured is None:
+        return {"accuracy": None, "loss": None}
+    return {"accuracy": measured.accuracy, "loss": measured.loss}
+
+
+def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
+    """Evaluate the leading eigenfunctions on the kept samples: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
+    eigenvalues = diagnosis.spectrum.eigenvalues
+    wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
+    leading = slice(0, min(wanted, len(eigenvalues)))
+    vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
+    projected = (evaluation.kept.double() @ vectors).numpy()
+    return safetensors.numpy.save(
+        {
+            "rows": evaluation.rows.astype(np.int64),
+            "eigenvalues": np.ascontiguousarray(eigenvalues[leading]),
+            "values": np.ascontiguousarray(projected / np.sqrt(eigenvalues[leading])),
+        }
+    )

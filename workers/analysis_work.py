@@ -1,0 +1,187 @@
+"""Judging a model: what the child is asked, and how its answer becomes the report."""
+
+import csv
+import hashlib
+import io
+import json
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+from uuid import UUID
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+from service.analyses.report import Report
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from service.analyses import tables
+from service.analyses.schemas import Options
+from service.analyses.tables import Analysis, Artifact, Status
+from service.models.tables import Model
+from service.probes.spec import ProbeSpec
+from service.probes.tables import Probe
+from service.settings import Settings
+from service.storage import BlobStore
+from workers import subjects
+from workers.errors import ResultError
+from workers.probes.container import Limits
+from workers.requests import AnalysisArguments
+from workers.runner.outcome import Succeeded
+from workers.runner.protocol import JobRequest
+
+_SAFETENSORS = "application/vnd.safetensors"
+_ARTIFACTS = {"eigenfunctions.safetensors", "moments.safetensors"}
+
+
+class AnalysisWork:
+    """One model to be judged on one probe.
+
+    What identifies model and probe in the report comes from the database, never from the child.
+    """
+
+    def __init__(self, analysis: Analysis, model: Model, probe: Probe, settings: Settings) -> None:
+        self._analysis_id = analysis.id
+        self._options = Options.model_validate(analysis.options)
+        self._model = {
+            "id": model.id,
+            "name": model.name,
+            "sha256": model.sha256,
+            "run": model.run,
+            "step": model.step,
+        }
+        self._probe = {
+            "id": probe.id,
+            "name": probe.name,
+            "version": probe.version,
+            "sha256": probe.sha256,
+        }
+        self._spec = ProbeSpec.model_validate(probe.spec)
+        self._settings = settings
+        self._artifacts: list[Artifact] = []
+        self._report: Report | None = None
+
+    @classmethod
+    def load(cls, session: Session, analysis_id: UUID, settings: Settings) -> "AnalysisWork":
+        """Read what there is to do."""
+        analysis = session.get_one(Analysis, analysis_id)
+        model = session.get_one(Model, analysis.model_id)
+        probe = session.get_one(Probe, analysis.probe_id)
+        return cls(analysis, model, probe, settings)
+
+    def request(self) -> JobRequest:
+        """Return what the child is asked to do."""
+        arguments = AnalysisArguments(
+            spec=self._spec,
+            limits=Limits(max_array_bytes=self._settings.max_probe_memory_bytes),
+            options=self._options,
+        )
+        return JobRequest(
+            kind="analyse",
+            arguments=arguments.model_dump(mode="json"),
+            threads=self._settings.threads_per_job,
+            seed=self._options.seed,
+        )
+
+    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
+        """Open the model's and the probe's bytes."""
+        return [
+            opened.enter_context(store.open(str(row["sha256"])))
+            for row in (self._model, self._probe)
+        ]
+
+    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:
+        """Validate the child's figures, complete the report, and store the artifacts."""
+        figures = dict(outcome.header)
+        parameters = figures.pop("parameters", None)
+        document = {
+            **figures,
+            "schema_version": "1",
+            "analysis_id": self._analysis_id,
+            "created_at": datetime.now(UTC).isoformat(),
+            "model": {**self._model, "parameters": parameters},
+            "probe": {**_mapping(figures.get("probe")), **self._probe},
+            "provenance": {
+                **_mapping(figures.get("provenance")),
+                "seed": self._options.seed,
+                "options": self._options.model_dump(mode="json"),
+            },
+        }
+        # Through JSON, because the schema is strict: nothing the child said is coerced.
+        self._report = Report.model_validate_json(json.dumps(document, default=str))
+        if set(outcome.sections) != _ARTIFACTS:
+            raise ResultError(f"its artifacts are {sorted(outcome.sections)}")
+        contents = {name: (_SAFETENSORS, data) for name, data in outcome.sections.items()}
+        for name, (_, data) in contents.items():
+            _check_tensors(name, data)
+        contents["spectrum.csv"] = ("text/csv; charset=utf-8", _spectrum_csv(self._report))
+        for name, (media_type, data) in contents.items():
+            self._keep(store, name, media_type, data)
+
+    def _keep(self, store: BlobStore, name: str, media_type: str, data: bytes) -> None:
+        sha256 = hashlib.sha256(data).hexdigest()
+        store.put(sha256, io.BytesIO(data))
+        self._artifacts.append(
+            Artifact(
+                analysis_id=self._analysis_id,
+                name=name,
+                media_type=media_type,
+                sha256=sha256,
+                size_bytes=len(data),
+            )
+        )
+
+    def finish(self, session: Session) -> None:
+        """Write report and artifacts, and let the analysis succeed."""
+        assert self._report is not None  # noqa: S101 - prepare comes first
+        text = self._report.model_dump_json()
+        session.add(
+            tables.Report(
+                analysis_id=self._analysis_id,
+                document=text,
+                sha256=hashlib.sha256(text.encode()).hexdigest(),
+            )
+        )
+        session.add_all(self._artifacts)
+        subjects.change_analysis(
+            session,
+            self._analysis_id,
+            status=Status.SUCCEEDED,
+            regime=self._report.verdict.regime,
+            finished_at=func.now(),
+        )
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """Give what the child sent where an object belongs, or nothing, which then fails validation."""
+    return value if isinstance(value, dict) else {}
+
+
+def _check_tensors(name: str, data: bytes) -> None:
+    """Refuse an artifact that is no safetensors file, or holds what is no number."""
+    try:
+        arrays = safetensors.numpy.load(data)
+    except SafetensorError as error:
+        raise ResultError(f"{name} is no safetensors file: {error}") from error
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ResultError(f"{name} holds NaN or infinity")
+
+
+def _spectrum_csv(report: Report) -> bytes:
+    """Write the per-eigenfunction figures as a table that spreadsheets read."""
+    columns: dict[str, list[float] | None] = {
+        "eigenvalue": report.spectrum.eigenvalues,
+        "relative": report.spectrum.relative,
+        "quality": report.projections.quality,
+        "utilization": report.projections.utilization,
+        "cumulative_quality": report.projections.cumulative_quality,
+        "cumulative_utilization": report.projections.cumulative_utilization,
+    }
+    present = {name: values for name, values in columns.items() if values is not None}
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["k", *present])
+    for k, row in enumerate(zip(*present.values(), strict=True), start=1):
+        writer.writerow([k, *row])
+    return text.getvalue().encode()

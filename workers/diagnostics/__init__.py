@@ -1,0 +1,57 @@
+"""Pure numerics: from sums over samples to spectra, projections, alignments and the MF/EF verdict.
+
+Feed batches to `Moments` (one per fold), then call `diagnose`. Nothing here reads a file, opens a
+model or knows of the service.
+"""
+
+from workers.diagnostics.alignment import Alignment
+from workers.diagnostics.diagnosis import (
+    MIN_FOLDS,
+    MIN_SAMPLES,
+    CenteredSpectrum,
+    Diagnosis,
+    Spectrum,
+    diagnose,
+)
+from workers.diagnostics.errors import (
+    DegenerateFeaturesError,
+    DiagnosticsError,
+    IncompatibleShapesError,
+    NonFiniteError,
+    TooFewSamplesError,
+)
+from workers.diagnostics.intervals import Interval
+from workers.diagnostics.minimality import Minimality
+from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.projections import Projections
+from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
+
+__all__ = [
+    "MIN_FOLDS",
+    "MIN_SAMPLES",
+    "RULE_VERSION",
+    "THRESHOLDS",
+    "Alignment",
+    "Averages",
+    "CenteredSpectrum",
+    "DegenerateFeaturesError",
+    "Diagnosis",
+    "DiagnosticsError",
+    "EffectiveRank",
+    "IncompatibleShapesError",
+    "Interval",
+    "Minimality",
+    "Moments",
+    "NonFiniteError",
+    "Performance",
+    "Projections",
+    "Regime",
+    "Spectrum",
+    "Task",
+    "Thresholds",
+    "TooFewSamplesError",
+    "Verdict",
+    "diagnose",
+]

@@ -1,0 +1,69 @@
+"""Dealing samples out to folds, so that leaving one fold out at a time measures uncertainty."""
+
+import torch
+from torch import Tensor
+
+from workers.diagnostics.moments import Moments
+
+# Rows gathered before they are multiplied: products of a few rows would move the p×p sums through
+# memory for almost no arithmetic.
+_BUFFERED_ROWS = 512
+
+
+class Folds:
+    """Moments of disjoint random parts of the samples, filled batch by batch.
+
+    The dealing is random, not in turn: datasets are often sorted by class, or cycle through the
+    classes, and a fold that held one class would make every interval wrong.
+
+    Args:
+        n: Samples in all.
+        count: Folds.
+        seed: Of the dealing.
+    """
+
+    def __init__(self, n: int, *, count: int = 10, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
+        self._seen = 0
+        self._count = count
+        self._moments: list[Moments] = []
+        self._waiting: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [[] for _ in range(count)]
+
+    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
+        """Deal out the next batch.
+
+        Args:
+            phi: Features `(batch, p)`.
+            outputs: Outputs `(batch, c)`.
+            targets: Targets `(batch, d)`, or None; always the same of the two.
+        """
+        d = 0 if targets is None else targets.shape[1]
+        if not self._moments:
+            self._moments = [
+                Moments.zeros(phi.shape[1], outputs.shape[1], d) for _ in range(self._count)
+            ]
+        dealt = self._fold_of[self._seen : self._seen + len(phi)]
+        self._seen += len(phi)
+        for fold in range(self._count):
+            rows = dealt == fold
+            part = (phi[rows], outputs[rows], None if targets is None else targets[rows])
+            self._waiting[fold].append(part)
+            if sum(len(features) for features, _, _ in self._waiting[fold]) >= _BUFFERED_ROWS:
+                self._multiply(fold)
+
+    def moments(self) -> list[Moments]:
+        """Return the folds' moments over everything dealt so far."""
+        for fold in range(self._count):
+            self._multiply(fold)
+        return self._moments
+
+    def _multiply(self, fold: int) -> None:
+        waiting, self._waiting[fold] = self._waiting[fold], []
+        if not waiting:
+            return
+        features, outputs, targets = zip(*waiting, strict=True)
+        labelled = [part for part in targets if part is not None]
+        self._moments[fold].update(
+            torch.cat(features), torch.cat(outputs), torch.cat(labelled) if labelled else None
+        )

@@ -1,0 +1,131 @@
+"""How minimal the features are: do the learned functions live in the leading eigenfunctions?"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from workers.diagnostics.diagonalization import Eigenpairs
+from workers.diagnostics.moments import Averages
+from workers.diagnostics.performance import Task
+from workers.diagnostics.projections import orthonormal_coefficients, squared_projections
+
+_MOST, _NEARLY_ALL = 0.90, 0.95  # the shares that the k90 and k95 figures ask for
+# A cumulative sum that is one share short of a bound by rounding alone has reached it.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Minimality:
+    """Figures of the cleaned learned space, of dimension r, against the centred features.
+
+    All are None, except the rank, where the outputs or the features do not vary over the samples.
+
+    Attributes:
+        rank: r, the dimension of the cleaned learned space.
+        utilization: `U = (1/r) Σ_{j≤r} Q̂_j`, in [0, 1].
+        utilization_corrected: `U' = (U − r/m)/(1 − r/m)`, at most 1; `r/m` is what features of m
+            independent directions have by chance. None if m ≤ r.
+        energy: `E = Σ_{j≤r} ρ_j / Σρ`, in [0, 1].
+        distance: `D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment`, in [0, 1].
+        alignment: `Σ ρ_j Q̂_j / Σ_{j≤r} ρ_j`, in [0, 1].
+        shape: `Σ_{j≤r} ρ_j / (‖ρ‖_2 √r)`, in [0, 1].
+        k90_utilization, k95_utilization: Eigenfunctions that hold 90 % and 95 % of the cleaned
+            learned space. None if the eigenfunctions at hand hold less.
+        k95_energy: Eigenfunctions that hold 95 % of the centred feature variance; None likewise.
+    """
+
+    rank: int
+    utilization: float | None = None
+    utilization_corrected: float | None = None
+    energy: float | None = None
+    distance: float | None = None
+    alignment: float | None = None
+    shape: float | None = None
+    k90_utilization: int | None = None
+    k95_utilization: int | None = None
+    k95_energy: int | None = None
+
+
+def without_mean_output(centered: Averages, task: Task) -> Averages:
+    """The cleaned outputs: of a classifier, without each sample's mean over classes.
+
+    Softmax ignores that mean, so in a trained network it is left-over initialisation; yet P_Ĥ would
+    give it full weight. Regression outputs, and a single logit, are kept as they are.
+    """
+    outputs = centered.f.shape[0]
+    if task == "regression" or outputs == 1:
+        return centered
+    rows_cleaned = centered.f_f - centered.f_f.mean(0, keepdim=True)
+    return replace(
+        centered,
+        f_f=rows_cleaned - rows_cleaned.mean(1, keepdim=True),
+        phi_f=centered.phi_f - centered.phi_f.mean(1, keepdim=True),
+    )
+
+
+def learned_basis(cleaned: Averages, *, tolerance: float) -> Tensor:
+    """An orthonormal basis of the cleaned learned space in terms of the cleaned outputs, `(c, r)`.
+
+    Args:
+        cleaned: Centred inner products with cleaned outputs.
+        tolerance: r counts singular values of the cleaned outputs above this share of the first.
+    """
+    return orthonormal_coefficients(cleaned.f_f, tolerance=tolerance, noise=cleaned.f_noise)
+
+
+def minimality(
+    cleaned: Averages, pairs: Eigenpairs, basis: Tensor, *, directions: int
+) -> Minimality:
+    """The figures of the cleaned learned space.
+
+    Args:
+        cleaned: Centred inner products with cleaned outputs.
+        pairs: Leading eigenpairs of `cleaned.phi_phi`, at least r where there are so many. The k
+            figures are found only as far as these reach.
+        basis: Basis of the cleaned learned space, `(c, r)`.
+        directions: m, the independent directions the features could use.
+    """
+    r = basis.shape[1]
+    if not r or not pairs.rank:
+        return Minimality(rank=r)
+    squared = squared_projections(pairs, cleaned.phi_f, basis)
+    largest = pairs.eigenvalues[0]  # ratios to it neither over- nor underflow when squared
+    spectrum = pairs.eigenvalues / largest
+    variance = cleaned.phi_phi.trace() / largest
+    leading = spectrum[:r].sum()
+    # Σ ρ_j Q̂_j over all j, tail included, is the variance of the features within the learned
+    # space.
+    learned = (cleaned.phi_f @ basis / largest.sqrt()).square().sum()
+    norm = (cleaned.phi_phi / largest).norm()
+    shape = _unit(leading / (norm * r**0.5))
+    alignment = _unit(learned / leading)
+    utilization = _unit(squared[:r].sum() / r)
+    held = squared.cumsum(0) / r
+    return Minimality(
+        rank=r,
+        utilization=utilization,
+        utilization_corrected=chance_corrected(utilization, r / directions),
+        energy=_unit(leading / variance),
+        distance=1.0 - shape * alignment,
+        alignment=alignment,
+        shape=shape,
+        k90_utilization=_first_reaching(held, _MOST),
+        k95_utilization=_first_reaching(held, _NEARLY_ALL),
+        k95_energy=_first_reaching(spectrum.cumsum(0) / variance, _NEARLY_ALL),
+    )
+
+
+def chance_corrected(share: float, chance: float) -> float | None:
+    """`(share − chance)/(1 − chance)`: 0 at chance, 1 at best; None where chance is certainty."""
+    return None if chance >= 1 else (share - chance) / (1 - chance)
+
+
+def _unit(value: Tensor) -> float:
+    return float(value.clamp(0.0, 1.0))
+
+
+def _first_reaching(cumulative: Tensor, share: float) -> int | None:
+    """The smallest k with `cumulative[k − 1] ≥ share`."""
+    reached = torch.nonzero(cumulative >= share - _ROUNDING)
+    return int(reached[0]) + 1 if reached.shape[0] else None

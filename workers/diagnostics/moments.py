@@ -1,0 +1,255 @@
+"""One pass over the samples: sums that add, and the inner products that follow from them.
+
+Every figure of a report is a function of ten sums over samples. Sums of disjoint sets of samples
+add, so batches, shards and folds merge, and memory is O(p² + pC) whatever the number of samples is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.diagnostics.errors import IncompatibleShapesError, NonFiniteError
+
+# Centring subtracts ‖mean‖² from every second moment. What float32 features of that size can still
+# tell apart is about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below it (the
+# factor 4 leaves room for sums over many batches). Centred eigenvalues under this floor are
+# rounding, not signal.
+_CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
+
+_SUMS = ("phi", "f", "y", "phi_phi", "f_f", "y_y", "phi_f", "phi_y", "f_y")
+
+
+@dataclass(frozen=True, eq=False)
+class Averages:
+    """Inner products `⟨u|v⟩ = (1/n) Σ_i u(x_i) v(x_i)` of features, outputs and targets.
+
+    All tensors are float64. `p` features, `c` outputs, `d` targets (0 where there are none).
+
+    Attributes:
+        n: Number of samples.
+        phi, f, y: Means `(p,)`, `(c,)`, `(d,)`; zeros when centred.
+        phi_phi, f_f, y_y: Gram matrices `(p, p)`, `(c, c)`, `(d, d)`.
+        phi_f, phi_y: Cross products `(p, c)` and `(p, d)`.
+        phi_noise, f_noise, y_noise: Eigenvalues of the Gram matrices at or below these are
+            rounding.
+    """
+
+    n: int
+    phi: Tensor
+    f: Tensor
+    y: Tensor
+    phi_phi: Tensor
+    f_f: Tensor
+    y_y: Tensor
+    phi_f: Tensor
+    phi_y: Tensor
+    phi_noise: float = 0.0
+    f_noise: float = 0.0
+    y_noise: float = 0.0
+
+
+@dataclass(eq=False)
+class Moments:
+    """Additive float64 sums over samples of features Φ, outputs F and targets Y.
+
+    Start from `Moments.zeros`, feed batches to `update`, merge with `+`.
+
+    Attributes:
+        n: Number of samples.
+        phi, f, y: `ΣΦ` `(p,)`, `ΣF` `(c,)`, `ΣY` `(d,)`.
+        phi_phi, f_f, y_y: `ΣΦΦᵀ` `(p, p)`, `ΣFFᵀ` `(c, c)`, `ΣYYᵀ` `(d, d)`.
+        phi_f, phi_y, f_y: `ΣΦFᵀ` `(p, c)`, `ΣΦYᵀ` `(p, d)`, `ΣFYᵀ` `(c, d)`.
+
+    Example:
+        >>> moments = Moments.zeros(p=2, c=1, d=0)
+        >>> moments.update(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0], [0.0]]))
+        >>> moments.n, moments.phi.tolist(), moments.phi_f.tolist()
+        (2, [4.0, 6.0], [[1.0], [2.0]])
+    """
+
+    n: int
+    phi: Tensor
+    f: Tensor
+    y: Tensor
+    phi_phi: Tensor
+    f_f: Tensor
+    y_y: Tensor
+    phi_f: Tensor
+    phi_y: Tensor
+    f_y: Tensor
+
+    @classmethod
+    def zeros(cls, p: int, c: int, d: int = 0) -> Self:
+        """Sums over no samples, for `p` features, `c` outputs and `d` targets (0: no targets)."""
+        if p < 1 or c < 1 or d < 0:
+            raise IncompatibleShapesError(
+                f"Moments need at least one feature and one output, got p={p}, c={c}, d={d}."
+            )
+        return cls(
+            n=0,
+            phi=_zeros(p),
+            f=_zeros(c),
+            y=_zeros(d),
+            phi_phi=_zeros(p, p),
+            f_f=_zeros(c, c),
+            y_y=_zeros(d, d),
+            phi_f=_zeros(p, c),
+            phi_y=_zeros(p, d),
+            f_y=_zeros(c, d),
+        )
+
+    @property
+    def p(self) -> int:
+        """Number of features."""
+        return self.phi.shape[0]
+
+    @property
+    def c(self) -> int:
+        """Number of outputs."""
+        return self.f.shape[0]
+
+    @property
+    def d(self) -> int:
+        """Number of target functions; 0 where the probe has no targets."""
+        return self.y.shape[0]
+
+    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None = None) -> None:
+        """Add a batch of samples, in place.
+
+        Args:
+            phi: Features `(batch, p)`, any real dtype.
+            outputs: Outputs of the final linear layer `(batch, c)`.
+            targets: Class indicators or regression targets `(batch, d)`; None only if `d` is 0.
+
+        Raises:
+            IncompatibleShapesError: The shapes do not fit these sums.
+            NonFiniteError: The batch holds NaN or infinity. Nothing is added then.
+        """
+        rows = phi.shape[0] if phi.ndim else 0
+        if targets is None:
+            targets = phi.new_zeros(rows, 0)
+        x = self._samples("features", phi, (rows, self.p))
+        f = self._samples("outputs", outputs, (rows, self.c))
+        y = self._samples("targets", targets, (rows, self.d))
+        self.n += rows
+        self.phi += x.sum(0)
+        self.f += f.sum(0)
+        self.y += y.sum(0)
+        self.phi_phi.addmm_(x.T, x)
+        self.f_f.addmm_(f.T, f)
+        self.y_y.addmm_(y.T, y)
+        self.phi_f.addmm_(x.T, f)
+        self.phi_y.addmm_(x.T, y)
+        self.f_y.addmm_(f.T, y)
+
+    def merge(self, other: Self) -> Self:
+        """Sums over the samples of both, which must be disjoint sets of samples."""
+        return self._combined(other, sign=1)
+
+    __add__ = merge
+
+    def without(self, part: Self) -> Self:
+        """Sums over the samples left when those of `part` are taken out."""
+        return self._combined(part, sign=-1)
+
+    def averages(self) -> Averages:
+        """Inner products of the functions as given: sums over n."""
+        n = self.n
+        return Averages(
+            n=n,
+            phi=self.phi / n,
+            f=self.f / n,
+            y=self.y / n,
+            phi_phi=self.phi_phi / n,
+            f_f=self.f_f / n,
+            y_y=self.y_y / n,
+            phi_f=self.phi_f / n,
+            phi_y=self.phi_y / n,
+        )
+
+    def centered_averages(self) -> Averages:
+        """Inner products after the mean over samples has been removed from Φ, F and Y."""
+        raw = self.averages()
+        phi, f, y = raw.phi, raw.f, raw.y
+        return Averages(
+            n=raw.n,
+            phi=torch.zeros_like(phi),
+            f=torch.zeros_like(f),
+            y=torch.zeros_like(y),
+            phi_phi=raw.phi_phi - torch.outer(phi, phi),
+            f_f=raw.f_f - torch.outer(f, f),
+            y_y=raw.y_y - torch.outer(y, y),
+            phi_f=raw.phi_f - torch.outer(phi, f),
+            phi_y=raw.phi_y - torch.outer(phi, y),
+            phi_noise=_CENTRING_NOISE * float(phi @ phi),
+            f_noise=_CENTRING_NOISE * float(f @ f),
+            y_noise=_CENTRING_NOISE * float(y @ y),
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The sums by name as float64 arrays, `n` as an int64 scalar; for `from_arrays`."""
+        arrays = {name: getattr(self, name).numpy() for name in _SUMS}
+        return {"n": np.array(self.n, dtype=np.int64), **arrays}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Sums from what `to_arrays` gave.
+
+        Raises:
+            IncompatibleShapesError: A sum is missing, or shapes contradict each other.
+            NonFiniteError: A sum is not finite.
+        """
+        missing = {"n", *_SUMS} - arrays.keys()
+        if missing:
+            raise IncompatibleShapesError(
+                f"These arrays are not a set of moments: {', '.join(sorted(missing))} missing."
+            )
+        moments = cls.zeros(*(arrays[name].size for name in ("phi", "f", "y")))
+        moments.n = int(arrays["n"])
+        for name in _SUMS:
+            values = torch.tensor(arrays[name], dtype=torch.float64)
+            expected = getattr(moments, name).shape
+            if values.shape != expected:
+                raise IncompatibleShapesError(
+                    f"The sum {name} has shape {tuple(values.shape)}, expected {tuple(expected)}."
+                )
+            if not bool(torch.isfinite(values).all()):
+                raise NonFiniteError(f"The sum {name} holds NaN or infinity.")
+            setattr(moments, name, values)
+        return moments
+
+    def _samples(self, name: str, values: Tensor, shape: tuple[int, int]) -> Tensor:
+        """`values` as float64 on the CPU, once the shape is as expected and every entry finite."""
+        if tuple(values.shape) != shape:
+            raise IncompatibleShapesError(
+                f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
+            )
+        values = values.detach().to("cpu", torch.float64)
+        finite = torch.isfinite(values)
+        if not bool(finite.all()):
+            sample = self.n + int((~finite).nonzero()[0, 0])
+            raise NonFiniteError(
+                f"The {name} of sample {sample} hold NaN or infinity. Check the scale of the input "
+                "and the precision of the model."
+            )
+        return values
+
+    def _combined(self, other: Self, *, sign: int) -> Self:
+        if (self.p, self.c, self.d) != (other.p, other.c, other.d):
+            raise IncompatibleShapesError(
+                f"Only moments of equal shape combine: one has (p, c, d) = "
+                f"{(self.p, self.c, self.d)}, the other {(other.p, other.c, other.d)}. They stem "
+                "from different models or probes."
+            )
+        sums = {
+            name: torch.add(getattr(self, name), getattr(other, name), alpha=sign) for name in _SUMS
+        }
+        return type(self)(n=self.n + sign * other.n, **sums)
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)

@@ -1,0 +1,260 @@
+"""The MF/EF rule: is the network minimal (MF) or are its features expressive beyond need (EF)?
+
+The rule lives here alone. It never looks at accuracy or quality: a network that fits shuffled
+labels is minimal too, which is why quality is a second axis.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from workers.diagnostics.intervals import Interval
+from workers.diagnostics.minimality import Minimality, chance_corrected
+from workers.diagnostics.projections import Projections
+
+Regime = Literal["MF", "EF", "undetermined"]
+
+# Raise it whenever a threshold or the order of the tests changes: reports name the rule they used.
+RULE_VERSION = "UED-1"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What decides. Bounds of 95 % intervals are compared, not the figures themselves.
+
+    Evidence: 28 probes of networks trained for the purpose on MNIST, Fashion-MNIST and
+    CIFAR-10/100, rich and lazy (27 as expected, 1 undetermined), and 24 of 24 small networks on
+    digits.
+    """
+
+    mf_utilization: float = 0.88  # U' at or above, and one of the next two
+    mf_energy: float = 0.755  # E at or above
+    mf_distance: float = 0.12  # or D at or below
+    ef_utilization: float = 0.84  # U' at or below, or both of the next two
+    ef_energy: float = 0.715  # E at or below
+    ef_distance: float = 0.20  # and D at or above
+    min_samples: int = 100
+    min_samples_per_dimension: int = 5
+    min_rank_share: float = 0.9  # r of at least this share of the outputs less one
+    min_rank_ratio: float = 2.0  # directions the features could use, in multiples of r
+    # The rest only warns or words a reason. At 30 samples E was biased from 0.43 to 0.66.
+    warn_samples: int = 500
+    # Imbalance of 100 moved D from 0.06 to 0.34 and U from 0.97 to 0.84; 5 leaves a wide margin.
+    warn_imbalance: float = 5.0
+    warn_saturation: float = 0.9  # rank of the features as a share of n − 1
+    # Chance-corrected Π*: 0.0 for shuffled labels on fresh images, 0.28 for the poorest honest
+    # network.
+    poor_quality: float = 0.25
+
+
+THRESHOLDS = Thresholds()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The regime, and everything that led to it.
+
+    Attributes:
+        regime: "MF", "EF" or "undetermined".
+        rule: Version of the rule.
+        minimality: The figures judged.
+        confidence_interval: 95 % interval of each of them by name, None where it is undefined.
+        reasons: Why, in sentences with figures.
+        thresholds: What the figures were compared with.
+        warnings: What to mind when reading the figures.
+    """
+
+    regime: Regime
+    rule: str
+    minimality: Minimality
+    confidence_interval: Mapping[str, Interval | None]
+    reasons: tuple[str, ...]
+    thresholds: Thresholds
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the rule needs to know besides the figures.
+
+    Attributes:
+        n: Samples.
+        p: Features.
+        outputs: Outputs of the model.
+        directions: Independent directions that the features could use.
+        feature_rank: Numerical rank of the centred features.
+        class_counts: Samples per class, `(d,)`; None for regression or without targets.
+    """
+
+    n: int
+    p: int
+    outputs: int
+    directions: int
+    feature_rank: int
+    class_counts: np.ndarray | None
+
+
+def judge(
+    figures: Minimality,
+    intervals: Mapping[str, Interval | None],
+    circumstances: Circumstances,
+    projections: Projections,
+) -> Verdict:
+    """Apply the rule.
+
+    Args:
+        figures: Minimality of the features.
+        intervals: 95 % interval of each of its fields, by name.
+        circumstances: Sizes that decide whether the rule applies.
+        projections: Uncentred projections; they word the second axis and decide nothing.
+    """
+    obstacle = _obstacle(figures, circumstances)
+    if obstacle is None:
+        regime, reasons = _compare(figures, intervals)
+    else:
+        regime, reasons = "undetermined", [obstacle]
+    return Verdict(
+        regime=regime,
+        rule=RULE_VERSION,
+        minimality=figures,
+        confidence_interval=intervals,
+        reasons=(*reasons, *_quality_remark(regime, projections)),
+        thresholds=THRESHOLDS,
+        warnings=tuple(_warnings(circumstances)),
+    )
+
+
+def _obstacle(figures: Minimality, circumstances: Circumstances) -> str | None:
+    """Why the rule cannot be applied, if it cannot."""
+    r, n, limits = figures.rank, circumstances.n, THRESHOLDS
+    if figures.utilization is None:
+        return (
+            "The outputs, once the mean is removed, do not vary over the probe: nothing was "
+            "learned that this probe could show."
+        )
+    if circumstances.directions < limits.min_rank_ratio * r:
+        return (
+            f"Not applicable: the learned functions span r = {r} dimensions and the features could "
+            f"use only {circumstances.directions}. Below {limits.min_rank_ratio:g}·r the width "
+            "alone forces minimality."
+        )
+    needed = max(limits.min_samples, limits.min_samples_per_dimension * r)
+    if n < needed:
+        return (
+            f"Too few samples to judge: {n}, and the rule needs {needed} (at least "
+            f"{limits.min_samples}, and {limits.min_samples_per_dimension} for each of r = {r} "
+            "dimensions)."
+        )
+    if r < limits.min_rank_share * (circumstances.outputs - 1):
+        return (
+            f"The learned functions span only r = {r} dimensions of the "
+            f"{circumstances.outputs - 1} that {circumstances.outputs} outputs allow: some outputs "
+            "are copies or combinations of others on this probe."
+        )
+    return None
+
+
+def _compare(
+    figures: Minimality, intervals: Mapping[str, Interval | None]
+) -> tuple[Regime, list[str]]:
+    corrected = intervals["utilization_corrected"]
+    energy = intervals["energy"]
+    distance = intervals["distance"]
+    if corrected is None or energy is None or distance is None:
+        missing = (
+            "The figures have no interval, because some are undefined once a fold of the probe is "
+            "left out. A larger probe would settle it."
+        )
+        return "undetermined", [missing]
+    limits = THRESHOLDS
+    utilization_line = (
+        f"U' = {_with_interval(figures.utilization_corrected, corrected)} (MF from "
+        f"{limits.mf_utilization:g}, EF up to {limits.ef_utilization:g}): the first {figures.rank} "
+        f"eigenfunctions hold {figures.utilization:.1%} of what the outputs express."
+    )
+    energy_line = (
+        f"E = {_with_interval(figures.energy, energy)} (MF from {limits.mf_energy:g}, EF up to "
+        f"{limits.ef_energy:g}): their share of the features' variance."
+    )
+    distance_line = (
+        f"D = {_with_interval(figures.distance, distance)} (MF up to {limits.mf_distance:g}, EF "
+        f"from {limits.ef_distance:g}): distance from the minimal operator."
+    )
+    lines = [utilization_line, energy_line, distance_line]
+    used = corrected[0] >= limits.mf_utilization
+    if used and (energy[0] >= limits.mf_energy or distance[1] <= limits.mf_distance):
+        return "MF", [
+            *lines,
+            "U' is above its band, and E or D confirms it: the features are minimal.",
+        ]
+    if corrected[1] <= limits.ef_utilization:
+        return "EF", [*lines, "U' is below its band: the outputs draw on many weak features."]
+    if energy[1] <= limits.ef_energy and distance[0] >= limits.ef_distance:
+        return "EF", [*lines, "E and D both show features that go far beyond what the outputs use."]
+    return "undetermined", [
+        *lines,
+        "An interval reaches into the band between the regimes, or the figures disagree.",
+    ]
+
+
+def _with_interval(value: float | None, interval: Interval) -> str:
+    return f"{value:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _quality_remark(regime: Regime, projections: Projections) -> list[str]:
+    """The second axis: minimal features may still be the wrong ones."""
+    quality = projections.quality_at_dim_target
+    chance = projections.quality_at_dim_target_chance
+    if quality is None or chance is None:
+        return []
+    above = chance_corrected(quality, chance)
+    facts = (
+        f"The first {projections.dim_target} eigenfunctions hold {quality:.1%} of the target, "
+        f"{chance:.1%} by chance"
+    )
+    if regime == "MF" and above is not None and above < THRESHOLDS.poor_quality:
+        return [
+            f"Minimal but poor: {facts[0].lower()}{facts[1:]}. Quality does not enter the verdict."
+        ]
+    return [f"{facts}. Quality does not enter the verdict."]
+
+
+def _warnings(circumstances: Circumstances) -> list[str]:
+    n, p, limits = circumstances.n, circumstances.p, THRESHOLDS
+    found = []
+    if n < limits.warn_samples:
+        found.append(
+            f"Few samples: {n}. Intervals are wide below {limits.warn_samples}, and E is biased "
+            "upwards."
+        )
+    if n < p:
+        found.append(
+            f"Fewer samples ({n}) than features ({p}): E is biased upwards, and the trailing "
+            "eigenfunctions are an accident of the sample."
+        )
+    if circumstances.feature_rank >= limits.warn_saturation * (n - 1):
+        found.append(
+            f"Saturated: the features span {circumstances.feature_rank} of {n - 1} dimensions of "
+            "all functions on the probe, so far down the list any target at all is captured."
+        )
+    return found + _class_warnings(circumstances.class_counts)
+
+
+def _class_warnings(counts: np.ndarray | None) -> list[str]:
+    if counts is None:
+        return []
+    found = []
+    present = counts[counts > 0]
+    if len(present) < len(counts):
+        found.append(
+            f"{len(counts) - len(present)} of {len(counts)} classes have no sample in the probe."
+        )
+    imbalance = float(present.max() / present.min()) if len(present) else 1.0
+    if imbalance > THRESHOLDS.warn_imbalance:
+        found.append(
+            f"Class imbalance: the largest class has {imbalance:.3g} times the samples of the "
+            "smallest. Imbalance lowers U and raises D; a balanced probe judges more fairly."
+        )
+    return found

@@ -1,0 +1,225 @@
+"""Carrying out one job: claim, supervise the confined child, write what became of it."""
+
+import threading
+import time
+from contextlib import ExitStack
+from typing import BinaryIO, Protocol
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from service.analyses.schemas import Progress as ShownProgress
+from service.failures import Failure, FailureCode
+from service.jobs.tables import JobKind
+from service.settings import Settings
+from service.storage import BlobStore
+from workers import leases, subjects
+from workers.analysis_work import AnalysisWork
+from workers.errors import JobError, ResultError
+from workers.leases import Lease
+from workers.probe_work import ProbeWork
+from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
+from workers.runner.progress import Progress
+from workers.runner.protocol import JobRequest, Limits
+from workers.runner.supervisor import Runner
+
+log = structlog.get_logger()
+
+# A cancelled job is noticed within this, and the child is gone soon after.
+_LOOK_SECONDS = 1.0
+
+
+class Work(Protocol):
+    """What is special about one kind of job."""
+
+    def request(self) -> JobRequest:
+        """Return what the child is asked to do."""
+
+    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
+        """Open what the child reads; raise JobError if that cannot be had."""
+
+    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:
+        """Validate the child's word and put its files into the store, before the transaction.
+
+        Raises:
+            ValidationError: No honest child says so.
+            ResultError: No honest child says so.
+        """
+
+    def finish(self, session: Session) -> None:
+        """Write the result, in the transaction that ends the job."""
+
+
+class Executor:
+    """Runs jobs for one worker process; threads may share it.
+
+    Args:
+        settings: Limits and lease times.
+        engine: The database.
+        store: Where inputs come from and artifacts go.
+        runner: Runs confined children.
+        name: How this worker signs its claims.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, store: BlobStore, runner: Runner, name: str
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._runner = runner
+        self._name = name
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Give running jobs back to the queue, and take up no more."""
+        self._stopping.set()
+
+    def run(self, job_id: UUID) -> None:
+        """Carry out a job, if it is still to be had.
+
+        An unexpected error is left to the caller's log: the lease then expires, and the job is
+        tried again after that pause, as if this worker had been killed.
+        """
+        if self._stopping.is_set():
+            return
+        with Session(self._engine) as session, session.begin():
+            lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)
+            if lease is None:
+                log.info("job is taken or done", job=str(job_id))
+                return
+            subjects.started(session, lease.kind, lease.subject_id, lease.attempt)
+            work = self._load(session, lease)
+        log.info("job started", job=str(job_id), kind=lease.kind, attempt=lease.attempt)
+        try:
+            outcome = self._supervise(lease, work)
+            if isinstance(outcome, Succeeded):
+                work.prepare(self._store, outcome)
+        except JobError as error:
+            outcome = Failed(error.failure, "", None)
+        except ValidationError as error:
+            outcome = Failed(_untrusted(_first(error)), "", None)
+        except ResultError as error:
+            outcome = Failed(_untrusted(str(error)), "", None)
+        self._conclude(lease, work, outcome)
+
+    def _load(self, session: Session, lease: Lease) -> Work:
+        if lease.kind == JobKind.ANALYSIS:
+            return AnalysisWork.load(session, lease.subject_id, self._settings)
+        return ProbeWork.load(session, lease.subject_id, self._settings)
+
+    def _supervise(self, lease: Lease, work: Work) -> Outcome:
+        with ExitStack() as opened:
+            files = work.open_files(self._store, opened)
+            return self._runner.run(
+                work.request(),
+                [file.fileno() for file in files],
+                deadline_s=self._settings.job_seconds,
+                limits=self._limits(),
+                on_tick=_Ticker(self._engine, lease, self._settings, self._stopping),
+            )
+
+    def _limits(self) -> Limits:
+        return Limits(memory_bytes=self._settings.job_memory_bytes)
+
+    def _conclude(self, lease: Lease, work: Work, outcome: Outcome) -> None:
+        """Write the outcome; nothing at all if the lease was lost meanwhile."""
+        with Session(self._engine) as session, session.begin():
+            if isinstance(outcome, Cancelled) or _can_be_tried_again(
+                outcome, lease, self._settings
+            ):
+                if leases.release(session, lease):
+                    subjects.requeued(session, lease.kind, lease.subject_id)
+            elif leases.close(session, lease):
+                if isinstance(outcome, Failed):
+                    subjects.failed(session, lease.kind, lease.subject_id, outcome.failure)
+                else:
+                    work.finish(session)
+        self._report(lease, outcome)
+
+    def _report(self, lease: Lease, outcome: Outcome) -> None:
+        event = log.bind(job=str(lease.job_id), kind=lease.kind, attempt=lease.attempt)
+        if isinstance(outcome, Succeeded):
+            event.info("job succeeded")
+        elif isinstance(outcome, Cancelled):
+            event.info("job given up", stopping=self._stopping.is_set())
+        else:
+            event.warning(
+                "job failed",
+                code=outcome.failure.code,
+                message=outcome.failure.message,
+                output=outcome.log,
+            )
+
+
+class _Ticker:
+    """Called by the runner again and again: shows progress, keeps the lease, notices its loss."""
+
+    def __init__(
+        self, engine: Engine, lease: Lease, settings: Settings, stopping: threading.Event
+    ) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._seconds = settings.lease_seconds
+        self._stopping = stopping
+        self._renewed_at = time.monotonic()
+        self._looked_at = self._renewed_at
+        self._shown: Progress | None = None
+
+    def __call__(self, progress: Progress | None) -> bool:
+        """Return whether the job is to go on."""
+        if self._stopping.is_set():
+            return False
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_SECONDS and not _is_new_stage(progress, self._shown):
+            return True
+        self._looked_at = now
+        try:
+            held = self._renew(progress)
+        except OperationalError:
+            # The database may come back before the lease has run out.
+            return now - self._renewed_at < self._seconds
+        self._renewed_at = now
+        return held
+
+    def _renew(self, progress: Progress | None) -> bool:
+        with Session(self._engine) as session, session.begin():
+            if not leases.renew(session, self._lease, self._seconds):
+                return False
+            if progress is not None and progress != self._shown:
+                shown = ShownProgress(
+                    stage=progress.stage.label, done=progress.done, total=progress.total
+                )
+                subjects.progressed(session, self._lease.kind, self._lease.subject_id, shown)
+                self._shown = progress
+        return True
+
+
+def _is_new_stage(progress: Progress | None, shown: Progress | None) -> bool:
+    return progress is not None and (shown is None or progress.stage != shown.stage)
+
+
+def _can_be_tried_again(outcome: Outcome, lease: Lease, settings: Settings) -> bool:
+    """Whether the job failed for no fault of its own, and has not done so too often."""
+    return (
+        isinstance(outcome, Failed)
+        and outcome.failure.code == FailureCode.LOST
+        and lease.attempt < settings.max_attempts
+    )
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _untrusted(why: str) -> Failure:
+    return Failure(
+        code=FailureCode.CRASHED,
+        message=f"The job left a result that cannot be trusted: {why}.",
+        hint="If the model is not at fault, this is a defect of Phiscope: please report it.",
+    )

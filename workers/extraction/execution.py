@@ -1,0 +1,149 @@
+"""Running a model one did not write: reproducible, on copies, its errors told to its owner."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.jit import (  # type: ignore[attr-defined]  # public, missing in its __all__
+    optimized_execution,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from service.failures import FailureCode
+from workers.errors import JobError
+from workers.extraction.refusals import Refusal, last_line, printable, refuse
+
+Batch = tuple[Tensor, ...]
+"""What the model is called with; the first axis of each tensor runs over the samples."""
+
+_OUTPUTS_READ = 64
+_DEPTH_READ = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A float tensor among a model's results.
+
+    Attributes:
+        label: Where it is in a tuple, list or dictionary, such as `0` or `head.logits`; empty for
+            the only result.
+        tensor: The tensor.
+    """
+
+    label: str
+    tensor: Tensor
+
+
+def execute(model: nn.Module, batch: Batch, watch: TorchDispatchMode | None = None) -> list[Output]:
+    """Runs a model once.
+
+    Args:
+        model: The model, in evaluation mode.
+        batch: Its inputs; it may change them, so give it copies.
+        watch: A dispatch mode that sees every operation.
+
+    Returns:
+        Its float outputs.
+
+    Raises:
+        JobError: `input_mismatch` if the model raises an error, `out_of_memory` if there is too
+            little memory, `unsupported_model` (`bad_output`) if it returns no usable float tensor.
+    """
+    # The executor would rewrite the graph after some runs. Unoptimised, every run performs the
+    # same operations: those in the archive. Without a fusing compiler this costs no time.
+    with optimized_execution(False), watch or nullcontext():
+        try:
+            result = model(*batch)
+        except MemoryError as error:
+            raise _out_of_memory(batch) from error
+        except Exception as error:  # a model may raise anything
+            if "allocate memory" in str(error):
+                raise _out_of_memory(batch) from error
+            raise _cannot_take(batch, error) from error
+    return _float_outputs(result)
+
+
+def copied(batch: Batch) -> Batch:
+    """Copies that a model may change in place."""
+    return tuple(tensor.clone() for tensor in batch)
+
+
+def resized(batch: Batch, rows: int) -> Batch:
+    """The first `rows` samples, begun again from the first one where there are fewer."""
+    if rows <= len(batch[0]):
+        return tuple(tensor[:rows] for tensor in batch)
+    index = torch.arange(rows) % len(batch[0])
+    return tuple(tensor[index] for tensor in batch)
+
+
+def _out_of_memory(batch: Batch) -> JobError:
+    return JobError(
+        FailureCode.OUT_OF_MEMORY,
+        f"The model ran out of memory on a batch of {describe_batch(batch)}.",
+        hint="Use a smaller batch size, or a worker with more memory.",
+    )
+
+
+def _cannot_take(batch: Batch, error: Exception) -> JobError:
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"The model could not run on a batch of {describe_batch(batch)}: {last_line(error)}",
+        hint=(
+            "Compare the shape and dtype with what the model was trained on. Often the channel "
+            "axis is elsewhere (transform.layout, such as NHWC->NCHW), the images are not "
+            "flattened as they were, or integers were not converted (transform.dtype and "
+            "transform.scale)."
+        ),
+        detail={
+            "inputs": [{"shape": list(t.shape), "dtype": dtype_name(t)} for t in batch],
+            "model_error": last_line(error),
+        },
+    )
+
+
+def describe_batch(batch: Batch) -> str:
+    """Shapes and dtypes in words."""
+    return ", ".join(f"shape {list(t.shape)} ({dtype_name(t)})" for t in batch)
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """The dtype as API and numpy spell it."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _float_outputs(result: object) -> list[Output]:
+    outputs: list[Output] = []
+    _collect(result, "", 0, outputs)
+    if not outputs:
+        raise refuse(
+            Refusal.BAD_OUTPUT,
+            f"The model returned {_describe_result(result)}; expected a float tensor with one row "
+            "per sample.",
+        )
+    return outputs
+
+
+def _collect(result: object, label: str, depth: int, outputs: list[Output]) -> None:
+    if isinstance(result, Tensor):
+        plain = result.layout is torch.strided and result.device.type == "cpu"
+        if plain and result.is_floating_point():
+            outputs.append(Output(label, result))
+    elif isinstance(result, (Mapping, Sequence)) and not isinstance(result, str):
+        if depth == _DEPTH_READ or len(result) > _OUTPUTS_READ:
+            raise refuse(
+                Refusal.BAD_OUTPUT,
+                f"The model returned a collection of {len(result)} items, {depth + 1} levels deep; "
+                f"at most {_OUTPUTS_READ} items and {_DEPTH_READ} levels are read.",
+            )
+        items = result.items() if isinstance(result, Mapping) else enumerate(result)
+        for key, value in items:
+            inner = printable(str(key), 40)
+            _collect(value, f"{label}.{inner}" if label else inner, depth + 1, outputs)
+
+
+def _describe_result(result: object) -> str:
+    if isinstance(result, Tensor):
+        return f"a tensor of dtype {dtype_name(result)}"
+    return f"a {type(result).__name__} without float tensors"

@@ -1,0 +1,207 @@
+"""Rules for operations on positions: what is done to the axes of z is done to those of Φ."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from workers.extraction.path import Hop
+from workers.extraction.relation import Relation, not_followed
+
+Rule = Callable[[Relation, Hop], Relation]
+
+
+def keep(relation: Relation, hop: Hop) -> Relation:
+    """Operations that change no value: copies, casts, dropout in evaluation mode."""
+    if not hop.result.is_floating_point():
+        raise not_followed(hop, f"casts the outputs to {hop.result.dtype}")
+    return relation
+
+
+def reshape(relation: Relation, hop: Hop) -> Relation:
+    """Operations that only regroup axes, the order of the elements kept."""
+    shape, p = tuple(hop.result.shape), relation.features.shape[-1]
+    class_axis = _regrouped(relation, shape)
+    if class_axis is None and relation.class_axis is not None and _outputs(relation) > 1:
+        reason = f"turns {list(relation.shape)} into {list(shape)}, mixing classes with positions"
+        raise not_followed(hop, reason)
+    positions = [size for axis, size in enumerate(shape) if axis != class_axis]
+    features = relation.features.reshape(*positions, p)
+    return replace(relation, features=features, shape=shape, class_axis=class_axis)
+
+
+def _outputs(relation: Relation) -> int:
+    return 1 if relation.class_axis is None else relation.shape[relation.class_axis]
+
+
+def _regrouped(relation: Relation, shape: tuple[int, ...]) -> int | None:
+    """The axis of the new shape that runs over the classes: same size, same elements outside it."""
+    if relation.class_axis is None:
+        return None
+    outer = math.prod(relation.shape[: relation.class_axis])
+    for axis, size in enumerate(shape):
+        if size == _outputs(relation) and math.prod(shape[:axis]) == outer:
+            return axis
+    return None
+
+
+def permute(relation: Relation, hop: Hop) -> Relation:
+    """Operations that reorder axes."""
+    order = _order(hop, len(relation.shape))
+    class_axis = relation.class_axis
+    kept = [relation.feature_axis(axis) for axis in order if axis != class_axis]
+    return replace(
+        relation,
+        features=relation.features.permute(*kept, -1),
+        shape=tuple(hop.result.shape),
+        class_axis=None if class_axis is None else order.index(class_axis),
+    )
+
+
+def _order(hop: Hop, dims: int) -> list[int]:
+    if hop.step.name == "aten::permute":
+        return [axis % dims for axis in cast("Sequence[int]", hop.step.argument("dims"))]
+    order = list(range(dims))
+    if hop.step.name == "aten::t":
+        return order[::-1]
+    first, second = (cast("int", hop.step.argument(name)) % dims for name in ("dim0", "dim1"))
+    order[first], order[second] = second, first
+    return order
+
+
+def average(relation: Relation, hop: Hop) -> Relation:
+    """The mean over positions: it leaves W and b as they are."""
+    return _reduce(relation, hop, torch.mean)
+
+
+def total(relation: Relation, hop: Hop) -> Relation:
+    """The sum over positions: b is summed as well."""
+    count = math.prod(relation.shape[axis] for axis in _reduced_axes(relation, hop))
+    reduced = _reduce(relation, hop, torch.sum)
+    shift = relation.shift
+    return replace(reduced, shift=None if shift is None else shift * count)
+
+
+def _reduce(relation: Relation, hop: Hop, reduction: Callable[..., Tensor]) -> Relation:
+    axes, keepdim = _reduced_axes(relation, hop), bool(hop.step.argument("keepdim"))
+    features = reduction(
+        relation.features, dim=[relation.feature_axis(axis) for axis in axes], keepdim=keepdim
+    )
+    class_axis = relation.class_axis
+    if class_axis is not None and not keepdim:
+        class_axis -= sum(axis < class_axis for axis in axes)
+    return replace(
+        relation, features=features, shape=tuple(hop.result.shape), class_axis=class_axis
+    )
+
+
+def _reduced_axes(relation: Relation, hop: Hop) -> list[int]:
+    dim = hop.step.argument("dim")
+    if dim is None or dim == []:
+        raise not_followed(hop, "reduces samples and classes together")
+    dims = cast("Sequence[int]", [dim] if isinstance(dim, int) else dim)
+    axes = [axis % len(relation.shape) for axis in dims]
+    if relation.class_axis in axes:
+        raise not_followed(hop, "reduces over the classes")
+    return axes
+
+
+def pool(relation: Relation, hop: Hop) -> Relation:
+    """Average pooling over the positions of a feature map [n, C, ...]."""
+    spatial = int(hop.step.name[-2])  # the name ends in 1d, 2d or 3d
+    if relation.class_axis != 1 or len(relation.shape) != spatial + 2:
+        raise not_followed(hop, f"pools a tensor of shape {list(relation.shape)} over its classes")
+    padding = cast("Sequence[int]", hop.step.argument("padding") or ())
+    # Each of these weights positions unevenly, so that the bias would no longer pass unchanged.
+    if any(padding) or hop.step.argument("ceil_mode") or hop.step.argument("divisor_override"):
+        raise not_followed(hop, "pools with padding or an own divisor")
+    (pooled,) = hop.step.replay(hop.source, relation.features.movedim(-1, 1))
+    return replace(relation, features=pooled.movedim(1, -1), shape=tuple(hop.result.shape))
+
+
+def select(relation: Relation, hop: Hop) -> Relation:
+    """One position, or one class, out of an axis, which goes."""
+    axis = cast("int", hop.step.argument("dim")) % len(relation.shape)
+    index = cast("int", hop.step.argument("index"))
+    shape, class_axis = tuple(hop.result.shape), relation.class_axis
+    if axis == class_axis:
+        chosen = torch.tensor([index % relation.shape[axis]])
+        return replace(_choose(relation, chosen), shape=shape, class_axis=None)
+    features = relation.features.select(relation.feature_axis(axis), index)
+    if class_axis is not None and axis < class_axis:
+        class_axis -= 1
+    return replace(relation, features=features, shape=shape, class_axis=class_axis)
+
+
+def cut(relation: Relation, hop: Hop) -> Relation:
+    """A slice of positions, or of classes."""
+    axis = cast("int", hop.step.argument("dim")) % len(relation.shape)
+    start, stop, stride = (
+        cast("int | None", hop.step.argument(name)) for name in ("start", "end", "step")
+    )
+    section = slice(start, stop, stride)
+    shape = tuple(hop.result.shape)
+    if axis == relation.class_axis:
+        chosen = torch.arange(relation.shape[axis])[section]
+        return replace(_choose(relation, chosen), shape=shape)
+    leading = (slice(None),) * relation.feature_axis(axis)
+    return replace(relation, features=relation.features[(*leading, section)], shape=shape)
+
+
+def _choose(relation: Relation, chosen: Tensor) -> Relation:
+    """Keeps the given classes of those that are left."""
+    classes, scale, shift = relation.classes, relation.scale, relation.shift
+    return replace(
+        relation,
+        classes=chosen if classes is None else classes[chosen],
+        scale=scale if scale.numel() == 1 else scale[chosen],
+        shift=shift if shift is None or shift.numel() == 1 else shift[chosen],
+    )
+
+
+_KEEPING = (
+    "detach",
+    "alias",
+    "clone",
+    "contiguous",
+    "positive",
+    "to",
+    "_to_copy",
+    "type_as",
+    "dropout",
+    "dropout_",
+    "feature_dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+)
+_RESHAPING = (
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "squeeze_",
+    "unsqueeze",
+    "unsqueeze_",
+    "view_as",
+    "reshape_as",
+    "ravel",
+)
+_POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
+
+# Allowed after the link too: they neither mix positions nor leave any out.
+HARMLESS: Mapping[str, Rule] = {
+    **{f"aten::{name}": keep for name in _KEEPING},
+    **{f"aten::{name}": reshape for name in _RESHAPING},
+    **{f"aten::{name}": permute for name in ("permute", "transpose", "t")},
+}
+POOLING: Mapping[str, Rule] = {
+    "aten::mean": average,
+    "aten::sum": total,
+    **{f"aten::{name}": pool for name in _POOLS},
+}
+CHOOSING: Mapping[str, Rule] = {"aten::select": select, "aten::slice": cut}

@@ -1,0 +1,102 @@
+"""Why Φ cannot be taken from a model: stable codes, the advice for each, and safe texts."""
+
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+from service.failures import FailureCode
+from workers.errors import JobError
+
+_TEXT_LIMIT = 300
+"""Characters kept of a text that an untrusted model wrote."""
+
+
+class Refusal(StrEnum):
+    """The precise reason, in `error.detail.code`."""
+
+    LOAD_FAILED = "load_failed"
+    TRAIN_MODE_BAKED = "train_mode_baked"
+    STOCHASTIC = "stochastic"
+    NON_FINITE = "non_finite"
+    NO_LINEAR_HEAD = "no_linear_head"
+    MULTIPLE_HEADS = "multiple_heads"
+    NONLINEAR_POOL = "nonlinear_pool"
+    AMBIGUOUS_OUTPUT = "ambiguous_output"
+    BAD_OUTPUT = "bad_output"
+    RESIDUAL = "residual"
+
+
+# Every other refusal is an `unsupported_model`.
+_FAILURE_CODES = {
+    Refusal.LOAD_FAILED: FailureCode.NOT_A_MODEL,
+    Refusal.NON_FINITE: FailureCode.NON_FINITE,
+    Refusal.NO_LINEAR_HEAD: FailureCode.HEAD_NOT_FOUND,
+}
+
+_ADVICE = {
+    Refusal.LOAD_FAILED: (
+        "Save the model with torch.jit.script(model).save(path) or torch.jit.trace(model, example)"
+        ".save(path). A state_dict or a pickled module is not enough, and archives made by "
+        "torch.jit.optimize_for_inference may not load."
+    ),
+    Refusal.TRAIN_MODE_BAKED: (
+        "Call model.eval() before torch.jit.trace, torch.jit.script or torch.jit.freeze, and save "
+        "the archive again."
+    ),
+    Refusal.STOCHASTIC: "Save a version of the model that gives the same answer every time.",
+    Refusal.NON_FINITE: (
+        "Look for a diverged training run, or for inputs outside the range the model was made for."
+    ),
+    Refusal.NO_LINEAR_HEAD: (
+        "Save the model so that it returns the outputs of its last linear layer (the logits), "
+        "with at most a softmax, log_softmax or elementwise function after it."
+    ),
+    Refusal.MULTIPLE_HEADS: (
+        "Save the model so that it returns the outputs of one linear layer; analyse the members of "
+        "an ensemble one by one."
+    ),
+    Refusal.NONLINEAR_POOL: (
+        "Pool before the last linear layer, or leave out the nonlinearity between the last 1×1 "
+        "convolution and the pooling."
+    ),
+    Refusal.AMBIGUOUS_OUTPUT: "Save the model so that it returns one tensor, its logits.",
+    Refusal.BAD_OUTPUT: (
+        "Save the model so that it maps a batch of n samples to a float tensor of n rows."
+    ),
+    Refusal.RESIDUAL: (
+        "The last layer seen is not all that happens before the output: save the model so that it "
+        "returns the outputs of its last linear layer (the logits)."
+    ),
+}
+
+
+def refuse(
+    refusal: Refusal, message: str, *, hint: str | None = None, **detail: JsonValue
+) -> JobError:
+    """Builds the error for a model that Φ cannot be taken from.
+
+    Args:
+        refusal: The precise reason; `detail.code` of the failure.
+        message: What was seen and what was expected.
+        hint: What to do; by default the advice that belongs to the reason.
+        **detail: Figures and names behind the message.
+    """
+    code = _FAILURE_CODES.get(refusal, FailureCode.UNSUPPORTED_MODEL)
+    return JobError(
+        code, message, hint=hint or _ADVICE[refusal], detail={"code": str(refusal), **detail}
+    )
+
+
+def printable(text: str, limit: int = _TEXT_LIMIT) -> str:
+    """Makes a text from an untrusted model safe to log and to show: escaped and cut to `limit`."""
+    # Cut first: escaping a text of many megabytes would be work on the attacker's terms.
+    cut = text[:limit]
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return escaped[:limit] + ("…" if len(escaped) > limit or len(text) > limit else "")
+
+
+def last_line(error: BaseException) -> str:
+    """The line of a TorchScript error that says what happened; the rest is a listing of code."""
+    tail = str(error)[-10 * _TEXT_LIMIT :]
+    lines = [line.strip().removeprefix("RuntimeError:").strip() for line in tail.splitlines()]
+    return printable(next(filter(None, reversed(lines)), type(error).__name__))

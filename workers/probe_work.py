@@ -1,0 +1,81 @@
+"""Validating a probe: what the child is asked, and what is written from its answer."""
+
+import tempfile
+from contextlib import ExitStack
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from obstore.exceptions import BaseError
+from sqlalchemy.orm import Session
+
+from service.failures import FailureCode
+from service.probes.spec import ProbeSummary
+from service.probes.tables import Probe, ProbeStatus
+from service.settings import Settings
+from service.storage import BlobStore, fetch, sha256_of
+from workers import subjects
+from workers.errors import JobError
+from workers.runner.outcome import Succeeded
+from workers.runner.protocol import JobRequest
+
+
+class ProbeWork:
+    """One probe to be read and described."""
+
+    def __init__(self, probe: Probe, settings: Settings) -> None:
+        self._probe_id = probe.id
+        self._sha256 = probe.sha256
+        self._uri = probe.uri
+        self._spec = probe.spec
+        self._settings = settings
+        self._found: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, session: Session, probe_id: UUID, settings: Settings) -> "ProbeWork":
+        """Read what there is to do."""
+        return cls(session.get_one(Probe, probe_id), settings)
+
+    def request(self) -> JobRequest:
+        """Return what the child is asked to do."""
+        return JobRequest(
+            kind="validate_probe",
+            arguments={"spec": self._spec, "max_bytes": self._settings.max_probe_memory_bytes},
+        )
+
+    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
+        """Open the probe's bytes, fetched first where it was registered by URI."""
+        if self._sha256 is None:
+            self._fetch(store)
+        assert self._sha256 is not None  # noqa: S101 - fetched above
+        return [opened.enter_context(store.open(self._sha256))]
+
+    def _fetch(self, store: BlobStore) -> None:
+        assert self._uri is not None  # noqa: S101 - a probe has bytes or an address
+        with tempfile.TemporaryFile() as file:
+            try:
+                fetch(self._uri, file, self._settings.max_probe_bytes)
+            except (BaseError, OSError, ValueError) as error:
+                raise JobError(
+                    FailureCode.PROBE_UNREADABLE,
+                    f"The probe cannot be fetched from {self._uri}: {type(error).__name__}.",
+                    hint="Check the address, and that the workers may read it.",
+                ) from error
+            size = file.tell()
+            self._sha256 = sha256_of(file)
+            store.put(self._sha256, file)
+        self._found = {"sha256": self._sha256, "size_bytes": size}
+
+    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:  # noqa: ARG002 - see Work
+        """Validate the summary that the child gave."""
+        summary = ProbeSummary.model_validate(outcome.header)
+        self._found |= {
+            "spec": summary.spec.model_dump(mode="json"),
+            "n": summary.n,
+            "input_shape": summary.input_shape,
+            "classes": summary.classes,
+            "class_counts": summary.class_counts,
+        }
+
+    def finish(self, session: Session) -> None:
+        """Make the probe ready."""
+        subjects.change_probe(session, self._probe_id, status=ProbeStatus.READY, **self._found)

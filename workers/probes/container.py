@@ -1,0 +1,148 @@
+"""What the two array containers have in common: a directory of named arrays, each read on demand.
+
+A file is hostile until it is read: its directory is checked before anything is allocated, and
+nothing but the file descriptor is ever opened.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
+
+from service.failures import FailureCode
+from workers.errors import JobError
+
+MAX_DIMENSIONS = 16
+"""A dozen axes is already odd; numpy itself stops at 64."""
+
+MAX_MESSAGE = 1000
+MAX_NAME = 200
+
+READABLE_DTYPES = frozenset(
+    {"float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"}
+)
+"""What numpy and torch both represent."""
+
+
+class Limits(BaseModel):
+    """What a probe may ask for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_array_bytes: PositiveInt = Field(
+        default=4 << 30, description="The largest array that is read into memory."
+    )
+    max_arrays: PositiveInt = Field(default=256, description="The most arrays a file may hold.")
+    max_classes: PositiveInt = Field(
+        default=65_536, description="The most classes; ImageNet-21k has 21,843."
+    )
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """What a container's directory says of one array.
+
+    Args:
+        dtype: numpy's name of the type, or the container's own where numpy has none.
+        shape: Samples first.
+        nbytes: Size in memory, never yet allocated.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether this array can be inputs or targets at all."""
+        return self.dtype in READABLE_DTYPES
+
+
+class Container(Protocol):
+    """A probe file: its directory, and a way to read one array."""
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        """The arrays by name, in file order."""
+
+    def read(self, name: str) -> npt.NDArray[np.generic]:
+        """Read one array of the directory, in the machine's byte order.
+
+        Raises:
+            JobError: `probe_unreadable` if the bytes are not what the directory says.
+        """
+
+
+def unreadable(message: str, *, hint: str, detail: dict[str, JsonValue] | None = None) -> JobError:
+    """The failure of a probe file that cannot be read as it is.
+
+    The message is cut to a readable length, because names and figures in it come from the file.
+    """
+    shortened = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    return JobError(FailureCode.PROBE_UNREADABLE, shortened, hint=hint, detail=detail)
+
+
+def file_size(file: BinaryIO) -> int:
+    """The size of a seekable file in bytes; leaves the position at the start."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a spec could not carry or a person could not read.
+
+    Raises:
+        JobError: `probe_unreadable`.
+    """
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise unreadable(
+            f"The probe holds an array named {name[:MAX_NAME]!r} ({len(name):,} characters); "
+            f"expected 1 to {MAX_NAME} printable characters.",
+            hint="Rename the array, for example to 'x' or 'y'.",
+        )
+
+
+def size_in_bytes(name: str, shape: tuple[int, ...], itemsize: int) -> int:
+    """The memory an array of this shape takes, in Python's integers that cannot overflow.
+
+    Raises:
+        JobError: `probe_unreadable` if the shape is none an array can have.
+    """
+    if len(shape) > MAX_DIMENSIONS or any(length < 0 for length in shape):
+        raise unreadable(
+            f"The array {name!r} claims the shape {shape}; expected at most {MAX_DIMENSIONS} "
+            "non-negative lengths.",
+            hint="Write the file again with numpy.savez or safetensors.",
+        )
+    return math.prod(shape) * itemsize
+
+
+def check_readable(name: str, info: ArrayInfo, limits: Limits) -> None:
+    """Refuse an array of an unusable type or an unbearable size, before it is allocated.
+
+    Raises:
+        JobError: `probe_unreadable`.
+    """
+    if not info.is_numeric:
+        raise unreadable(
+            f"The array {name!r} has dtype {info.dtype}; expected one of "
+            f"{', '.join(sorted(READABLE_DTYPES))}.",
+            hint=f"Convert {name!r} to one of these types before saving.",
+        )
+    if info.nbytes > limits.max_array_bytes:
+        raise unreadable(
+            f"The array {name!r} takes {info.nbytes:,} bytes {shape_text(info.shape)}; at most "
+            f"{limits.max_array_bytes:,} bytes are read.",
+            hint="Register fewer samples, or store them in a smaller dtype such as uint8.",
+            detail={"bytes": info.nbytes, "limit": limits.max_array_bytes},
+        )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as people write it: `(100, 28, 28)`."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -1,0 +1,142 @@
+"""Targets: labels become class indices, values a matrix; a wrong one is refused with its row."""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from service.failures import FailureCode
+from service.probes.spec import Task
+from workers.errors import JobError
+from workers.probes.container import Limits, shape_text, unreadable
+
+_MATRIX_AXES = 2
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of a probe.
+
+    Args:
+        task: What they are.
+        values: Classification: int64 labels, shape (n,). Regression: float64, shape (n, d).
+        classes: Number of classes; None for regression.
+    """
+
+    task: Task
+    values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    classes: int | None
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        """Samples of each class; None for regression."""
+        if self.classes is None:
+            return None
+        return cast("list[int]", np.bincount(self.values, minlength=self.classes).tolist())
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
+        """The targets of some samples; the classes stay those of all."""
+        return replace(self, values=self.values[rows])
+
+
+def read_targets(
+    name: str, stored: npt.NDArray[np.generic], declared: Task | None, limits: Limits
+) -> Targets:
+    """Make out what the targets are.
+
+    Whole numbers in one column are labels, one-hot rows are labels, other floats are values.
+
+    Args:
+        name: The array's name, for messages.
+        stored: A numeric array, shape (n,) or (n, d).
+        declared: The task its spec names, if it names one.
+        limits: The most classes.
+
+    Raises:
+        JobError: `probe_unreadable` for targets that are neither; `non_finite` for NaN or Inf.
+    """
+    if not 1 <= stored.ndim <= _MATRIX_AXES or not all(stored.shape[1:]):
+        raise unreadable(
+            f"The targets {name!r} have shape {shape_text(stored.shape)}; expected (n,) labels, "
+            "(n, classes) one-hot rows or (n, outputs) values.",
+            hint="Store one label or one row of values a sample.",
+        )
+    _check_finite(name, stored)
+    column = stored[:, 0] if stored.shape[1:] == (1,) else stored
+    is_float = np.issubdtype(stored.dtype, np.floating)
+    if declared == "regression":
+        return _values(stored)
+    if column.ndim == 1 and (declared == "classification" or not is_float):
+        return _labels(name, column, limits)
+    if column.ndim == _MATRIX_AXES and (hot := _one_hot_labels(column)) is not None:
+        _check_class_count(name, column.shape[1], limits)
+        return Targets("classification", hot, column.shape[1])
+    if declared is None and is_float:
+        return _values(stored)
+    raise unreadable(
+        f"The targets {name!r} have shape {shape_text(stored.shape)} and dtype "
+        f"{stored.dtype.name}, but their rows are not one-hot (one 1, zeros elsewhere).",
+        hint='Store labels 0 … K-1 in one column, or set "task": "regression".',
+    )
+
+
+def _values(stored: npt.NDArray[np.generic]) -> Targets:
+    matrix = stored.reshape(len(stored), -1).astype(np.float64)
+    return Targets("regression", matrix, None)
+
+
+def _labels(name: str, column: npt.NDArray[np.generic], limits: Limits) -> Targets:
+    labels = column.astype(np.int64)
+    if (bad := np.flatnonzero(labels != column)).size:
+        raise _bad_label(name, column, int(bad[0]), "is not a whole number")
+    if (bad := np.flatnonzero(labels < 0)).size:
+        raise _bad_label(name, column, int(bad[0]), "is negative")
+    largest = int(labels.argmax())
+    classes = int(labels[largest]) + 1
+    if classes > limits.max_classes:
+        raise _bad_label(
+            name,
+            column,
+            largest,
+            f"would make {classes:,} classes, more than the {limits.max_classes:,} allowed",
+        )
+    return Targets("classification", labels, classes)
+
+
+def _one_hot_labels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | None:
+    ones = matrix == 1
+    hot = bool((ones | (matrix == 0)).all()) and bool((ones.sum(axis=1) == 1).all())
+    return ones.argmax(axis=1) if hot else None
+
+
+def _check_class_count(name: str, classes: int, limits: Limits) -> None:
+    if classes > limits.max_classes:
+        raise unreadable(
+            f"The one-hot targets {name!r} have {classes:,} columns; at most "
+            f"{limits.max_classes:,} classes are allowed.",
+            hint="Check that the target is the right array.",
+        )
+
+
+def _check_finite(name: str, stored: npt.NDArray[np.generic]) -> None:
+    if not np.issubdtype(stored.dtype, np.floating):
+        return
+    finite = np.isfinite(cast("npt.NDArray[np.floating]", stored))
+    rows = np.flatnonzero(~finite.reshape(len(stored), -1).all(axis=1))
+    if rows.size:
+        raise JobError(
+            FailureCode.NON_FINITE,
+            f"The targets {name!r} hold NaN or Inf in {rows.size:,} of {len(stored):,} rows, "
+            f"first in row {rows[0]}.",
+            hint="Remove or repair these rows.",
+            detail={"array": name, "row": int(rows[0]), "rows": int(rows.size)},
+        )
+
+
+def _bad_label(name: str, column: npt.NDArray[np.generic], row: int, fault: str) -> JobError:
+    return unreadable(
+        f"The label {column[row]} in row {row} of {name!r} {fault}; expected whole numbers 0 … K-1.",
+        hint='Number the classes from 0, or set "task": "regression" for values.',
+        detail={"array": name, "row": row},
+    )

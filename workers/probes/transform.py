@@ -1,0 +1,124 @@
+"""A spec's transform, applied to one batch at a time."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from service.failures import FailureCode
+from service.probes.spec import Transform
+from workers.errors import JobError
+from workers.probes.container import shape_text, unreadable
+
+
+class BatchTransform:
+    """Turns stored rows into the tensor a model is given.
+
+    Args:
+        transform: What to do.
+        stored_shape: Shape of the whole stored array, samples first.
+        stored_dtype: Its numpy dtype.
+
+    Raises:
+        JobError: `probe_unreadable` if the layout or the channels do not fit the array.
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        stored_shape: tuple[int, ...],
+        stored_dtype: np.dtype[np.generic],
+    ) -> None:
+        self._axes = self._check_axes(transform, stored_shape)
+        shape = tuple(stored_shape[axis] for axis in self._axes)
+        self.input_shape = shape[1:]
+        self._dtype: torch.dtype = getattr(torch, transform.dtype or stored_dtype.name)
+        self._scale = transform.scale
+        self._mean = self._per_channel("mean", transform.mean, transform, shape)
+        self._std = self._per_channel("std", transform.std, transform, shape)
+
+    def __call__(self, rows: npt.NDArray[np.generic]) -> torch.Tensor:
+        """Transform some rows of the stored array.
+
+        Returns:
+            A new contiguous tensor of shape (rows, *input_shape), sharing no memory with `rows`.
+        """
+        stored = torch.from_numpy(rows).permute(self._axes)
+        batch = torch.empty(stored.shape, dtype=self._dtype).copy_(stored)
+        if self._scale is not None:
+            batch.mul_(self._scale)
+        if self._mean is not None:
+            batch.sub_(self._mean)
+        if self._std is not None:
+            batch.div_(self._std)
+        return batch
+
+    def _per_channel(
+        self,
+        key: str,
+        values: list[float] | None,
+        transform: Transform,
+        shape: tuple[int, ...],
+    ) -> torch.Tensor | None:
+        if values is None:
+            return None
+        axis = transform.channel_axis
+        if len(values) not in {1, shape[axis]}:
+            raise unreadable(
+                f"{key} has {len(values)} values, but axis {axis} of the inputs "
+                f"{shape_text(shape)} has {shape[axis]} channels; expected {shape[axis]} or 1.",
+                hint="Give one value per channel, and state the layout if the channels come last "
+                "(for images: 'NHWC->NCHW').",
+                detail={"values": len(values), "channels": shape[axis]},
+            )
+        along = [1] * len(shape)
+        along[axis] = len(values)
+        return torch.tensor(values, dtype=self._dtype).reshape(along)
+
+    @staticmethod
+    def _check_axes(transform: Transform, stored_shape: tuple[int, ...]) -> tuple[int, ...]:
+        axes = transform.axes
+        if axes is None:
+            return tuple(range(len(stored_shape)))
+        if len(axes) != len(stored_shape):
+            raise unreadable(
+                f"The layout {transform.layout!r} has {len(axes)} axes, but the inputs are stored "
+                f"as {shape_text(stored_shape)}.",
+                hint="Give one letter per stored axis, or leave the layout out.",
+            )
+        return axes
+
+
+def check_finite(
+    name: str,
+    stored: npt.NDArray[np.generic],
+    batch: torch.Tensor,
+    positions: npt.NDArray[np.int64],
+) -> None:
+    """Refuse NaN and Inf, telling those that were stored from those the transform made.
+
+    Args:
+        name: The array's name, for the message.
+        stored: The rows as they are stored.
+        batch: The same rows after the transform.
+        positions: Where in the file each of them is.
+
+    Raises:
+        JobError: `non_finite`, with the first row concerned.
+    """
+    if bool(torch.isfinite(batch).all()):
+        return
+    is_stored = not bool(torch.isfinite(torch.from_numpy(stored)).all())
+    faulty = torch.from_numpy(stored) if is_stored else batch
+    bad_rows = ~torch.isfinite(faulty).flatten(1).all(dim=1)
+    row = int(positions[int(bad_rows.nonzero()[0])])
+    raise JobError(
+        FailureCode.NON_FINITE,
+        f"The inputs {name!r} hold NaN or Inf, first in row {row}."
+        if is_stored
+        else f"The transform makes row {row} of {name!r} NaN or Inf, though it is stored finite.",
+        hint="Remove or repair the row."
+        if is_stored
+        else "Check scale, mean and std, and use a wider dtype than "
+        f"{str(batch.dtype).removeprefix('torch.')}.",
+        detail={"array": name, "row": row},
+    )

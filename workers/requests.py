@@ -1,0 +1,17 @@
+"""What the child is asked to do, as both sides of the process boundary read it. Free of torch."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.analyses.schemas import Options
+from service.probes.spec import ProbeSpec
+from workers.probes.container import Limits
+
+
+class AnalysisArguments(BaseModel):
+    """One model to be judged on one probe; their files come beside it, in this order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: ProbeSpec = Field(description="How the probe is read.")
+    limits: Limits = Field(description="What the probe may ask for.")
+    options: Options

@@ -1,0 +1,118 @@
+"""One job's process, from the fork to its one result file."""
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn, TextIO, cast
+
+import torch
+
+from service.failures import Failure, FailureCode
+from workers.errors import JobError
+from workers.runner.confinement import confine
+from workers.runner.outcome import out_of_memory
+from workers.runner.progress import ProgressWriter
+from workers.runner.protocol import ChildFiles, Job, Limits, Request
+from workers.runner.result import encode_failure, encode_result
+from workers.runner.text import printable, without_paths
+
+_STDIN, _STDOUT, _STDERR = range(3)
+_SHORT = 300
+_ALLOCATION_REFUSED = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
+"""How torch's allocator, the C++ library and the kernel word it."""
+
+
+def run_child(
+    request: Request, files: ChildFiles, jobs: Mapping[str, Job], parent: int
+) -> NoReturn:
+    """Run one job in this freshly forked process, and end the process.
+
+    Args:
+        request: The job and its limits.
+        files: Its descriptors; every other one is closed.
+        jobs: The job table.
+        parent: The zygote's process id.
+    """
+    exit_code = 1
+    try:
+        _settle(files)
+        torch.set_num_threads(request.job.threads)
+        torch.manual_seed(request.job.seed)
+        confine(request.limits, parent)
+        _write_result(files.result, _run_job(request, files, jobs), request.limits)
+        exit_code = 0
+    except BaseException:  # noqa: BLE001 -- whatever it was, the process ends and the log says why
+        traceback.print_exc()
+    finally:
+        os._exit(exit_code)
+
+
+def _settle(files: ChildFiles) -> None:
+    """Leave the parent's session, descriptors and output behind."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
+    os.dup2(files.log, _STDOUT)
+    os.dup2(files.log, _STDERR)
+    kept = {_STDIN, _STDOUT, _STDERR, *files.inputs, files.result, files.progress}
+    for fd in {int(entry.name) for entry in Path("/proc/self/fd").iterdir()} - kept:
+        with contextlib.suppress(OSError):  # the listing's own is closed by now
+            os.close(fd)
+    sys.stdout = sys.stderr = cast("TextIO", _Log())
+
+
+class _Log(io.TextIOBase):
+    """Standard output and error: what no longer fits is dropped, so that printing never fails."""
+
+    def write(self, text: str, /) -> int:
+        with contextlib.suppress(OSError):
+            os.write(_STDOUT, text.encode(errors="backslashreplace"))
+        return len(text)
+
+
+def _run_job(request: Request, files: ChildFiles, jobs: Mapping[str, Job]) -> bytes:
+    """Run the job; its result or its failure as the file to write."""
+    inputs = [os.fdopen(fd, "rb") for fd in files.inputs]
+    try:
+        job = jobs[request.job.kind]
+        return encode_result(job(request.job.arguments, inputs, ProgressWriter(files.progress)))
+    except JobError as error:
+        return encode_failure(error.failure)
+    except Exception as error:  # noqa: BLE001 -- a job runs other people's models, which raise anything
+        traceback.print_exc()
+        return encode_failure(_unexpected(error, request.limits))
+
+
+def _unexpected(error: Exception, limits: Limits) -> Failure:
+    """Say in one short line what no job foresaw; the traceback is for the log."""
+    words = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | OSError)
+        and any(phrase in words for phrase in _ALLOCATION_REFUSED)
+    ):
+        return out_of_memory(limits)
+    first_line = printable(without_paths(words.strip().partition("\n")[0]), _SHORT)
+    return Failure(
+        code=FailureCode.CRASHED,
+        message=f"The job ended with an unexpected {type(error).__name__}: "
+        f"{first_line or 'no message'}.",
+        hint="The worker's log holds the details.",
+    )
+
+
+def _write_result(fd: int, content: bytes, limits: Limits) -> None:
+    if len(content) > limits.result_bytes:
+        content = encode_failure(
+            Failure(
+                code=FailureCode.OUT_OF_MEMORY,
+                message=f"The result takes {len(content):,} bytes; at most "
+                f"{limits.result_bytes:,} are allowed.",
+                hint="Analyse fewer samples, or raise the limit on results.",
+            )
+        )
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(fd, remaining) :]

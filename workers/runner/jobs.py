@@ -1,0 +1,10 @@
+"""What a child can be asked to do."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from workers.analysis import analyse
+from workers.probes.job import validate_probe
+from workers.runner.protocol import Job
+
+JOBS: Mapping[str, Job] = MappingProxyType({"analyse": analyse, "validate_probe": validate_probe})

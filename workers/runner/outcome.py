@@ -1,0 +1,141 @@
+"""What became of a job: from a process's end and its files to something a person can act on."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from service.failures import Failure, FailureCode
+from workers.runner.protocol import Ended, Limits
+from workers.runner.result import MalformedResultError, parse_result
+
+_CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
+)
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The job's result, still the child's word: figures in it are to be validated.
+
+    Args:
+        header: Its JSON; finite numbers and storable text.
+        sections: Its binary parts.
+        log: What the job printed, escaped and cut.
+        ended: The process's end.
+    """
+
+    header: Mapping[str, JsonValue]
+    sections: Mapping[str, bytes]
+    log: str
+    ended: Ended
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why there is no result.
+
+    Args:
+        failure: For the job's owner.
+        log: What the job printed, escaped and cut.
+        ended: The process's end; None if the warm parent died with it.
+    """
+
+    failure: Failure
+    log: str
+    ended: Ended | None
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """Stopped because it was asked for; the process is gone.
+
+    Args:
+        log: What the job printed, escaped and cut.
+    """
+
+    log: str
+
+
+Outcome = Succeeded | Failed | Cancelled
+
+
+def judge(ended: Ended, result: bytes, log: str, limits: Limits) -> Succeeded | Failed:
+    """Judge a job that was left to end on its own.
+
+    Args:
+        ended: How its process ended.
+        result: Its result file.
+        log: What it printed.
+        limits: What it had been granted.
+    """
+    if ended.signal is not None:
+        return Failed(_killed(ended.signal, limits), log, ended)
+    if ended.exit_code != 0:
+        failure = _crashed(f"The job's process exited with status {ended.exit_code}.")
+        return Failed(failure, log, ended)
+    try:
+        parsed = parse_result(result)
+    except MalformedResultError as error:
+        failure = _crashed(f"The job left a result that cannot be trusted: {error}.")
+        return Failed(failure, log, ended)
+    if isinstance(parsed, Failure):
+        return Failed(parsed, log, ended)
+    return Succeeded(parsed.header, parsed.sections, log, ended)
+
+
+def out_of_memory(limits: Limits) -> Failure:
+    """The job asked for more memory than it may have, or than there is."""
+    return Failure(
+        code=FailureCode.OUT_OF_MEMORY,
+        message=f"The job needs more memory than the {limits.memory_bytes / 2**20:,.0f} MiB it is "
+        "allowed, or than the machine has.",
+        hint="Use a smaller batch size or fewer samples, or raise the memory limit.",
+        detail={"memory_bytes": limits.memory_bytes},
+    )
+
+
+def deadline_passed(deadline_s: float) -> Failure:
+    """The job was still running at its deadline."""
+    return Failure(
+        code=FailureCode.TIME_LIMIT,
+        message=f"The job did not end within {deadline_s:,.6g} s and was stopped.",
+        hint="Use fewer samples, or raise the time limit.",
+        detail={"deadline_s": deadline_s},
+    )
+
+
+def lost() -> Failure:
+    """The warm parent died, and its children with it: nobody's model is to blame."""
+    return Failure(
+        code=FailureCode.LOST,
+        message="The worker's warm parent process ended while the job was running.",
+        hint="The job can be run again as it is.",
+    )
+
+
+def _killed(number: int, limits: Limits) -> Failure:
+    if number == signal.SIGXCPU:
+        return Failure(
+            code=FailureCode.TIME_LIMIT,
+            message=f"The job used more than the {limits.cpu_seconds:,} s of processor time it is "
+            "allowed and was stopped.",
+            hint="Use fewer samples, or raise the processor time limit.",
+            detail={"cpu_seconds": limits.cpu_seconds},
+        )
+    if number == signal.SIGKILL:
+        # Nobody here killed it, so the kernel did, for want of memory.
+        return out_of_memory(limits)
+    name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+    what = "crashed" if number in _CRASHES else "was ended"
+    return _crashed(f"The job's process {what} with signal {name}.")
+
+
+def _crashed(message: str) -> Failure:
+    return Failure(
+        code=FailureCode.CRASHED,
+        message=message,
+        hint="Check that the model runs on its own with this input; the worker's log holds what "
+        "the job printed.",
+    )
