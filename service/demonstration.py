@@ -52,11 +52,10 @@ def run(port: int, data_dir: Path | None) -> int:
 
 def _say_what_next(commands: list[str]) -> None:
     console.print("\nWhere to look next")
-    console.print(
-        f"  {commands[0]:32} a server of your own; it prints its address, with /docs and /guide"
+    meanings = (
+        "a server of your own, with /docs and /guide",
+        "the same demo; DIR keeps its reports",
     )
-    if len(commands) > 1:
-        console.print(
-            f"  {commands[1]:32} the same demo, whose reports stay in DIR for `phiscope up`"
-        )
-    console.print("  README.md                        your own model with curl, in four commands")
+    for command, meaning in zip(commands, meanings, strict=False):
+        console.print(f"  {command:30} {meaning}")
+    console.print("  README.md                      your own model, in five commands with curl")

@@ -1,76 +1,14 @@
-"""What tests of the running product share: one real stack, and models and probes to send to it."""
+"""Fixtures that tests of the running product share."""
 
-import io
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from support import Stack, multilayer, running_stack, scripted
 
 from service.client import Client
-
-# Short, so that tests of lost workers need not wait a minute; all else is as people get it.
-QUICK = {"PHISCOPE_LEASE_SECONDS": "4", "PHISCOPE_POLL_SECONDS": "0.5"}
-UP_SECONDS = 60
-
-
-@dataclass
-class Stack:
-    """A running `phiscope up`."""
-
-    url: str
-    data_dir: Path
-    process: subprocess.Popen[str]
-
-    def client(self) -> Client:
-        return Client(self.url)
-
-    def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=70)
-
-
-@contextmanager
-def running_stack(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Stack]:
-    """Run `phiscope up` as people do, on a port that is free."""
-    output = data_dir.parent / f"{data_dir.name}.out"
-    command = [sys.executable, "-m", "service", "up", "--port", "0", "--data-dir", str(data_dir)]
-    clean = {name: value for name, value in os.environ.items() if "PHISCOPE" not in name}
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            [*command, *arguments],
-            env=clean | QUICK | environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    try:
-        yield Stack(_await_url(process, output), data_dir, process)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-
-
-def _await_url(process: subprocess.Popen[str], output: Path) -> str:
-    deadline = time.monotonic() + UP_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        match = re.search(r"is up: (http://\S+)", output.read_text())
-        if match:
-            return match[1]
-        time.sleep(0.05)
-    raise AssertionError(f"phiscope up did not come up:\n{output.read_text()}")
 
 
 @pytest.fixture(scope="session")
@@ -90,28 +28,6 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
 def client(stack: Stack) -> Iterator[Client]:
     with stack.client() as opened:
         yield opened
-
-
-def npz(**arrays: np.ndarray) -> bytes:
-    """Write arrays as an npz file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def scripted(model: nn.Module) -> bytes:
-    """Save a model as a TorchScript archive."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is; people still use it
-        torch.jit.save(torch.jit.script(model.eval()), buffer)
-    return buffer.getvalue()
-
-
-def multilayer(width: int = 64, seed: int = 0) -> nn.Sequential:
-    """Build a small network for `digits`, as it is initialised."""
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,9 @@ def figure(key: str) -> FieldInfo:
     """The field of a figure, described by its metric card. Raises KeyError if there is no card."""
     card = CARDS[key]
     described: FieldInfo = Field(
+        title=card.title,
         description=card.definition,
-        # The title goes here because pydantic drops it for the values of a mapping.
-        json_schema_extra={"title": card.title, "x-metric-card": asdict(card)},
+        json_schema_extra={"x-metric-card": asdict(card)},
     )
     return described
 

@@ -70,4 +70,8 @@ def jackknife_interval(
         pseudo = ratio * point - (ratio - 1) * value
         variance += (pseudo - estimate) ** 2 / (ratio - 1) / folds
     half_width = t_quantile(folds - 1) * math.sqrt(variance)
-    return max(point - half_width, lowest), min(point + half_width, highest)
+    # Clipping never cuts off the figure itself, which rounding may leave a hair outside its range.
+    return (
+        min(max(point - half_width, lowest), point),
+        max(min(point + half_width, highest), point),
+    )

@@ -229,12 +229,11 @@ class Moments:
                 f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
             )
         values = values.detach().to("cpu", torch.float64)
-        finite = torch.isfinite(values)
-        if not bool(finite.all()):
-            sample = self.n + int((~finite).nonzero()[0, 0])
+        bad = int((~torch.isfinite(values)).any(1).sum())
+        if bad:
             raise NonFiniteError(
-                f"The {name} of sample {sample} hold NaN or infinity. Check the scale of the input "
-                "and the precision of the model."
+                f"The {name} of {bad} of {len(values)} samples in a batch hold NaN or infinity. "
+                "Check the scale of the input and the precision of the model."
             )
         return values
 

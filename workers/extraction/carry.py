@@ -58,6 +58,7 @@ def _step(relation: Relation, hop: Hop) -> Relation:
     if relation.links:
         link = " then ".join(relation.links)
         if name in POOLING:
+            RULES[name](relation, hop)  # refuses a reduction over classes as what it is
             raise refuse(
                 Refusal.NONLINEAR_POOL,
                 f"{name} (operation {hop.step.index + 1}) pools after the nonlinearity {link}, so "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.consistency import residual, same, tolerance, working_dtype
 from workers.extraction.execution import Batch, Output, copied, dtype_name, execute, resized
@@ -66,6 +67,8 @@ class FeatureMap:
 @dataclass(frozen=True, eq=False, slots=True)
 class Extracted:
     """One batch, in the model's dtype, on the CPU; nothing else holds the tensors.
+
+    They are inference tensors: read them, convert them, but do not change them in place.
 
     Attributes:
         phi: Φ, [n, p].
@@ -200,7 +203,7 @@ def discover(model: nn.Module, batch: Batch) -> Extractor:
 def _record(model: nn.Module, batch: Batch) -> tuple[Batch, Tape, list[Output]]:
     """Records a run on a few samples; on other batch sizes if one is baked into the archive."""
     usual = min(_DISCOVERY_ROWS, len(batch[0]))
-    first_error: JobError | None = None
+    errors: list[JobError] = []
     for rows in dict.fromkeys((usual, len(batch[0]), *_BAKED_ROWS)):
         sample = resized(batch, rows)
         try:
@@ -208,14 +211,14 @@ def _record(model: nn.Module, batch: Batch) -> tuple[Batch, Tape, list[Output]]:
             # may set itself up in its first run.
             execute(model, copied(sample))
         except JobError as error:
-            first_error = first_error or error
+            if error.failure.code is not FailureCode.INPUT_MISMATCH:
+                raise
+            errors.append(error)
             continue
         copies = copied(sample)
         tape = Tape(copies)
         return sample, tape, execute(model, copies, tape)
-    if first_error is None:
-        raise ValueError("an empty list of batch sizes")
-    raise first_error
+    raise errors[0]
 
 
 def _check_repeatable(outputs: list[Output], structure: Structure, first: Observation) -> None:

@@ -71,8 +71,9 @@ def find_structure(tape: Tape, outputs: Sequence[Output]) -> Structure:
         for label, error in refused.items()
         if error.failure.detail["code"] != Refusal.NO_LINEAR_HEAD
     ]
-    if len(found) == 1 and not rivals:
-        return found[0]
+    if found and not rivals and all(_agree(found[0], other) for other in found[1:]):
+        # Logits and their softmax, say: the same u, so the one with the shortest way is taken.
+        return min(found, key=lambda structure: len(structure.names))
     if not found and not rivals:
         raise _none_has_a_head(refused)
     labels = sorted([structure.output for structure in found] + rivals)
@@ -83,6 +84,11 @@ def find_structure(tape: Tape, outputs: Sequence[Output]) -> Structure:
         outputs=[output.label for output in outputs],
         candidates=list(labels),
     )
+
+
+def _agree(one: Structure, other: Structure) -> bool:
+    """Whether two outputs are links of the very same head, with nothing between head and link."""
+    return one.site == other.site and one.depth == other.depth == 0
 
 
 def _none_has_a_head(refused: dict[str, JobError]) -> JobError:

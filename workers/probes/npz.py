@@ -84,7 +84,7 @@ class NpzFile:
             if name in arrays:
                 raise unreadable(
                     f"The npz file holds two arrays named {name!r}; expected distinct names.",
-                    hint=_SAVE_AGAIN,
+                    hint="Give each array a name of its own.",
                 )
             arrays[name] = self._read_header(name, member)
         if not arrays:

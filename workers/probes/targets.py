@@ -136,7 +136,8 @@ def _check_finite(name: str, stored: npt.NDArray[np.generic]) -> None:
 
 def _bad_label(name: str, column: npt.NDArray[np.generic], row: int, fault: str) -> JobError:
     return unreadable(
-        f"The label {column[row]} in row {row} of {name!r} {fault}; expected whole numbers 0 … K-1.",
+        f"The label {column[row]} in row {row} of {name!r} {fault}; expected whole "
+        "numbers 0 … K-1.",
         hint='Number the classes from 0, or set "task": "regression" for values.',
         detail={"array": name, "row": row},
     )

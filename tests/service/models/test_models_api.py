@@ -10,7 +10,7 @@ import zipfile
 import httpx
 import pytest
 import torch
-from conftest import Stack, multilayer, scripted
+from support import Stack, multilayer, scripted
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -40,9 +40,7 @@ def test_an_upload_is_kept_and_given_back(http: httpx.Client, archive: bytes) ->
     assert content.headers["etag"] == f'"{model["sha256"]}"'
 
 
-def test_a_raw_body_with_query_parameters_does_the_same(
-    http: httpx.Client, archive: bytes
-) -> None:
+def test_a_raw_body_with_query_parameters_does_the_same(http: httpx.Client, archive: bytes) -> None:
     response = http.post(
         "/v1/models",
         params={"name": unique(), "step": 3},

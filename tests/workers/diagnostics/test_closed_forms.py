@@ -219,6 +219,7 @@ def test_constant_outputs_are_undetermined_with_a_reason() -> None:
     assert found.verdict.regime == "undetermined"
     assert found.alignment.d_lr is found.alignment.cka_outputs is None
     assert found.verdict.minimality.rank == 0
+    assert found.verdict.confidence_interval["rank"] == (0, 0)
     assert "do not vary" in found.verdict.reasons[0]
 
 

@@ -108,7 +108,7 @@ def test_a_batch_that_is_not_finite_is_named_and_not_added(
     moments = _sums(*_batch(3))
     arrays = list(_batch(4))
     arrays[place][5, 1] = bad
-    with pytest.raises(NonFiniteError, match=f"The {name} of sample 65 hold NaN"):
+    with pytest.raises(NonFiniteError, match=f"The {name} of 1 of 60 samples in a batch hold NaN"):
         moments.update(*arrays)
     _assert_equal(moments, _sums(*_batch(3)))
 

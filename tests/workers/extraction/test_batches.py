@@ -144,12 +144,24 @@ def test_one_sample_and_a_head_of_zeros_are_fine(archive: Archive) -> None:
 class Named(Base):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         h = self.trunk(x)
-        return {"norm": h.norm(dim=1), "logits": self.fc(h)}
+        return {"norm": h.square().sum(dim=1), "logits": self.fc(h)}
 
 
 def test_the_only_output_with_a_head_is_taken(archive: Archive) -> None:
     found = discover(archive(Named(), torch.randn(2, 12)), (torch.randn(16, 12),)).feature_map
     assert (found.output, found.location, found.outputs) == ("logits", "fc.weight", 5)
+
+
+class LogitsAndProbabilities(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.fc(self.trunk(x))
+        return torch.softmax(u, dim=1), u
+
+
+def test_outputs_of_one_head_do_not_compete(archive: Archive) -> None:
+    script = archive(LogitsAndProbabilities(), torch.randn(2, 12))
+    found = discover(script, (torch.randn(16, 12),)).feature_map
+    assert (found.output, found.link, found.location) == ("1", "identity", "fc.weight")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch.nn import functional
 from service.failures import Failure, FailureCode
 from workers.errors import JobError
 from workers.extraction import discover, load_torchscript
+from workers.extraction.refusals import printable
 
 Archive = Callable[..., torch.jit.ScriptModule]
 
@@ -129,6 +130,12 @@ class TwoOutputs(Base):
         return self.fc(h), self.other(h)
 
 
+class TwoTokensOfOneHead(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.fc(self.trunk(torch.stack([x, x + 1], dim=1)))
+        return u[:, 0], u[:, 1]
+
+
 class HeadOrSum(Base):
     """One output has a head; the other is a sum of heads, and may be the one that is meant."""
 
@@ -201,6 +208,7 @@ REFUSED = [
     (AroundTheHead, "unsupported_model", "multiple_heads", "aten::addmm"),
     (ReluBeforePooling, "unsupported_model", "nonlinear_pool", "after the nonlinearity relu"),
     (TwoOutputs, "unsupported_model", "ambiguous_output", "0, 1"),
+    (TwoTokensOfOneHead, "unsupported_model", "ambiguous_output", "0, 1"),
     (HeadOrSum, "unsupported_model", "ambiguous_output", "0, 1"),
     (NoOutput, "unsupported_model", "bad_output", "a tensor of dtype int64"),
     (PerToken, "unsupported_model", "bad_output", "[16, 2, 5]"),
@@ -261,21 +269,25 @@ def test_wrong_input_shape_names_both_sides(archive: Archive) -> None:
     assert failure.detail["inputs"] == [{"shape": [16, 7, 7], "dtype": "float32"}]
 
 
-LONG = "a" * 5000
-
-
 class Shouting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.size(0) > 0:
-            raise ValueError("\x1b[31m" + LONG)
+            raise ValueError("\x1b[31mred")
         return x
 
 
-def test_a_models_own_words_are_escaped_and_cut(archive: Archive) -> None:
-    failure = refusal(lambda: discover(archive(Shouting(), torch.ones(2, 3)), (torch.ones(2, 3),)))
+def test_a_models_own_words_are_escaped(archive: Archive) -> None:
+    batch = torch.ones(2, 3)
+    failure = refusal(lambda: discover(archive(Shouting(), batch), (batch,)))
     assert failure.code is FailureCode.INPUT_MISMATCH
-    assert failure.message.isprintable()
-    assert len(failure.message) < 500
+    assert "ValueError: \\x1b[31mred" in failure.message
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "\x00" * 5000, "\u202e" * 5000])
+def test_foreign_texts_are_cut(text: str) -> None:
+    shown = printable(text, 100)
+    assert shown.isprintable()
+    assert len(shown) == 101
 
 
 def pickled_state() -> bytes:

@@ -1,0 +1,75 @@
+import pytest
+from pydantic import ValidationError
+
+from service.probes.spec import ProbeSpec, Transform
+
+
+def test_keys_left_out_are_left_out_again() -> None:
+    assert ProbeSpec.model_validate({}).model_dump(mode="json") == {}
+    given = {"input": "x", "target": None, "transform": {"dtype": "float32", "scale": 0.5}}
+    spec = ProbeSpec.model_validate(given)
+    assert spec.model_dump(mode="json") == given
+    assert ProbeSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_null_target_differs_from_none_given() -> None:
+    assert ProbeSpec.model_validate({"target": None}).declares_no_target
+    assert not ProbeSpec.model_validate({}).declares_no_target
+    assert not ProbeSpec.model_validate({"target": "y"}).declares_no_target
+
+
+def test_empty_transform_differs_from_none_given() -> None:
+    assert ProbeSpec.model_validate({"transform": {}}).transform == Transform()
+    assert ProbeSpec.model_validate({}).transform is None
+
+
+def test_schema_shows_the_fields() -> None:
+    schema = ProbeSpec.model_json_schema(mode="serialization")
+    assert set(schema["properties"]) == {"format", "input", "target", "task", "transform"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "axes", "channel_axis"),
+    [
+        (None, None, 1),
+        ("NHWC->NCHW", (0, 3, 1, 2), 1),
+        ("NCHW->NHWC", (0, 2, 3, 1), 3),
+        ("NTF->NFT", (0, 2, 1), 1),
+        ("N->N", (0,), 1),
+    ],
+)
+def test_layout_is_a_permutation(
+    layout: str | None, axes: tuple[int, ...] | None, channel_axis: int
+) -> None:
+    transform = Transform(layout=layout)
+    assert transform.axes == axes
+    assert transform.channel_axis == channel_axis
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"format": "parquet"}, "'npz' and 'safetensors'"),
+        ({"format": ["npz"]}, "'npz' and 'safetensors'"),
+        ({"colour": 1}, "Extra inputs"),
+        ({"input": ""}, "at least 1 character"),
+        ({"input": "a", "target": "a"}, "expected two arrays"),
+        ({"task": "ranking"}, "'classification' or 'regression'"),
+        ({"target": None, "task": "regression"}, "target is null"),
+        ({"transform": {"layout": "HWC->CHW"}}, "begin with N"),
+        ({"transform": {"layout": "NHWC->NCH"}}, "same distinct axis letters"),
+        ({"transform": {"layout": "NHHC->NCHH"}}, "same distinct axis letters"),
+        ({"transform": {"layout": "NHWC"}}, "such as 'NHWC->NCHW'"),
+        ({"transform": {"dtype": "complex64"}}, "float32"),
+        ({"transform": {"dtype": "uint8", "scale": 0.5}}, "use dtype 'float32'"),
+        ({"transform": {"scale": float("inf")}}, "finite"),
+        ({"transform": {"mean": [float("nan")]}}, "finite"),
+        ({"transform": {"mean": []}}, "at least 1 item"),
+        ({"transform": {"std": [1.0, 0.0]}}, "greater than 0"),
+        ({"transform": {"rotate": 90}}, "Extra inputs"),
+    ],
+)
+def test_refusal_says_what_is_expected(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        ProbeSpec.model_validate(given)
+    assert words in str(refusal.value)
