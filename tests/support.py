@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -91,3 +93,27 @@ def multilayer(width: int = 64, seed: int = 0) -> nn.Sequential:
     """Build a small network for `digits`, as it is initialised."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+class Slow(nn.Module):
+    """Takes seconds for its first batch, so that a test can look while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        noise = torch.ones(200, 200)
+        for _ in range(2000):
+            noise = noise.matmul(noise) / 200
+        return self.head(torch.relu(x) + noise[0, 0])
+
+
+def send_slow(client: Client) -> dict[str, Any]:
+    """Start an analysis that takes some seconds, and succeeds."""
+    random = np.random.default_rng(0)
+    content = npz(x=random.random((120, 64), dtype=np.float32), y=np.arange(120) % 10)
+    name = f"slow-{uuid.uuid4().hex}"
+    probe = client.register_probe(io.BytesIO(content), name=name, spec={"transform": {}})
+    model = client.upload_model(io.BytesIO(scripted(Slow())), name=name)
+    return client.start(model["id"], probe["id"])

@@ -19,6 +19,9 @@ from workers.errors import JobError
 MAX_DIMENSIONS = 16
 """A dozen axes is already odd; numpy itself stops at 64."""
 
+MAX_LENGTH = 2**48
+"""Of one axis: more bytes than a machine can address."""
+
 MAX_MESSAGE = 1000
 MAX_NAME = 200
 
@@ -113,10 +116,11 @@ def size_in_bytes(name: str, shape: tuple[int, ...], itemsize: int) -> int:
     Raises:
         JobError: `probe_unreadable` if the shape is none an array can have.
     """
-    if len(shape) > MAX_DIMENSIONS or any(length < 0 for length in shape):
+    if len(shape) > MAX_DIMENSIONS or not all(0 <= length <= MAX_LENGTH for length in shape):
+        # The lengths are not repeated: one with a thousand digits cannot even be printed.
         raise unreadable(
-            f"The array {name!r} claims the shape {shape}; expected at most {MAX_DIMENSIONS} "
-            "non-negative lengths.",
+            f"The array {name!r} claims a shape of {len(shape):,} axes that no array can have; "
+            f"expected at most {MAX_DIMENSIONS}, with lengths from 0 to {MAX_LENGTH:,}.",
             hint="Write the file again with numpy.savez or safetensors.",
         )
     return math.prod(shape) * itemsize

@@ -103,10 +103,10 @@ class NpzFile:
                 header_bytes = stream.tell()
         except _BROKEN as error:
             raise self._damaged(name, error) from error
+        nbytes = size_in_bytes(name, shape, dtype.itemsize)
         if dtype.hasobject:
             # Kept in the directory, so that a stray object array does not spoil the others.
-            return ArrayInfo("object (pickled, never read)", shape, 0)
-        nbytes = size_in_bytes(name, shape, dtype.itemsize)
+            return ArrayInfo("object (pickled, never read)", shape, nbytes)
         if header_bytes + nbytes != member.file_size:
             raise self._damaged(
                 name,

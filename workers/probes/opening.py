@@ -24,7 +24,8 @@ _KNOWN = (
     (_TAR_MAGIC_AT, b"ustar", "a tar archive"),
 )
 _WHAT_TO_SEND = (
-    "save the probe with numpy.savez(path, x=inputs, y=labels), or with safetensors.numpy.save_file"
+    "Save the probe with numpy.savez(path, x=inputs, y=labels), "
+    "or with safetensors.numpy.save_file."
 )
 
 

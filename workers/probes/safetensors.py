@@ -119,10 +119,10 @@ class SafetensorsFile:
                 f"{total - data_start:,} bytes of data"
             )
         self._offsets[name] = data_start + begin
+        stored = np.dtype(_DTYPES.get(dtype, np.void))
+        nbytes = size_in_bytes(name, shape, stored.itemsize)
         if dtype not in _DTYPES:
             return ArrayInfo(dtype[:40], shape, end - begin)
-        stored = np.dtype(_DTYPES[dtype])
-        nbytes = size_in_bytes(name, shape, stored.itemsize)
         if nbytes != end - begin:
             raise _damaged(
                 f"{name!r} is {dtype} {shape}, which takes {nbytes:,} bytes, but is given "

@@ -87,7 +87,9 @@ def _values(stored: npt.NDArray[np.generic]) -> Targets:
 
 
 def _labels(name: str, column: npt.NDArray[np.generic], limits: Limits) -> Targets:
-    labels = column.astype(np.int64)
+    # Where a float is too large for the cast the outcome is undefined, but never equal to it.
+    with np.errstate(invalid="ignore"):
+        labels = column.astype(np.int64)
     if (bad := np.flatnonzero(labels != column)).size:
         raise _bad_label(name, column, int(bad[0]), "is not a whole number")
     if (bad := np.flatnonzero(labels < 0)).size:

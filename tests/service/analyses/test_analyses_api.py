@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from support import Stack, multilayer, npz, scripted
+from support import Slow, Stack, multilayer, npz, scripted
 from torch import nn
 
 from service.analyses.report import Report
@@ -18,20 +18,6 @@ pytestmark = pytest.mark.xdist_group("stack")
 
 Digits = tuple[np.ndarray, np.ndarray]
 AS_STORED = {"transform": {}}
-
-
-class Slow(nn.Module):
-    """Takes seconds for a batch, so that a test can look while it runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        noise = torch.ones(200, 200)
-        for _ in range(4000):
-            noise = noise.matmul(noise) / 200
-        return self.head(torch.relu(x) + noise[0, 0])
 
 
 class Headless(nn.Module):
@@ -94,7 +80,7 @@ def test_a_trained_network_is_minimal_and_a_lazy_one_is_not(
     train(lazy_network, digits, lazy_network[-1])
     lazy = client.analyse(send(client, lazy_network), probe)
     assert lazy["verdict"]["regime"] == "EF"
-    assert lazy["alignment"]["d_lr"] > minimal["alignment"]["d_lr"]
+    assert lazy["verdict"]["minimality"]["energy"] < minimal["verdict"]["minimality"]["energy"]
 
 
 def test_figures_are_those_of_a_plain_svd(
@@ -207,8 +193,7 @@ def test_a_subset_of_the_samples_can_be_asked_for(
     client: Client, probe: str, trained: nn.Sequential
 ) -> None:
     report = client.analyse(send(client, trained), probe, {"max_samples": 600, "batch_size": 37})
-    assert report["probe"]["n"] == 600
-    assert report["verdict"]["regime"] == "MF"
+    assert report["probe"]["n"] == sum(report["probe"]["class_counts"]) == 600
 
 
 def test_a_probe_without_targets_gives_what_needs_none(client: Client, digits: Digits) -> None:

@@ -92,7 +92,8 @@ def test_missing_arrays_are_named_with_what_there_is(save: Save) -> None:
     for role in ("input", "target"):
         message = unreadable(file, {role: "z"})
         assert f"'z' as {role}" in message
-        assert "'a' float32 (6, 2), 'b' int64 (6,)" in message
+        assert "'a' float32 (6, 2)" in message
+        assert "'b' int64 (6,)" in message
 
 
 def test_probe_without_possible_inputs_is_refused(save: Save) -> None:
@@ -166,8 +167,8 @@ def test_transform_that_overflows_is_told_from_bad_data(npz: Save) -> None:
     ("transform", "words"),
     [
         ({"layout": "NHWC->NCHW"}, "has 4 axes, but the inputs are stored as (6, 2)"),
-        ({"mean": [1.0, 2.0, 3.0]}, "Mean has 3 values, but axis 1 of the inputs (6, 2) has 2"),
-        ({"std": [1.0, 2.0, 3.0]}, "Std has 3 values"),
+        ({"mean": [1.0, 2.0, 3.0]}, "mean has 3 values, but axis 1 of the inputs (6, 2) has 2"),
+        ({"std": [1.0, 2.0, 3.0]}, "std has 3 values"),
     ],
 )
 def test_transform_must_fit(npz: Save, transform: dict[str, object], words: str) -> None:
@@ -235,12 +236,13 @@ def test_names_nobody_can_read_are_refused(name: str) -> None:
         (b"{'x': 1}", "not JSON"),
         ({"x": 5}, "not {dtype, shape, data_offsets"),
         ({"x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [0, 47]}}, "takes 48 bytes"),
-        ({"x": {"dtype": "F32", "shape": [-6, -2], "data_offsets": [0, 48]}}, "non-negative"),
+        ({"x": {"dtype": "F32", "shape": [-6, -2], "data_offsets": [0, 48]}}, "no array can have"),
         ({"x": {"dtype": "F32", "shape": [True, 2], "data_offsets": [0, 8]}}, "not {dtype"),
         ({"x": {"dtype": "F32", "shape": [1] * 99, "data_offsets": [0, 4]}}, "at most 16"),
         ({"x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [8, 56]}}, "bytes 8 to 56"),
         ({"x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [-1, 47]}}, "bytes -1"),
-        ({"x": {"dtype": "F32", "shape": [10**4000], "data_offsets": [0, 0]}}, "takes"),
+        ({"x": {"dtype": "?", "shape": [10**4000] * 9, "data_offsets": [0, 0]}}, "no array"),
+        ({"x": {"dtype": "F32", "shape": [10**4000], "data_offsets": [0, 0]}}, "no array can have"),
     ],
 )
 def test_damaged_safetensors_is_refused(header: object, words: str) -> None:
