@@ -25,9 +25,11 @@ def local_path(url: str) -> Path | None:
 def sha256_of(file: BinaryIO) -> str:
     """Digest a file from its beginning, and rewind it."""
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
     file.seek(0)
-    return digest
+    return digest.hexdigest()
 
 
 class BlobStore:

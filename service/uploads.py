@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -90,7 +90,7 @@ async def _multipart(request: Request) -> AsyncIterator[tuple[BinaryIO, Mapping[
                 "The form has no complete file part named `file`. With curl: -F file=@model.pt"
             )
         fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        yield cast("BinaryIO", part.file), fields
+        yield part.file, fields
     finally:
         await form.close()
 

@@ -26,6 +26,9 @@ from service.client import Client
 QUICK = {"PHISCOPE_LEASE_SECONDS": "4", "PHISCOPE_POLL_SECONDS": "0.5"}
 UP_SECONDS = 60
 
+Digits = tuple[np.ndarray, np.ndarray]
+"""Images and labels."""
+
 
 @dataclass
 class Stack:
@@ -117,3 +120,8 @@ def send_slow(client: Client) -> dict[str, Any]:
     probe = client.register_probe(io.BytesIO(content), name=name, spec={"transform": {}})
     model = client.upload_model(io.BytesIO(scripted(Slow())), name=name)
     return client.start(model["id"], probe["id"])
+
+
+def flattening() -> bytes:
+    """Save a network that takes images of 8×8 pixels."""
+    return scripted(nn.Sequential(nn.Flatten(), *multilayer()))

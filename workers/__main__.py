@@ -36,7 +36,7 @@ def main() -> int:
     register(celery, executor)
     relay = Relay(settings, engine, celery)
 
-    @worker_shutting_down.connect(weak=False)
+    @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # as Celery is
     def give_back_jobs(**_: object) -> None:
         executor.stop()
 

@@ -24,7 +24,7 @@ from workers.diagnostics import (
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_torchscript
-from workers.probes.probe import load_probe
+from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
@@ -87,29 +87,14 @@ def analyse(
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
         diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
     progress.report(Stage.REPORTING)
-    targets = probe.targets
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
-            "probe": {
-                "n": len(probe),
-                "classes": None if targets is None else targets.classes,
-                "class_counts": None if targets is None else targets.class_counts,
-                "task": probe.spec.task,
-            },
+            "probe": _probe(probe),
             "feature_map": _feature_map(extractor),
             **_figures(diagnosis),
             "performance": _performance(evaluation),
-            "provenance": {
-                "versions": {
-                    "phiscope": __version__,
-                    "torch": torch.__version__,
-                    "numpy": np.__version__,
-                },
-                "device": "cpu",
-                "dtype": extractor.feature_map.dtype,
-                "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
-            },
+            "provenance": _provenance(extractor, timings),
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
@@ -133,6 +118,29 @@ def _explained() -> Iterator[None]:
     except DiagnosticsError as error:
         code = next(code for kind, code in _FAILURES if isinstance(error, kind))
         raise JobError(code, str(error)) from error
+
+
+def _probe(probe: ProbeData) -> dict[str, Any]:
+    targets = probe.targets
+    return {
+        "n": len(probe),
+        "classes": None if targets is None else targets.classes,
+        "class_counts": None if targets is None else targets.class_counts,
+        "task": probe.spec.task,
+    }
+
+
+def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "versions": {
+            "phiscope": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": "cpu",
+        "dtype": extractor.feature_map.dtype,
+        "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
+    }
 
 
 def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
@@ -181,7 +189,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _performance(evaluation: Evaluation) -> dict[str, float | None]:
+def _performance(evaluation: Evaluation) -> dict[str, Any]:
     measured = evaluation.performance
     if measured is None:
         return {"accuracy": None, "loss": None}

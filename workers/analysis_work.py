@@ -12,11 +12,11 @@ from uuid import UUID
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
-from service.analyses.report import Report
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from service.analyses import tables
+from service.analyses.report import Report
 from service.analyses.schemas import Options
 from service.analyses.tables import Analysis, Artifact, Status
 from service.models.tables import Model

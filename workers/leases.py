@@ -5,7 +5,7 @@ worker that was presumed dead and is not finds that its statements change nothin
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -84,5 +84,5 @@ def expired() -> ColumnElement[bool]:
     return and_(Job.state == JobState.RUNNING, Job.lease_until < func.now())
 
 
-def _from_now(seconds: float) -> ColumnElement[object]:
+def _from_now(seconds: float) -> ColumnElement[datetime]:
     return func.now() + timedelta(seconds=seconds)

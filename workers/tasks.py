@@ -11,6 +11,6 @@ from workers.executor import Executor
 def register(celery: Celery, executor: Executor) -> None:
     """Let this process take up jobs."""
 
-    @celery.task(name=RUN_JOB)
+    @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator]  # Celery has no types
     def run_job(job_id: str) -> None:
         executor.run(UUID(job_id))

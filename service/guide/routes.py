@@ -31,7 +31,7 @@ _DOCS_HEADERS = _HEADERS | {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; "
     "base-uri 'none'"
 }
-_ANCHOR = re.compile(r"<h(\d)>(.*?) \{#([\w.]+)\}</h\1>")
+_ANCHOR = re.compile(r"<h(\d)>(.*?) \{#([\w.*]+)\}</h\1>")
 
 
 def _written(name: str) -> Callable[[], str]:

@@ -1,7 +1,6 @@
 """The embedded stack: real PostgreSQL and Valkey as children of one command. Linux only."""
 
 from service.local.errors import LocalStackError
-from service.local.ports import listen
 from service.local.processes import Child
 from service.local.stack import LocalStack
 from service.local.supervisor import Supervisor, unwind_on_termination

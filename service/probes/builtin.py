@@ -4,7 +4,7 @@
 Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998; CC BY 4.0).
 """
 
-from importlib.resources import files
+from importlib.resources import as_file, files
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -36,7 +36,7 @@ async def ensure(sessions: async_sessionmaker[AsyncSession], store: BlobStore) -
         await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         if await repository.find_by_name(session, NAME, None) is not None:
             return
-        with files("service.probes").joinpath("digits.npz").open("rb") as file:
+        with as_file(files("service.probes") / "digits.npz") as path, path.open("rb") as file:
             sha256 = await run_in_threadpool(sha256_of, file)
             size = file.seek(0, 2)
             await run_in_threadpool(store.put, sha256, file)

@@ -10,9 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from support import QUICK, Stack, running_stack, scripted, send_slow
-
-from service.client import Client
+from support import Stack, running_stack, send_slow
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -144,7 +142,15 @@ def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_machines_are_not_let_in_without_being_asked_for(tmp_path: Path) -> None:
-    ended = run("up", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(tmp_path / "data"))
+    ended = run(
+        "up",
+        "--host",
+        "0.0.0.0",  # noqa: S104 - it is to be refused
+        "--port",
+        "0",
+        "--data-dir",
+        str(tmp_path / "data"),
+    )
     assert ended.returncode == 1
     assert "PHISCOPE_ALLOW_UNAUTHENTICATED" in ended.stderr
 

@@ -45,7 +45,7 @@ def _analyse_all(phiscope: Client) -> list[dict[str, Any]]:
                 model = phiscope.upload_model(archive, name="digits", run=run, step=checkpoint.step)
                 started.append(phiscope.start(model["id"], PROBE))
     table = _table()
-    reports = []
+    reports: list[dict[str, Any]] = []
     with Live(table, console=console, refresh_per_second=4):
         for analysis in started:
             for state in phiscope.follow(analysis["id"]):

@@ -75,9 +75,10 @@ def train(*, lazy: bool, epochs: tuple[int, ...], seed: int = 0) -> Iterator[Che
 def _train_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> None:
-    for rows in torch.randperm(len(images)).split(_BATCH):
+    for rows in torch.split(torch.randperm(len(images)), _BATCH):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+        loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from support import Slow, Stack, multilayer, npz, scripted
+from support import Digits, Slow, Stack, multilayer, npz, scripted
 from torch import nn
 
 from service.analyses.report import Report
@@ -16,7 +16,6 @@ from service.client import AnalysisFailedError, ApiError, Client
 
 pytestmark = pytest.mark.xdist_group("stack")
 
-Digits = tuple[np.ndarray, np.ndarray]
 AS_STORED = {"transform": {}}
 
 
