@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from service.analyses import tables
 from service.analyses.report import Report
-from service.analyses.schemas import Options
+from service.analyses.schemas import Options, Progress
 from service.analyses.tables import Analysis, Artifact, Status
 from service.models.tables import Model
 from service.probes.spec import ProbeSpec
@@ -136,6 +136,7 @@ class AnalysisWork:
         """Write report and artifacts, and let the analysis succeed."""
         assert self._report is not None  # noqa: S101 - prepare comes first
         text = self._report.model_dump_json()
+        n = self._report.probe.n
         session.add(
             tables.Report(
                 analysis_id=self._analysis_id,
@@ -149,6 +150,7 @@ class AnalysisWork:
             self._analysis_id,
             status=Status.SUCCEEDED,
             regime=self._report.verdict.regime,
+            progress=Progress(stage="finished", done=n, total=n).model_dump(),
             finished_at=func.now(),
         )
 

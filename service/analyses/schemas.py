@@ -55,7 +55,7 @@ class AnalysisCreate(BaseModel):
 class Progress(BaseModel):
     """How far a running analysis is."""
 
-    stage: str = Field(description="`queued`, `starting`, `loading`, `extracting`, `diagnosing`, …")
+    stage: str = Field(description="`queued`, `starting`, `evaluating`, …, `finished`.")
     done: int = Field(description="Samples seen in this stage.")
     total: int = Field(description="Samples of this stage; 0 where they are not counted.")
 

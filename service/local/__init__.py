@@ -10,6 +10,5 @@ __all__ = [
     "LocalStack",
     "LocalStackError",
     "Supervisor",
-    "listen",
     "unwind_on_termination",
 ]

@@ -17,7 +17,7 @@ from workers.probes.opening import open_container
 from workers.probes.targets import Targets, read_targets
 from workers.probes.transform import BatchTransform, check_finite
 
-_CHECK_BYTES = 64 << 20
+_CHECK_BYTES = 8 << 20
 """About how much of a probe is transformed at once when all of it is only looked through."""
 
 

@@ -87,7 +87,7 @@ def _values(stored: npt.NDArray[np.generic]) -> Targets:
 
 
 def _labels(name: str, column: npt.NDArray[np.generic], limits: Limits) -> Targets:
-    # Where a float is too large for the cast the outcome is undefined, but never equal to it.
+    # What a float too large for the cast becomes depends on the machine; any of it is refused.
     with np.errstate(invalid="ignore"):
         labels = column.astype(np.int64)
     if (bad := np.flatnonzero(labels != column)).size:

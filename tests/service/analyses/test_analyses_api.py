@@ -222,6 +222,7 @@ def test_events_tell_of_progress_and_of_the_end(
     assert names[-1] == "succeeded"
     assert set(names[:-1]) == {"progress"}
     assert stages[0] in {"queued", "starting"}
+    assert stages[-1] == "finished"
     missing = http.get(f"/v1/analyses/{uuid.uuid4()}/events")
     assert missing.status_code == 404
 

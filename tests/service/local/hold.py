@@ -5,6 +5,7 @@ python hold.py DATA_DIR
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from service.local import LocalStack, LocalStackError, Supervisor, unwind_on_termination
@@ -12,8 +13,14 @@ from service.local import LocalStack, LocalStackError, Supervisor, unwind_on_ter
 
 def main(data_dir: Path) -> None:
     """Start the stack, say so on standard output in one line of JSON, and wait."""
+    # `wait` makes an interrupt an ordinary end; suppressing covers one that comes earlier.
     try:
-        with unwind_on_termination(), LocalStack(data_dir) as stack, Supervisor() as supervisor:
+        with (
+            suppress(KeyboardInterrupt),
+            unwind_on_termination(),
+            LocalStack(data_dir) as stack,
+            Supervisor() as supervisor,
+        ):
             supervisor.keep(*stack.children)
             where = {
                 "database_url": stack.database_url,

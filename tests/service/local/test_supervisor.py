@@ -16,9 +16,10 @@ AssertGone = Callable[[list[psutil.Process], float], None]
 # Each argument becomes a child, named by its place, that runs it as a shell script.
 SCRIPT = """
 import sys
+from contextlib import suppress
 from service.local import LocalStackError, Supervisor, unwind_on_termination
 try:
-    with unwind_on_termination(), Supervisor() as supervisor:
+    with suppress(KeyboardInterrupt), unwind_on_termination(), Supervisor() as supervisor:
         for place, script in enumerate(sys.argv[1:]):
             supervisor.spawn(f"child {place}", ["sh", "-c", script])
         print("up", flush=True)

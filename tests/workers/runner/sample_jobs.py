@@ -71,6 +71,13 @@ def hang(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> JobR
     return JobResult({})
 
 
+def wait(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> JobResult:
+    """Never end, alone; say the process id."""
+    progress.report(Stage.LOADING_MODEL, os.getpid())
+    time.sleep(600)
+    return JobResult({})
+
+
 def spin(*_: object) -> JobResult:
     while True:
         pass
@@ -144,7 +151,7 @@ def write_raw(_arguments: Arguments, files: Files, _progress: ProgressWriter) ->
 JOBS = {
     job.__name__: job
     for job in (
-        echo, surroundings, compute, slowly, hang, spin, refuse, claim_lost, stumble, segfault,
-        kill_self, leave, hog_numpy, hog_torch, big_result, flood, write_raw,
+        echo, surroundings, compute, slowly, hang, wait, spin, refuse, claim_lost, stumble,
+        segfault, kill_self, leave, hog_numpy, hog_torch, big_result, flood, write_raw,
     )
 }  # fmt: skip

@@ -35,7 +35,7 @@ def test_killed_parent_loses_its_jobs_and_is_replaced(
             psutil.Process(progress.done).parent().kill()
         return True
 
-    assert jobs.fail("hang", on_tick=kill_parent_when_running).failure.code == FailureCode.LOST
+    assert jobs.fail("wait", on_tick=kill_parent_when_running).failure.code == FailureCode.LOST
     assert_gone(*child)
     jobs.succeed("echo")
     assert len(zygotes()) == 1
