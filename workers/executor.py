@@ -1,5 +1,6 @@
 """Carrying out one job: claim, supervise the confined child, write what became of it."""
 
+import math
 import threading
 import time
 from contextlib import ExitStack
@@ -124,7 +125,11 @@ class Executor:
             )
 
     def _limits(self) -> Limits:
-        return Limits(memory_bytes=self._settings.job_memory_bytes)
+        threads = self._settings.threads_per_job
+        return Limits(
+            memory_bytes=self._settings.job_memory_bytes,
+            cpu_seconds=math.ceil(self._settings.job_seconds * threads),
+        )
 
     def _conclude(self, lease: Lease, work: Work, outcome: Outcome) -> None:
         """Write the outcome; nothing at all if the lease was lost meanwhile."""

@@ -22,7 +22,8 @@ TransformDtype = Literal["float16", "float32", "float64", "int64", "uint8"]
 
 FORMATS: tuple[str, ...] = get_args(ProbeFormat)
 _LAYOUT = re.compile(r"(N[A-Z]*)->(N[A-Z]*)")
-_MAX_CHANNELS = 65_536
+# A spec travels in a message of at most 64 KiB.
+_MAX_CHANNELS = 1024
 
 ArrayName = Annotated[str, Field(min_length=1, max_length=200)]
 PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_MAX_CHANNELS)]

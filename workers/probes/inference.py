@@ -61,10 +61,13 @@ def choose_target(
 def infer_transform(spec: ProbeSpec, info: ArrayInfo) -> Transform:
     """The transform: as given, else images of bytes become channels-first floats in [0, 1].
 
+    Double precision becomes single, which is what models take and numpy does not default to.
     Everything else stays as it is stored.
     """
     if spec.transform is not None:
         return _with_float_dtype(spec.transform, info)
+    if info.dtype == "float64":
+        return Transform(dtype="float32")
     if info.dtype != "uint8":
         return Transform()
     scaled = Transform(dtype="float32", scale=_UINT8_SCALE)

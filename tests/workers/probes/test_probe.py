@@ -76,7 +76,7 @@ def test_compressed_npz_reads_as_any_other() -> None:
         ((4, 9, 9, 5), "uint8", BYTES_TO_UNIT, (9, 9, 5)),
         ((4, 9, 9), "uint8", BYTES_TO_UNIT, (9, 9)),
         ((4, 9, 9, 3), "float32", {}, (9, 9, 3)),
-        ((4, 9), "float64", {}, (9,)),
+        ((4, 9), "float64", {"dtype": "float32"}, (9,)),
         ((4, 9), "int64", {}, (9,)),
     ],
 )
