@@ -42,9 +42,12 @@ def run(port: int, data_dir: Path | None) -> int:
         undo.enter_context(stack)
         console.print(f"Phiscope listens at {stack.url}\n")
         # The program is named and not imported: it needs torch, this package does not.
-        status = subprocess.run(
-            [sys.executable, "-m", "workers.demo", stack.url], check=False
-        ).returncode
+        program = subprocess.Popen([sys.executable, "-m", "workers.demo", stack.url])
+        try:
+            stack.wait(until=lambda: program.poll() is not None)
+        finally:
+            program.terminate()
+            status = program.wait()
     if status == 0:
         _say_what_next(after)
     return status

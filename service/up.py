@@ -69,13 +69,13 @@ class Stack:
     ) -> None:
         self._undo.close()
 
-    def wait(self) -> None:
-        """Look after the children until Ctrl-C.
+    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Look after the children until Ctrl-C, or until the caller has seen enough.
 
         Raises:
             LocalStackError: One of them ends again and again.
         """
-        self._supervisor.wait()
+        self._supervisor.wait(until)
 
     def _start(self, undo: ExitStack) -> None:
         # The port first: it is what is taken most often, and fails at once.

@@ -6,5 +6,5 @@ from service.analyses.cards.card import MetricCard
 __all__ = ["CARDS", "MetricCard"]
 
 CARDS: dict[str, MetricCard] = {
-    card.key: card for part in (context, spectra, projections, judgement) for card in part.CARDS
+    card.key: card for part in (judgement, projections, spectra, context) for card in part.CARDS
 }

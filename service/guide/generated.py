@@ -13,7 +13,8 @@ def metrics() -> str:
     sections = [
         "# What every figure means",
         "",
-        "One card for each figure of a report; the [JSON Schema](/v1/schemas/report) has them too.",
+        "One card for each figure, those that decide first. The same cards are in the",
+        "[JSON Schema](/v1/schemas/report) of the report.",
     ]
     for card in CARDS.values():
         sections += ["", *_card(card)]

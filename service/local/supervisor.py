@@ -73,14 +73,17 @@ class Supervisor:
         """Restart these running children, too, when they end; stopping them is their owner's."""
         self._kept.extend(_Kept(child) for child in children)
 
-    def wait(self) -> None:
+    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
         """Look after the children until SIGINT (or what `unwind_on_termination` adds to it).
+
+        Args:
+            until: Ends the waiting when it says so.
 
         Raises:
             LocalStackError: A child ended again and again without really starting.
         """
         with suppress(KeyboardInterrupt):
-            while True:
+            while not until():
                 for kept in self._kept:
                     kept.tend(self._announce)
                 time.sleep(POLL_SECONDS)

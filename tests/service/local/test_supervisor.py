@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it publishes no types
 import pytest
 
+from service.local import LocalStackError, Supervisor
+
 Supervise = Callable[..., subprocess.Popen[str]]
 AssertGone = Callable[[list[psutil.Process], float], None]
 
@@ -129,3 +131,21 @@ def test_killed_supervisor_takes_its_children_along(
     family = [psutil.Process(child)]
     supervisor.kill()
     assert_gone(family, 5)
+
+
+def test_waiting_ends_when_the_caller_has_seen_enough(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    with Supervisor() as supervisor:
+        child = supervisor.spawn("child", ["sh", "-c", f"touch {seen}; sleep 60"])
+        supervisor.wait(until=seen.exists)
+        assert child.poll() is None
+    assert child.poll() is not None
+
+
+def test_waiting_for_the_caller_still_notices_a_child_that_fails(tmp_path: Path) -> None:
+    with (
+        Supervisor() as supervisor,
+        pytest.raises(LocalStackError, match="soon after its start"),
+    ):
+        supervisor.spawn("child", ["sh", "-c", "exit 3"])
+        supervisor.wait(until=(tmp_path / "never").exists)
