@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, JsonValue, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
@@ -143,6 +143,14 @@ class TooLarge(Problem):
     title = "Too large"
 
 
+class InternalError(Problem):
+    """A defect of Phiscope. Its log holds the details; please report it."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "internal_error"
+    title = "Internal error"
+
+
 class Unavailable(Problem):
     """A part that Phiscope depends on does not answer at present."""
 
@@ -239,6 +247,21 @@ async def _render_database_down(request: Request, error: Exception) -> JSONRespo
     )
 
 
+async def _render_unstorable(request: Request, error: Exception) -> JSONResponse:
+    log.info("refused by the database", path=request.url.path, error=type(error).__name__)
+    return await _render_problem(
+        request,
+        InvalidRequest("A value cannot be stored or looked up: it holds NUL, or is out of range."),
+    )
+
+
+async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
+    """Answer for what nobody foresaw; the server logs the traceback."""
+    return await _render_problem(
+        request, InternalError("Phiscope failed on this request. Its log says where.")
+    )
+
+
 def issue_of(entry: Mapping[str, Any]) -> ValidationIssue:
     """Turn one of pydantic's error entries into ours: where, and what was expected."""
     location = ".".join(str(part) for part in entry["loc"])
@@ -279,3 +302,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(OperationalError, _render_database_down)
     app.add_exception_handler(InterfaceError, _render_database_down)
+    app.add_exception_handler(DataError, _render_unstorable)
+    app.add_exception_handler(Exception, _render_defect)

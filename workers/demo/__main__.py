@@ -31,6 +31,7 @@ def main() -> int:
     )
     with Client(url) as phiscope:
         reports = _analyse_all(phiscope)
+    console.print()
     console.print(_conclusion(reports))
     console.print(f"[dim]{len(reports)} analyses in {time.monotonic() - began:.0f} s[/]")
     return 0

@@ -143,9 +143,7 @@ def test_waiting_ends_when_the_caller_has_seen_enough(tmp_path: Path) -> None:
 
 
 def test_waiting_for_the_caller_still_notices_a_child_that_fails(tmp_path: Path) -> None:
-    with (
-        Supervisor() as supervisor,
-        pytest.raises(LocalStackError, match="soon after its start"),
-    ):
+    with Supervisor() as supervisor:
         supervisor.spawn("child", ["sh", "-c", "exit 3"])
-        supervisor.wait(until=(tmp_path / "never").exists)
+        with pytest.raises(LocalStackError, match="soon after its start"):
+            supervisor.wait(until=(tmp_path / "never").exists)

@@ -179,7 +179,8 @@ def test_lists_are_paged_newest_first(http: httpx.Client, archive: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": "201"}, {"limit": "0"}, {"cursor": "x"}, {"naem": "typo"}]
+    "query",
+    [{"limit": "201"}, {"limit": "0"}, {"cursor": "x"}, {"naem": "typo"}, {"name": "a\x00b"}],
 )
 def test_a_wrong_query_is_refused(http: httpx.Client, query: dict[str, str]) -> None:
     assert http.get("/v1/models", params=query).status_code == 422
