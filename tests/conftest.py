@@ -1,5 +1,6 @@
 """Fixtures that tests of the running product share."""
 
+import signal
 from collections.abc import Iterator
 
 import httpx
@@ -9,6 +10,10 @@ from sklearn.datasets import load_digits
 from support import Stack, multilayer, running_stack, scripted
 
 from service.client import Client
+
+# A runner that was started in the background ignores Ctrl-C, and would hand that on to the
+# processes whose answer to Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
