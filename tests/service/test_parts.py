@@ -1,0 +1,60 @@
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from support import flattening
+
+from service.client import Client
+from service.local import LocalStack
+
+pytestmark = pytest.mark.xdist_group("migrations")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Databases that somebody else runs, as far as the parts can tell."""
+    with LocalStack(tmp_path / "databases") as local:
+        yield os.environ | {
+            "PHISCOPE_DATABASE_URL": local.database_url,
+            "PHISCOPE_BROKER_URL": local.broker_url,
+            "PHISCOPE_DATA_DIR": str(tmp_path / "data"),
+        }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_migrate_serve_and_worker_run_alone(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "service"]
+    subprocess.run([*command, "migrate"], env=environment, check=True)
+    port = free_port()
+    with ExitStack() as running:
+        for part in (["serve", "--port", str(port)], ["worker"]):
+            process = running.enter_context(subprocess.Popen([*command, *part], env=environment))
+            running.callback(process.terminate)
+        client = running.enter_context(Client(f"http://127.0.0.1:{port}"))
+        _await_ready(port)
+        model = client.upload_model(io.BytesIO(flattening()), name="alone")
+        report = client.analyse(model["id"], "builtin:digits")
+    assert report["probe"]["n"] == 1797
+
+
+def _await_ready(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the API did not come up")
