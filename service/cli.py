@@ -76,9 +76,10 @@ def up(host: Host = "127.0.0.1", port: Port = DEFAULT_PORT, data_dir: DataDir = 
         Stack(_settings(data_dir), host, port, announce=console.print) as stack,
     ):
         console.print(f"[bold]Phiscope[/] {__version__} is up: [bold]{stack.url}[/]")
-        console.print(f"  try it       {stack.url}/docs    what figures mean   {stack.url}/guide")
-        console.print(f"  data         {stack.data_dir}")
-        console.print("  no API keys yet: it listens on loopback only. Ctrl-C stops it.")
+        console.print(f"  {stack.url}/docs   the API, to read and to try", soft_wrap=True)
+        console.print(f"  {stack.url}/guide  what every figure means", soft_wrap=True)
+        console.print(f"  {stack.data_dir}  holds its data", soft_wrap=True)
+        console.print("  No API keys in this version. Ctrl-C stops it.")
         stack.wait()
 
 

@@ -3,8 +3,10 @@
 import os
 import socket
 import sys
+import warnings
 
 import structlog
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from service import logs
@@ -40,11 +42,14 @@ def main() -> int:
     def give_back_jobs(**_: object) -> None:
         executor.stop()
 
+    # Root is usual in containers, and what Celery warns of (pickled messages) is not accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     relay.start()
     try:
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
+                "--quiet",
                 "worker",
                 "--pool=threads",
                 f"--concurrency={settings.worker_slots}",

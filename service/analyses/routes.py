@@ -24,16 +24,7 @@ MAX_WAIT_SECONDS = 60
 RETRY_AFTER_SECONDS = "1"
 
 
-@router.post(
-    "",
-    status_code=status.HTTP_202_ACCEPTED,
-    responses={
-        status.HTTP_200_OK: {
-            "model": AnalysisRead,
-            "description": "The same analysis has succeeded before; here it is.",
-        }
-    },
-)
+@router.post("", status_code=status.HTTP_202_ACCEPTED)
 async def create_analysis(
     body: AnalysisCreate,
     response: Response,
@@ -47,13 +38,11 @@ async def create_analysis(
         ),
     ] = None,
 ) -> AnalysisRead:
-    """Judge a model on a probe."""
+    """Judge a model on a probe. One that has succeeded before is answered again, finished."""
     analysis = await service.create(session, body, idempotency_key)
     response.headers["Location"] = f"/v1/analyses/{analysis.id}"
     if analysis.status in UNFINISHED:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
-    else:
-        response.status_code = status.HTTP_200_OK
     return service.describe(analysis)
 
 
