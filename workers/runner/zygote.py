@@ -15,7 +15,6 @@ import selectors
 import signal
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -173,8 +172,7 @@ def main() -> None:
     control = socket.socket(fileno=arguments.control)
     credentials = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
     supervisor, _, _ = _PEER_CREDENTIALS.unpack(credentials)
-    # A signal that can be caught, so that what the children have started is killed with them.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # While there are no children yet, the supervisor's death may simply end this process.
     follow_into_death(supervisor, signal.SIGTERM)
     jobs = _load_table(arguments.jobs)
     warm_up()
@@ -183,6 +181,9 @@ def main() -> None:
     # which would otherwise write to, and so copy, each shared page.
     gc.collect()
     gc.freeze()
+    # From here on its death shows as the end of the control socket, after which everything that
+    # children have started is killed. A signal in the middle of that would leave some of it alive.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Zygote(control, jobs).serve()
 
 
