@@ -1,0 +1,42 @@
+from functools import reduce
+from operator import add
+
+import pytest
+import torch
+
+from workers.diagnostics import Moments
+from workers.diagnostics.folds import Folds
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000, 3000])
+def test_folds_sum_to_the_moments_of_everything(batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    phi, outputs, targets = (
+        torch.randn(3000, width, generator=generator, dtype=torch.float64) for width in (5, 3, 2)
+    )
+    folds = Folds(3000, seed=1)
+    for rows in torch.arange(3000).split(batch):  # type: ignore[no-untyped-call]  # torch's
+        folds.update(phi[rows], outputs[rows], targets[rows])
+    moments = folds.moments()
+    assert [fold.n for fold in moments] == [300] * 10
+    whole = Moments.zeros(5, 3, 2)
+    whole.update(phi, outputs, targets)
+    total = reduce(add, moments)
+    for name, expected in whole.to_arrays().items():
+        torch.testing.assert_close(
+            torch.tensor(total.to_arrays()[name]), torch.tensor(expected), rtol=1e-12, atol=1e-9
+        )
+
+
+def test_labels_that_cycle_are_spread_over_all_folds() -> None:
+    labels = torch.eye(10)[torch.arange(2000) % 10]
+    folds = Folds(2000, seed=0)
+    folds.update(torch.ones(2000, 1), torch.ones(2000, 1), labels)
+    counts = torch.stack([fold.y for fold in folds.moments()])
+    assert counts.min() > 5
+
+
+def test_without_targets_there_are_none() -> None:
+    folds = Folds(20, seed=0)
+    folds.update(torch.ones(20, 2), torch.ones(20, 1), None)
+    assert {fold.d for fold in folds.moments()} == {0}
