@@ -128,7 +128,7 @@ class Stack:
 
     def _environment(self, settings: Settings) -> dict[str, str]:
         assert settings.database_url is not None  # noqa: S101 - _databases has seen to both
-        assert settings.broker_url is not None  # noqa: S101
+        assert settings.broker_url is not None  # noqa: S101 - likewise
         return os.environ | {
             "PHISCOPE_DATABASE_URL": settings.database_url,
             "PHISCOPE_BROKER_URL": settings.broker_url,

@@ -87,6 +87,8 @@ class Executor:
         tried again after that pause, as if this worker had been killed.
         """
         if self._stopping.is_set():
+            with Session(self._engine) as session, session.begin():
+                leases.leave(session, job_id)
             return
         with Session(self._engine) as session, session.begin():
             lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)

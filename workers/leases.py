@@ -69,6 +69,13 @@ def release(session: Session, lease: Lease) -> bool:
     return _change(session, lease, state=JobState.QUEUED, lease_until=None, published_at=None)
 
 
+def leave(session: Session, job_id: UUID) -> None:
+    """Let a relay publish a queued job again whose message is about to be used up unclaimed."""
+    session.execute(
+        update(Job).where(Job.id == job_id, Job.state == JobState.QUEUED).values(published_at=None)
+    )
+
+
 def _change(session: Session, lease: Lease, **values: object) -> bool:
     changed = session.execute(
         update(Job)

@@ -18,6 +18,8 @@ from service.settings import Settings
 from service.storage import BlobStore
 from service.uploads import Upload
 
+_VERSION_DIGITS = 9
+
 
 async def add_upload(session: AsyncSession, store: BlobStore, upload: Upload) -> Probe:
     """Keep an uploaded probe and queue its validation.
@@ -97,7 +99,7 @@ async def _find(session: AsyncSession, reference: str) -> Probe | None:
     if not at:
         return await repository.find_by_name(session, name, None)
     # Versions are 32-bit; whatever does not fit one names nothing.
-    if not (version.isascii() and version.isdigit() and len(version) <= 9):  # noqa: PLR2004
+    if not (version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS):
         return None
     return await repository.find_by_name(session, name, int(version))
 

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -72,3 +73,12 @@ def test_a_released_job_is_queued_and_unpublished(session: Session, job: UUID) -
     again = leases.claim(session, job, "two", 60)
     assert again is not None
     assert again.attempt == 2
+
+
+def test_a_message_used_up_unclaimed_is_published_again(session: Session, job: UUID) -> None:
+    row = session.get_one(Job, job)
+    row.published_at = datetime.now(UTC)
+    session.flush()
+    leases.leave(session, job)
+    session.expire_all()
+    assert session.get_one(Job, job).published_at is None

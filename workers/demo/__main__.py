@@ -70,7 +70,7 @@ def _table() -> Table:
         ("Π*(C)", "right"),
         ("accuracy", "right"),
     ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # a str to mypy
     return table
 
 

@@ -62,7 +62,7 @@ def test_safetensors_are_read_too(http: httpx.Client) -> None:
     content = safetensors.numpy.save({"x": X, "y": Y})
     probe = settled(http, register(http, content, spec={"transform": {"scale": 2.0}}))
     assert probe["status"] == "ready"
-    assert probe["spec"]["format"] == "safetensors"  # type: ignore[index]
+    assert probe["spec"]["format"] == "safetensors"  # type: ignore[index]  # JSON
 
 
 def test_the_built_in_probe_exists_and_stays(http: httpx.Client) -> None:
@@ -174,6 +174,6 @@ def test_a_probe_is_fetched_from_an_allowed_address(tmp_path: Path) -> None:
         assert (probe["status"], probe["n"]) == ("ready", 40)
         missing = {"name": "missing", "uri": f"file://{shared}/nothing.npz"}
         probe = settled(http, http.post("/v1/probes", json=missing))
-        assert probe["error"]["code"] == "probe_unreadable"  # type: ignore[index]
+        assert probe["error"]["code"] == "probe_unreadable"  # type: ignore[index]  # JSON
         outside = {"name": "outside", "uri": f"file://{shared}/../secret"}
         assert http.post("/v1/probes", json=outside).status_code == 422
