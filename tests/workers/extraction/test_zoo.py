@@ -1,0 +1,76 @@
+"""Every model of the zoo, opened as an archive, against what its own modules say."""
+
+import pytest
+import torch
+from torch import Tensor
+from zoo import CASES, Accepted, Case, Refused, Truth
+from zoo.case import DISCOVERY_ROWS, FRESH_ROWS, TOLERANCES
+from zoo.interface import discover, load
+from zoo.tails import LINKS
+
+from workers.errors import JobError
+from workers.extraction import Extractor
+
+ACCEPTED = [name for name, case in CASES.items() if isinstance(case.expected, Accepted)]
+REFUSED = [name for name, case in CASES.items() if isinstance(case.expected, Refused)]
+
+
+def assert_near(found: Tensor, expected: Tensor, precision: torch.dtype) -> None:
+    """Every element, up to the tolerance times the largest one."""
+    limit = TOLERANCES[precision]
+    found, expected = found.detach().double(), expected.detach().double()
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=limit, atol=limit * scale)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_finds_what_the_models_author_knows(name: str) -> None:
+    case = CASES[name]
+    expected = case.expected
+    check_ground_truth(case)
+    batch = case.batch(DISCOVERY_ROWS)
+    extractor = discover(load(case.archive), batch, expected.choice)
+    for rows in (batch, case.batch(FRESH_ROWS)):
+        truth = case.truth(rows)
+        extracted = extractor.run(rows)
+        assert getattr(extracted, "positions", 1) == expected.positions
+        assert_near(extracted.phi, truth.phi, expected.precision)
+        assert_near(extracted.outputs, truth.outputs, expected.precision)
+    check_feature_map(extractor, expected, case.truth(batch))
+
+
+def check_feature_map(extractor: Extractor, expected: Accepted, truth: Truth) -> None:
+    found = extractor.feature_map
+    assert_near(found.W, truth.weight, expected.precision)
+    bias = torch.zeros(len(truth.weight)) if truth.bias is None else truth.bias
+    assert_near(torch.zeros(len(found.W)) if found.b is None else found.b, bias, expected.precision)
+    assert (found.outputs, found.p) == truth.weight.shape
+    assert expected.link in (None, found.link)
+    assert found.kind == expected.kind
+    assert tuple(warning.split(":")[0] for warning in found.warnings) == expected.warnings
+    assert extractor.residual <= TOLERANCES[expected.precision]
+
+
+def check_ground_truth(case: Case) -> None:
+    """The zoo's own claim: Φ Wᵀ + b is u, and the link makes of u what the model answers."""
+    expected = case.expected
+    batch = case.batch(FRESH_ROWS)
+    truth = case.truth(batch)
+    bias = 0.0 if truth.bias is None else truth.bias
+    assert_near(truth.phi @ truth.weight.T + bias, truth.outputs, expected.precision)
+    assert len(truth.phi) == FRESH_ROWS * expected.positions
+    if expected.link is not None:
+        answer = case.answer(batch).reshape(truth.outputs.shape)
+        link = LINKS.get(expected.link, lambda u: u)
+        assert_near(link(truth.outputs), answer, expected.precision)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses_with_both_codes_and_says_why(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(JobError) as caught:
+        discover(load(case.archive), case.batch(DISCOVERY_ROWS), case.expected.choice)
+    failure = caught.value.failure
+    assert (failure.code, failure.detail["code"]) == (case.expected.code, case.expected.detail)
+    assert any(word in failure.message.lower() for word in case.expected.says), failure.message
+    assert failure.hint

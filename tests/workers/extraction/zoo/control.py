@@ -1,0 +1,211 @@
+"""Programs rather than graphs, and models bound to a batch size or to their batch."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from zoo.case import Accepted, Batch, Case, Headed, Truth, cases, images, linear, of_head, of_layer, vectors
+from zoo.convolutional import ResNet
+
+
+class Iterated(Headed):
+    """Repeats a layer as often as the input says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Linear(16, 16)
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        for _ in range(1 + int(x.abs().max().item()) % 4):
+            h = torch.tanh(self.step(h)) + h
+        return h
+
+
+class UntilSmall(Iterated):
+    """Iterates until the features hardly change, or ten times."""
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        change = 1.0
+        steps = 0
+        while change > 1e-2 and steps < 10:
+            new = 0.5 * torch.tanh(self.step(h))
+            change = float((new - h).abs().max())
+            h = new
+            steps += 1
+        return h
+
+
+class Deciding(Headed):
+    """Takes one of two ways for the whole batch, to the same head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bright, self.dark = nn.Linear(12, 12), nn.Linear(12, 12)
+
+    def features(self, x: Tensor) -> Tensor:
+        if bool(x.mean() > 0.0):
+            return self.trunk(self.bright(x))
+        return self.trunk(self.dark(x))
+
+
+class ModeDependent(Headed):
+    """Does something else in training."""
+
+    def features(self, x: Tensor) -> Tensor:
+        if self.training:
+            x = x + torch.randn_like(x)
+        return functional.dropout(self.trunk(x), 0.5, self.training)
+
+
+class Normed(Headed):
+    """Batch norm and dropout, which training mode changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3)
+        )
+
+
+class Forked(Headed):
+    """Two parts of Φ computed by tasks of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(12, 8), nn.Linear(12, 8)
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.cat([torch.relu(self.left(x)), torch.tanh(self.right(x))], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = torch.jit.fork(self.left, x)
+        right = torch.jit.fork(self.right, x)
+        h = torch.cat([torch.relu(torch.jit.wait(left)), torch.tanh(torch.jit.wait(right))], dim=1)
+        return self.head(h)
+
+
+class ForkedHead(Headed):
+    """The head itself runs in a task."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.jit.wait(torch.jit.fork(self.head, self.trunk(x)))
+
+
+class Exporting(Headed):
+    """Offers its features as a method of the archive."""
+
+    @torch.jit.export
+    def features(self, x: Tensor) -> Tensor:
+        return self.trunk(x)
+
+
+class Written(Headed):
+    """Fills a tensor piece by piece before the head reads it."""
+
+    def features(self, x: Tensor) -> Tensor:
+        h = torch.zeros(x.shape[0], 16)
+        h[:, :8] = self.trunk(x)[:, :8]
+        h[:, 8:] = x[:, :8].relu()
+        return h
+
+
+class Reused(Headed):
+    """Overwrites Φ after the head has read it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        u = self.head(h)
+        h.zero_()
+        return u
+
+
+class Baked(Headed):
+    """Reshapes to the batch size it was traced with."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.trunk(x).reshape(int(x.shape[0]), 4, 4).transpose(1, 2).reshape(-1, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = int(x.shape[0])
+        h = self.trunk(x).reshape(rows, 4, 4).transpose(1, 2).reshape(rows, 16)
+        return self.head(h)
+
+
+class BakedState(Headed):
+    """A recurrence whose first state has the size of the traced batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(12, 16)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.cell(x, torch.zeros(int(x.shape[0]), 16))
+
+
+class Whitening(Headed):
+    """Subtracts the batch's mean from the features."""
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        return h - h.mean(dim=0)
+
+
+class BatchAttention(Headed):
+    """Samples look at each other."""
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        return torch.softmax(h @ h.t(), dim=1) @ h
+
+
+def of_first_way(model: nn.Module, batch: Batch) -> Truth:
+    """The truth of the parts of `Forked`, which are the same in the order of the program."""
+    return linear(model.features(*batch), model.head.weight, model.head.bias)
+
+
+def control() -> Iterator[Case]:
+    yield from _programs()
+    yield from _batches()
+
+
+def _programs() -> Iterator[Case]:
+    family, found = "programs", Accepted(of_head)
+    for model in (Iterated, UntilSmall, Deciding, Exporting):
+        yield from cases(family, model.__name__.lower(), model, vectors, found, ("scripted",))
+    for model in (Forked, ForkedHead):
+        expected = Accepted(of_first_way)
+        yield from cases(
+            family, model.__name__.lower(), model, vectors, expected, ("scripted", "frozen")
+        )
+    for model in (Written, Reused):
+        yield from cases(family, model.__name__.lower(), model, vectors, found)
+    ways = ("scripted", "frozen", "train_scripted", "exported")
+    for model in (ModeDependent, Normed):
+        yield from cases("training_mode", model.__name__.lower(), model, vectors, found, ways)
+    yield from cases(
+        "training_mode", "resnet", ResNet, images, Accepted(of_layer("fc")), ("train_scripted",)
+    )
+
+
+def _batches() -> Iterator[Case]:
+    fixed = Accepted(of_head, warnings=("fixed_batch",))
+    for rows in (1, 5, 7, 16, 100):
+        yield from cases(
+            "fixed_batch", f"baked{rows}", Baked, vectors, fixed, ("traced",), saved_rows=rows
+        )
+    yield from cases(
+        "fixed_batch", "bakedstate", BakedState, vectors, fixed, ("frozen_trace",), saved_rows=6
+    )
+    fixed = replace(fixed, truth=of_layer("fc"))
+    for rows in (7, 16):
+        yield from cases(
+            "fixed_batch", f"static{rows}", ResNet, images, fixed, ("exported_static",),
+            saved_rows=rows,
+        )
+    mixed = Accepted(of_head, warnings=("batch_dependent",))
+    for model in (Whitening, BatchAttention):
+        yield from cases("batch_dependent", model.__name__.lower(), model, vectors, mixed)
