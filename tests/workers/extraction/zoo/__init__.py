@@ -4,7 +4,7 @@ The zoo knows nothing of how features are found: what is true of a model is take
 modules, before it is saved.
 """
 
-from zoo.catalogue import CASES
 from zoo.case import Accepted, Case, Refused, Truth
+from zoo.catalogue import CASES
 
 __all__ = ["CASES", "Accepted", "Case", "Refused", "Truth"]

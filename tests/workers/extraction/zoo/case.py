@@ -10,20 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from service.failures import FailureCode
+from service.guide.families import Outcome
 from zoo.saving import quiet, save
 
 Batch = tuple[Tensor, ...]
 
 DISCOVERY_ROWS, FRESH_ROWS = 16, 37
-
-TOLERANCES = {
-    torch.float64: 1e-9,
-    torch.float32: 1e-4,
-    torch.float16: 1e-2,
-    torch.bfloat16: 3e-2,
-    torch.quint8: 6e-2,
-}
-"""How far values may be off, relative to the largest one: as the residual's limits."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,8 @@ class Accepted:
         link: What turns u into the answer; `None` where a choice leaves it unverified.
         answer: Takes, out of what the module returned, what `link(u)` must equal.
         choice: What the user declares, as keywords of the product's choice.
-        precision: The dtype whose tolerance holds.
+        precision: A key of `PRECISIONS`, whose limit holds for every value, relative to the
+            largest one.
     """
 
     truth: Callable[[nn.Module, Batch], Truth]
@@ -55,11 +48,11 @@ class Accepted:
     warnings: tuple[str, ...] = ()
     answer: Callable[[Any], Tensor] = lambda result: result
     choice: dict[str, str] = field(default_factory=dict)
-    precision: torch.dtype = torch.float32
+    precision: str = "float32"
 
     @property
-    def outcome(self) -> str:
-        return "works with a choice" if self.choice else "works"
+    def outcome(self) -> Outcome:
+        return Outcome.CHOICE if self.choice else Outcome.WORKS
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Refused:
     detail: str
     says: tuple[str, ...]
     choice: dict[str, str] = field(default_factory=dict)
-    outcome = "refused"
+    outcome = Outcome.REFUSED
 
 
 @dataclass(frozen=True)
@@ -127,16 +120,16 @@ USUAL_WAYS = ("scripted", "traced", "frozen", "exported")
 
 def cases(
     family: str,
-    name: str,
     build: Callable[[], nn.Module],
     inputs: Callable[[int], Batch],
     expected: Accepted | Refused,
-    ways: tuple[str, ...] = USUAL_WAYS,
-    *,
+    *ways: str,
+    name: str = "",
     saved_rows: int = 4,
 ) -> Iterator[Case]:
     """One case for each way to save the model."""
-    for way in ways:
+    name = name or build.__name__.lower()
+    for way in ways or USUAL_WAYS:
         yield Case(f"{name}-{way}", family, build, inputs, way, expected, saved_rows)
 
 

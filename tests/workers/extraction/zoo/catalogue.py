@@ -11,11 +11,19 @@ from zoo.sequential import sequential
 from zoo.signatures import signatures
 from zoo.tails import tails
 
-CASES = {
-    case.name: case
+CASES = [
+    case
     for family in (
-        convolutional, sequential, heads, maps, tails, numerics, signatures, control, chosen,
+        convolutional,
+        sequential,
+        heads,
+        maps,
+        tails,
+        numerics,
+        signatures,
+        control,
+        chosen,
         refused,
     )
     for case in family()
-}
+]

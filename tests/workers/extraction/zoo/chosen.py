@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from zoo.case import Accepted, Batch, Case, Headed, Refused, Truth, cases, linear, of_head, vectors
 
 from service.failures import FailureCode
+from zoo.case import Accepted, Batch, Case, Headed, Refused, Truth, cases, linear, of_head, vectors
 
-WAYS = ("scripted", "traced", "exported")
+WAYS = ("scripted", "traced")
 
 
 class TwoHeads(Headed):
@@ -117,38 +117,56 @@ def _outputs() -> Iterator[Case]:
         ("first", TwoHeads, "0", Accepted(of_head, answer=lambda r: r[0])),
         ("second", TwoHeads, "1", Accepted(of_other, answer=lambda r: r[1])),
         ("colour", TwoNamedHeads, "colour", Accepted(of_head, answer=lambda r: r["colour"])),
-        ("shape", TwoNamedHeads, "shape", Accepted(of_other, "softmax", answer=lambda r: r["shape"])),
+        (
+            "shape",
+            TwoNamedHeads,
+            "shape",
+            Accepted(of_other, "softmax", answer=lambda r: r["shape"]),
+        ),
         ("scores", Detector, "scores", Accepted(of_head, "softmax", answer=lambda r: r["scores"])),
         ("boxes", Detector, "boxes", Accepted(of_other, "sigmoid", answer=lambda r: r["boxes"])),
         (
-            "nested", NestedHeads, "tasks.1",
+            "nested",
+            NestedHeads,
+            "tasks.1",
             Accepted(of_nested_other, answer=lambda r: r["tasks"][1]),
         ),
     ):
         declared = replace(expected, choice={"output": label})
         # The tracer takes no lists inside of a dict.
-        ways = ("scripted", "exported") if model is NestedHeads else WAYS
-        yield from cases(family, f"{name}chosen", model, vectors, declared, ways)
+        ways = ("scripted", "exported") if model in {NestedHeads, TwoHeads} else WAYS
+        yield from cases(family, model, vectors, declared, *ways, name=f"{name}chosen")
     for model, says in (
         (TwoHeads, ("0, 1",)),
         (TwoNamedHeads, ("colour",)),
         (Detector, ("boxes",)),
     ):
         yield from cases(
-            family, f"{model.__name__.lower()}unchosen", model, vectors, _ambiguous(*says), WAYS
+            family,
+            model,
+            vectors,
+            _ambiguous(*says),
+            *WAYS,
+            name=f"{model.__name__.lower()}unchosen",
         )
     unknown = replace(_ambiguous("weight", "colour"), choice={"output": "weight"})
-    yield from cases(family, "unknownoutput", TwoNamedHeads, vectors, unknown, ("scripted",))
+    yield from cases(family, TwoNamedHeads, vectors, unknown, "scripted", name="unknownoutput")
 
 
 def _modules() -> Iterator[Case]:
-    family, ways = "hidden_link", ("scripted", "traced")
+    family = "hidden_link"
     head = Accepted(of_head, link=None, choice={"module": "head"})
     for model in (HandWrittenSoftmax, Centred, BothClasses):
         name = model.__name__.lower()
-        yield from cases(family, f"{name}chosen", model, vectors, head, (*ways, "exported"))
-    unseen = Refused(FailureCode.HEAD_NOT_FOUND, "no_linear_head", ("div", "softmax"))
-    yield from cases(family, "handwrittensoftmax", HandWrittenSoftmax, vectors, unseen, ways)
+        ways = (*WAYS, "exported") if model is Centred else WAYS
+        yield from cases(family, model, vectors, head, *ways, name=f"{name}chosen")
+        # What is seen without a choice: a quotient, a difference and a join of two functions.
+        unchosen = (
+            Refused(FailureCode.HEAD_NOT_FOUND, "no_linear_head", ("div", "softmax"))
+            if model is HandWrittenSoftmax
+            else Refused(FailureCode.UNSUPPORTED_MODEL, "multiple_heads", ("sub", "cat"))
+        )
+        yield from cases(family, model, vectors, unchosen, *WAYS, name=f"{name}unchosen")
 
 
 def _features() -> Iterator[Case]:
@@ -161,6 +179,6 @@ def _features() -> Iterator[Case]:
         declared = Accepted(
             of_head, answer=lambda r, key=logits: r[key], choice={"features_output": label}
         )
-        yield from cases(family, f"{name}chosen", model, vectors, declared, WAYS)
+        yield from cases(family, model, vectors, declared, *WAYS, name=f"{name}chosen")
         unchosen = _ambiguous(label)
-        yield from cases(family, f"{name}unchosen", model, vectors, unchosen, ("scripted",))
+        yield from cases(family, model, vectors, unchosen, "scripted", name=f"{name}unchosen")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from zoo.case import Accepted, Case, cases, images, of_head, of_layer, series
 
 
@@ -47,9 +48,7 @@ class Block(nn.Module):
         super().__init__()
         self.first = conv_norm(inputs, outputs, stride=stride)
         self.second = conv_norm(outputs, outputs)
-        self.shortcut = (
-            conv_norm(inputs, outputs, 1, stride) if stride != 1 else nn.Identity()
-        )
+        self.shortcut = conv_norm(inputs, outputs, 1, stride) if stride != 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(functional.relu(self.first(x)))
@@ -87,8 +86,12 @@ class DenseNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), DenseLayer(8), DenseLayer(14), nn.AvgPool2d(2),
-            DenseLayer(20), nn.BatchNorm2d(26),
+            nn.Conv2d(3, 8, 3, padding=1),
+            DenseLayer(8),
+            DenseLayer(14),
+            nn.AvgPool2d(2),
+            DenseLayer(20),
+            nn.BatchNorm2d(26),
         )
         self.classifier = nn.Linear(26, 6)
 
@@ -141,7 +144,10 @@ class Inverted(nn.Module):
         self.expand = nn.Sequential(conv_norm(8, 16, 1), nn.Hardswish())
         self.depthwise = nn.Sequential(conv_norm(16, 16, 3, 1, groups=16), nn.Hardswish())
         self.excite = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 4, 1), nn.ReLU(), nn.Conv2d(4, 16, 1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(16, 4, 1),
+            nn.ReLU(),
+            nn.Conv2d(4, 16, 1),
             nn.Hardsigmoid(),
         )
         self.project = conv_norm(16, 8, 1)
@@ -155,7 +161,11 @@ class MobileNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            conv_norm(3, 8, 3, 2), nn.Hardswish(), Inverted(), Inverted(), conv_norm(8, 20, 1),
+            conv_norm(3, 8, 3, 2),
+            nn.Hardswish(),
+            Inverted(),
+            Inverted(),
+            conv_norm(8, 20, 1),
             nn.ReLU6(),
         )
         self.classifier = nn.Sequential(
@@ -204,8 +214,12 @@ class Temporal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(12, 16, 3, padding=1), nn.InstanceNorm1d(16, affine=True), nn.SiLU(),
-            nn.Conv1d(16, 32, 3, padding=1), nn.GroupNorm(4, 32), nn.GLU(1),
+            nn.Conv1d(12, 16, 3, padding=1),
+            nn.InstanceNorm1d(16, affine=True),
+            nn.SiLU(),
+            nn.Conv1d(16, 32, 3, padding=1),
+            nn.GroupNorm(4, 32),
+            nn.GLU(1),
         )
         self.head = nn.Linear(32, 6)
 
@@ -226,9 +240,16 @@ def convolutional() -> Iterator[Case]:
         (ConvNeXt, "head"),
     ):
         found = Accepted(of_layer(head))
-        yield from cases("convolutional", model.__name__.lower(), model, images, found)
+        yield from cases("convolutional", model, images, found)
     yield from cases(
-        "convolutional", "resnet", ResNet, images, Accepted(of_layer("fc")),
-        ("scripted", "traced", "frozen", "frozen_trace", "exported"),
+        "convolutional",
+        ResNet,
+        images,
+        Accepted(of_layer("fc")),
+        "scripted",
+        "traced",
+        "frozen",
+        "frozen_trace",
+        "exported",
     )
-    yield from cases("convolutional", "temporal", Temporal, series, Accepted(of_head))
+    yield from cases("convolutional", Temporal, series, Accepted(of_head))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
+
 from zoo.case import (
     USUAL_WAYS,
     Accepted,
@@ -281,22 +282,28 @@ PRODUCTS: dict[type[nn.Module], Callable[[nn.Module, Batch], Truth]] = {
     HeadBlocks: of_block,
 }
 
+EXPORTED = {Einsum, Bmm, WeightFirst, Vector}
+
 
 def heads() -> Iterator[Case]:
     for model in (Headed, TwoLinear, NoBias, LowRank, Wide, Unflattened, TiedSquare):
-        ways = (*USUAL_WAYS, "optimized") if model is Headed else ("scripted", "exported")
-        yield from cases("mlp", model.__name__.lower(), model, vectors, Accepted(of_head), ways)
+        ways = (*USUAL_WAYS, "optimized") if model is Headed else ("scripted",)
+        yield from cases("mlp", model, vectors, Accepted(of_head), *ways)
     for product, truth in PRODUCTS.items():
-        ways = ("scripted", "frozen", "exported")
-        yield from cases("products", product.__name__.lower(), product, vectors, Accepted(truth), ways)
-    yield from cases("products", "tied", Tied, tokens, Accepted(of_tied))
+        ways = ("scripted", "frozen", *(["exported"] if product in EXPORTED else []))
+        yield from cases("products", product, vectors, Accepted(truth), *ways)
+    yield from cases("products", Tied, tokens, Accepted(of_tied))
     for cosine in (Cosine, FixedScaleCosine):
-        yield from cases("normalised", cosine.__name__.lower(), cosine, vectors, Accepted(of_cosine))
+        yield from cases("normalised", cosine, vectors, Accepted(of_cosine))
     yield from cases(
-        "normalised", "weightnorm", WeightNorm, vectors, Accepted(of_weight_norm),
-        ("traced", "exported"),
+        "normalised", WeightNorm, vectors, Accepted(of_weight_norm), "traced", "exported"
     )
     yield from cases(
-        "normalised", "parametrized", ParametrizedWeightNorm, vectors, Accepted(of_head),
-        ("traced", "exported"),
+        "normalised",
+        ParametrizedWeightNorm,
+        vectors,
+        Accepted(of_head),
+        "traced",
+        "exported",
+        name="parametrized",
     )

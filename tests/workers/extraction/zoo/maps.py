@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from zoo.case import Accepted, Batch, Case, Truth, cases, images, linear, series, tokens
 
 
 def body() -> nn.Sequential:
     """[n, 3, 16, 16] to [n, 10, 4, 4]."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(8),
-        nn.Conv2d(8, 10, 3, stride=2, padding=1), nn.GELU(),
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 10, 3, stride=2, padding=1),
+        nn.GELU(),
     )
 
 
@@ -196,16 +200,16 @@ def of_places_patches(model: nn.Module, batch: Batch) -> Truth:
 
 
 class Tagger(nn.Module):
-    """Outputs for each token."""
+    """Outputs for each token, which sees its neighbours."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(50, 12)
-        self.gru = nn.GRU(12, 8, batch_first=True, bidirectional=True)
+        self.layers = nn.Sequential(nn.Conv1d(12, 16, 3, padding=1), nn.GELU())
         self.head = nn.Linear(16, 5)
 
     def features(self, ids: Tensor) -> Tensor:
-        return self.gru(self.embedding(ids))[0]
+        return self.layers(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.head(self.features(ids))
@@ -265,16 +269,17 @@ def maps() -> Iterator[Case]:
 
 
 def _convolution_heads() -> Iterator[Case]:
-    family, ways = "convolution_heads", ("scripted", "frozen", "exported")
+    family, ways = "convolution_heads", ("scripted", "frozen")
     pointwise = Accepted(of_map, kind="conv1x1")
-    for model in (Fcn, FcnMean, FcnPooledFirst, FcnAveragePool):
-        yield from cases(family, model.__name__.lower(), model, images, pointwise, ways)
+    yield from cases(family, Fcn, images, pointwise)
+    for model in (FcnMean, FcnPooledFirst, FcnAveragePool):
+        yield from cases(family, model, images, pointwise, *ways)
     for model, link in ((FcnSoftmax, "softmax"), (FcnSoftmaxMean, "log_softmax")):
         expected = Accepted(of_map, link, "conv1x1")
-        yield from cases(family, model.__name__.lower(), model, images, expected, ("traced",))
+        yield from cases(family, model, images, expected, "traced")
     for model in (FullKernel, PatchHead, PaddedPatchHead):
         expected = Accepted(of_patches, kind="conv")
-        yield from cases(family, model.__name__.lower(), model, images, expected, ways)
+        yield from cases(family, model, images, expected, *ways, "exported")
     for model, kind, reduce in (
         (OverTime, "conv1x1", mean_window),
         (LastInTime, "conv1x1", last_window),
@@ -282,11 +287,11 @@ def _convolution_heads() -> Iterator[Case]:
         (WindowInTime, "conv", mean_window),
     ):
         expected = Accepted(over_time(reduce), kind=kind)
-        yield from cases(family, model.__name__.lower(), model, series, expected, ways)
+        yield from cases(family, model, series, expected, *ways)
 
 
 def _dense() -> Iterator[Case]:
-    family, ways = "dense", ("scripted", "traced", "exported")
+    family, ways = "dense", ("scripted", "traced")
     for model, link, kind, truth, places, rows in (
         (Segmentation, "identity", "conv1x1", of_places, 16, rows_of_map),
         (SegmentationSoftmax, "softmax", "conv1x1", of_places, 16, rows_of_map),
@@ -295,7 +300,9 @@ def _dense() -> Iterator[Case]:
         (UpsampledFeatures, "identity", "conv1x1", of_upsampled, 64, rows_of_map),
     ):
         expected = Accepted(truth, link, kind, places, answer=rows)
-        yield from cases(family, model.__name__.lower(), model, images, expected, ways)
+        yield from cases(family, model, images, expected, *ways)
+    expected = Accepted(of_places, kind="conv1x1", positions=16, answer=rows_of_map)
+    yield from cases(family, Segmentation, images, expected, "exported")
     every = tagged(lambda h: h.flatten(0, 1))
     inner = tagged(lambda h: h[:, 1:9].flatten(0, 1))
     for model, link, truth, places, rows in (
@@ -306,4 +313,6 @@ def _dense() -> Iterator[Case]:
         (TaggerChunk, "identity", tagged(lambda h: h[:, 5:].mean(1)), 1, rows_of_last),
     ):
         expected = Accepted(truth, link, positions=places, answer=rows)
-        yield from cases(family, model.__name__.lower(), model, tokens, expected, ways)
+        yield from cases(family, model, tokens, expected, *ways)
+    expected = Accepted(inner, positions=8, answer=rows_of_last)
+    yield from cases(family, TaggerSplit, tokens, expected, "exported")

@@ -5,9 +5,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from zoo.case import Accepted, Batch, Case, Headed, Truth, cases, images, linear, of_head, vectors
+
+from zoo.case import (
+    USUAL_WAYS,
+    Accepted,
+    Batch,
+    Case,
+    Headed,
+    Truth,
+    cases,
+    images,
+    linear,
+    of_head,
+    vectors,
+)
 from zoo.saving import quiet
 
+WAYS = ("scripted", "traced", "frozen")
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -112,7 +126,7 @@ def dynamic_float16() -> nn.Module:
 
 def of_dynamic(model: nn.Module, batch: Batch) -> Truth:
     """Φ is what the quantized layer is given; its weight, what it makes of int8."""
-    weight, bias = model.head._weight_bias()  # noqa: SLF001  # the only way to a dynamic layer's weight
+    weight, bias = model.head._weight_bias()  # the only way to a dynamic layer's weight
     weight = weight.dequantize() if weight.is_quantized else weight.float()
     return linear(model.trunk(*batch), weight, bias)
 
@@ -147,8 +161,13 @@ def static_mlp() -> nn.Module:
 
 def static_cnn() -> nn.Module:
     body = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 8, 3, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
     fuse = [["body.0", "body.1", "body.2"], ["body.3", "body.4"]]
     model = Static(body, nn.Linear(12, 5))
@@ -159,9 +178,7 @@ def of_static(model: nn.Module, batch: Batch) -> Truth:
     """Φ is the int8 input of the head; u, its int8 answer, rounded as the layer rounds it."""
     h = model.body(model.enter(*batch))
     head = model.head
-    return Truth(
-        h.dequantize(), head(h).dequantize(), head.weight().dequantize(), head.bias()
-    )
+    return Truth(h.dequantize(), head(h).dequantize(), head.weight().dequantize(), head.bias())
 
 
 def numerics() -> Iterator[Case]:
@@ -173,28 +190,31 @@ def _precisions() -> Iterator[Case]:
     for dtype in (torch.float64, *HALVES):
         name = str(dtype).removeprefix("torch.")
         yield from cases(
-            "precisions", name, lambda dtype=dtype: typed(dtype),
+            "precisions",
+            lambda dtype=dtype: typed(dtype),
             lambda rows, dtype=dtype: (torch.randn(rows, 12, dtype=dtype),),
-            Accepted(of_head, precision=dtype),
+            Accepted(of_head, precision=name),
+            *(USUAL_WAYS if dtype is torch.bfloat16 else WAYS),
+            name=name,
         )
-    yield from cases("precisions", "stored", StoredInHalf, vectors, Accepted(of_stored))
+    yield from cases("precisions", StoredInHalf, vectors, Accepted(of_stored), *WAYS, name="stored")
     for model in (HeadInBfloat16, HalfTrunk):
-        expected = Accepted(of_head, precision=torch.bfloat16)
-        yield from cases("precisions", model.__name__.lower(), model, vectors, expected)
-    yield from cases("pixels", "pixels", Pixels, bytes_of_images, Accepted(of_head))
-    yield from cases("pixels", "pixelslast", PixelsLast, bytes_channels_last, Accepted(of_head))
+        expected = Accepted(of_head, precision="bfloat16")
+        yield from cases("precisions", model, vectors, expected, *WAYS)
+    found = Accepted(of_head)
+    yield from cases("pixels", Pixels, bytes_of_images, found)
+    yield from cases("pixels", PixelsLast, bytes_channels_last, found, *WAYS)
 
 
 def _quantized() -> Iterator[Case]:
-    ways = ("scripted", "traced", "frozen")
-    eight = Accepted(of_dynamic, precision=torch.quint8)
+    eight = Accepted(of_dynamic, precision="int8")
     # A dynamic layer takes its scale from the whole batch.
-    every = Accepted(of_dynamic, precision=torch.quint8, warnings=("batch_dependent",))
-    half = Accepted(of_dynamic, precision=torch.float16)
-    yield from cases("quantized", "dynamic", dynamic_int8, vectors, every, ways)
-    yield from cases("quantized", "dynamichead", dynamic_head_only, vectors, eight, ways)
-    yield from cases("quantized", "dynamichalf", dynamic_float16, vectors, half, ways)
+    every = Accepted(of_dynamic, precision="int8", warnings=("batch_dependent",))
+    half = Accepted(of_dynamic, precision="float16")
+    yield from cases("quantized", dynamic_int8, vectors, every, *WAYS, name="dynamic")
+    yield from cases("quantized", dynamic_head_only, vectors, eight, *WAYS, name="dynamichead")
+    yield from cases("quantized", dynamic_float16, vectors, half, *WAYS, name="dynamichalf")
 
-    static = Accepted(of_static, precision=torch.quint8)
-    yield from cases("quantized", "staticmlp", static_mlp, vectors, static, ways)
-    yield from cases("quantized", "staticcnn", static_cnn, images, static, ways)
+    static = Accepted(of_static, precision="int8")
+    yield from cases("quantized", static_mlp, vectors, static, *WAYS, name="staticmlp")
+    yield from cases("quantized", static_cnn, images, static, *WAYS, name="staticcnn")

@@ -5,8 +5,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from zoo.case import Accepted, Case, cases, images, linear, masked_tokens, of_head, series, tokens
-from zoo.case import Batch, Truth
+
+from zoo.case import (
+    Accepted,
+    Batch,
+    Case,
+    Truth,
+    cases,
+    images,
+    linear,
+    masked_tokens,
+    of_head,
+    series,
+    tokens,
+)
+
 
 class Attention(nn.Module):
     def __init__(self, width: int) -> None:
@@ -267,13 +280,23 @@ def word_scores(model: nn.Module, batch: Batch) -> Truth:
 def sequential() -> Iterator[Case]:
     found = Accepted(of_head)
     for image_model in (Vit, VitHeadOnTokens, Mixer):
-        yield from cases("vision_transformer", image_model.__name__.lower(), image_model, images, found)
-    for text_model in (Encoder, EndOfText, EndOfTextAfterHead, TextConvolution, BagOfWords):
-        yield from cases("text", text_model.__name__.lower(), text_model, tokens, found)
-    yield from cases("text", "gathered", EndOfTextGathered, tokens, found, ("scripted", "traced"))
-    yield from cases("text", "torchencoder", TorchEncoder, tokens, found, ("scripted", "traced"))
-    yield from cases("text", "wordscores", WordScores, tokens, Accepted(word_scores))
-    yield from cases("several_inputs", "masked", MaskedEncoder, masked_tokens, found)
-    for recurrent in (LastStep, StepwiseHead, Gru):
-        yield from cases("recurrent", recurrent.__name__.lower(), recurrent, series, found)
-    yield from cases("recurrent", "cells", Cells, series, found, ("scripted", "traced"))
+        yield from cases("vision_transformer", image_model, images, found)
+    for text_model in (Encoder, EndOfTextAfterHead, BagOfWords):
+        yield from cases("text", text_model, tokens, found)
+    for text_model in (EndOfText, TextConvolution):
+        ways = ("scripted", "frozen")
+        yield from cases("text", text_model, tokens, found, *ways)
+    yield from cases(
+        "text", EndOfTextGathered, tokens, found, "scripted", "traced", name="gathered"
+    )
+    yield from cases("text", TorchEncoder, tokens, found, "scripted", "traced")
+    ways = ("scripted", "frozen")
+    yield from cases("text", WordScores, tokens, Accepted(word_scores), *ways)
+    yield from cases(
+        "several_inputs", MaskedEncoder, masked_tokens, found, "scripted", "exported", name="masked"
+    )
+    yield from cases("recurrent", LastStep, series, found)
+    for recurrent in (StepwiseHead, Gru):
+        ways = ("scripted", "traced", "frozen")
+        yield from cases("recurrent", recurrent, series, found, *ways)
+    yield from cases("recurrent", Cells, series, found, "scripted", "traced")

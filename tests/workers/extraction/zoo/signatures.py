@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
 from zoo.case import Accepted, Batch, Case, Headed, cases, of_head, trunk, vectors
 
 
@@ -141,10 +142,10 @@ def signatures() -> Iterator[Case]:
     ):
         expected = Accepted(of_head, answer=take)
         # torch.export saves a named tuple only once its class is registered.
-        ways = ("scripted", "traced") if model is InNamedTuple else WAYS
-        yield from cases("results", model.__name__.lower(), model, vectors, expected, ways)
+        ways = WAYS if model in {InDict, InTuple} else ("scripted", "traced")
+        yield from cases("results", model, vectors, expected, *ways)
     found = Accepted(of_head)
-    yield from cases("several_inputs", "twoinputs", TwoInputs, vectors_and_images, found)
-    yield from cases("several_inputs", "siamese", Siamese, pairs, found)
-    yield from cases("several_inputs", "optional", Optional, vectors, found)
-    yield from cases("several_inputs", "flagged", Flagged, vectors, found, ("scripted", "exported"))
+    yield from cases("several_inputs", TwoInputs, vectors_and_images, found)
+    yield from cases("several_inputs", Siamese, pairs, found, "scripted", "frozen")
+    yield from cases("several_inputs", Optional, vectors, found)
+    yield from cases("several_inputs", Flagged, vectors, found, "scripted")
