@@ -62,9 +62,9 @@ def test_finds_what_the_models_author_knows(name: str) -> None:
     check_ground_truth(case)
     batch = case.batch(DISCOVERY_ROWS)
     extractor = discover(load(case.archive), batch, expected.choice)
-    for rows in (batch, case.batch(FRESH_ROWS)):
-        truth = case.truth(rows)
-        extracted = extractor.run(rows)
+    for given in (batch, case.batch(FRESH_ROWS)):
+        truth = case.truth(given)
+        extracted = extractor.run(given)
         assert getattr(extracted, "positions", 1) == expected.positions
         assert_near(extracted.phi, truth.phi, expected.precision)
         assert_near(extracted.outputs, truth.outputs, expected.precision)
