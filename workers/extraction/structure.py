@@ -57,22 +57,26 @@ class Names:
     """The names of a model's parameters and buffers, by their memory.
 
     Attributes:
-        by_storage: Name of the tensor with that memory.
+        by_storage: Names of the tensor with that memory: several where weights are tied.
     """
 
-    by_storage: dict[int, str]
+    by_storage: dict[int, list[str]]
 
     @classmethod
     def of(cls, model: torch.nn.Module) -> "Names":
         """Reads a model's names. A frozen archive has none."""
-        named = [*model.named_parameters(), *model.named_buffers()]
-        return cls({storage_key(tensor): name for name, tensor in reversed(named)})
+        by_storage: dict[int, list[str]] = {}
+        for named in (model.named_parameters, model.named_buffers):
+            for name, tensor in named(remove_duplicate=False):
+                by_storage.setdefault(storage_key(tensor), []).append(name)
+        return cls(by_storage)
 
     def among(self, tensors: list[Tensor]) -> list[str]:
         """The names of those tensors that have one, the largest tensor first."""
         by_size = sorted(tensors, key=lambda tensor: -tensor.numel())
         keys = dict.fromkeys(storage_key(tensor) for tensor in by_size)
-        return [self.by_storage[key] for key in keys if key in self.by_storage]
+        # Of tied weights the last name is the head's as a rule, the first an embedding's.
+        return [name for key in keys for name in reversed(self.by_storage.get(key, []))]
 
 
 def weight_names(tape: Tape, step: Step, operand: int, names: Names) -> list[str]:

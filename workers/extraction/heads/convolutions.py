@@ -76,7 +76,9 @@ def patches(features: Tensor, geometry: Geometry) -> Tensor:
 
 
 def kind_of(geometry: Geometry) -> str:
-    """`conv1x1`, `conv3x3`, …; one axis gives `conv1`."""
+    """`conv3x3`, `conv5`, …; pointwise ones are `conv1x1` on any number of axes."""
+    if set(geometry.kernel) == {1}:
+        return "conv1x1"
     return "conv" + "x".join(map(str, geometry.kernel))
 
 
