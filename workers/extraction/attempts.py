@@ -91,7 +91,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         dependent = [tensor for tensor in step.tensors() if self.depends(tensor)]
         if not dependent:
             # It looks up more positions than its table has, say.
-            return Clue(inputs, growth=-1)
+            return Clue(frozenset(range(len(self._shapes))), growth=-1)
         expected = None
         if len(dependent) == 1:
             constants = [tensor for tensor in step.tensors() if not self.depends(tensor)]

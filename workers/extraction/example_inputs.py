@@ -20,7 +20,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.attempts import Attempt, Clue
 from workers.extraction.clues import forms_of_weight
-from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
+from workers.extraction.execution import Batch, Output, copied, execute
 from workers.extraction.forms import Form, draw, elements, is_open
 from workers.extraction.refusals import last_line
 from workers.extraction.signature import Origin, Recorded
@@ -89,10 +89,8 @@ def find_example(model: nn.Module, inputs: int, known: Recorded | None) -> Examp
     """
     search = _Search(model)
     if known is None:
-        return search.guess(inputs)
-    if is_open(known.forms):
-        return Example(known.origin, search.fill(known).batch)
-    return search.use(known)
+        return Example("guessed", search.guess(inputs))
+    return Example(known.origin, search.fill(known) if is_open(known.forms) else search.use(known))
 
 
 class _Search:
@@ -104,28 +102,28 @@ class _Search:
         self._tried: list[str] = []
         self._said = ""
         self._furthest = -1
-        self._unusual: Example | None = None
+        self._unusual: Batch | None = None
 
-    def use(self, known: Recorded) -> Example:
+    def use(self, known: Recorded) -> Batch:
         """Tries forms without open sizes, with several numbers of samples.
 
         An archive traced without a dynamic batch axis takes one number of samples alone.
         """
+        self._tried.append(_spell(known.forms, 0))
         for rows in dict.fromkeys((_ROWS, known.rows or _ROWS, *_OTHER_ROWS)):
             batch = draw(known.forms, 0, rows)
             if self._attempt(batch) is None or self._unusual is not None:
-                return Example(known.origin, batch)
+                return batch
         raise self._nothing(f"inputs of the {known.origin} shape")
 
-    def fill(self, known: Recorded) -> Example:
+    def fill(self, known: Recorded) -> Batch:
         """Finds a size for the axes that are left open."""
         found = self._sizes(known.forms)
-        example = found if isinstance(found, Example) else self._unusual
-        if example is None:
-            raise self._nothing(f"inputs of the {known.origin} shape")
-        return Example(known.origin, example.batch)
+        if isinstance(found, tuple):
+            return found
+        return self._second_best(f"inputs of the {known.origin} shape")
 
-    def guess(self, inputs: int) -> Example:
+    def guess(self, inputs: int) -> Batch:
         """Tries what is customary, and whatever the failures suggest before that."""
         waiting = deque((form,) * inputs for form in (*_FIRST, *_suggested(self._model)))
         seen: set[_Forms] = set()
@@ -135,23 +133,28 @@ class _Search:
                 continue
             seen.add(forms)
             found = self._sizes(forms)
-            if isinstance(found, Example):
+            if isinstance(found, tuple):
                 return found
             waiting.extendleft(reversed(found))
-        if self._unusual is not None:
-            return self._unusual
-        raise self._nothing("any of the inputs that were guessed")
+        return self._second_best("any of the inputs that were guessed")
 
-    def _sizes(self, forms: _Forms) -> Example | list[_Forms]:
+    def _second_best(self, what: str) -> Batch:
+        """A batch that the model took, though it did not give one row for each sample."""
+        if self._unusual is None:
+            raise self._nothing(what)
+        return self._unusual
+
+    def _sizes(self, forms: _Forms) -> Batch | list[_Forms]:
         """Tries sizes for what is open; returns what to try instead if these forms are wrong."""
         smallest, largest = 0.0, math.inf
         tried: set[int] = set()
         while self._left and (size := _next_size(forms, tried, smallest, largest)) is not None:
             tried.add(size)
+            self._tried.append(_spell(forms, size))
             batch = draw(forms, size, _ROWS)
             clue = self._attempt(batch)
             if clue is None:
-                return Example("guessed", batch)
+                return batch
             # A model that checks its input by itself says nothing of first guesses but no.
             if clue.forms or clue.is_hopeless or (not clue.inputs and forms[0] in _FIRST):
                 return list(_refined(forms, clue))
@@ -164,7 +167,6 @@ class _Search:
     def _attempt(self, batch: Batch) -> Clue | None:
         """Runs the model: `None` if it takes the batch, else what its failure tells."""
         self._left -= 1
-        self._tried.append(describe_batch(batch))
         inputs = copied(batch)
         attempt = Attempt(inputs)
         try:
@@ -180,16 +182,15 @@ class _Search:
             return attempt.clue()
         clue = _judge(outputs, len(batch[0]), len(batch))
         if clue is not None:
-            self._unusual = self._unusual or Example("guessed", batch)
+            self._unusual = self._unusual or batch
         return clue
 
     def _nothing(self, what: str) -> JobError:
-        tried = list(dict.fromkeys(self._tried))
-        listed = "; ".join(tried[:_LISTED])[:_LISTED_CHARACTERS]
-        more = f"; and {len(tried) - _LISTED} more" if len(tried) > _LISTED else ""
+        listed = "; ".join(self._tried[:_LISTED])[:_LISTED_CHARACTERS]
+        more = f"; and {len(self._tried) - _LISTED} more" if len(self._tried) > _LISTED else ""
         return JobError(
             FailureCode.INPUT_MISMATCH,
-            f"The model could not run on {what}. Tried: {listed}{more}. The model said: "
+            f"The model could not run on {what}. Tried samples of {listed}{more}. The model said: "
             f"{self._said}",
             hint=_HINT,
             detail={"model_error": self._said},
@@ -234,6 +235,16 @@ def _refined(forms: _Forms, clue: Clue) -> Iterator[_Forms]:
         # Inputs of which nothing is known yet are most often alike: tokens and their mask.
         yield tuple(form if i in clue.inputs or f in _FIRST else f for i, f in enumerate(forms))
         yield tuple(form if i in clue.inputs else f for i, f in enumerate(forms))
+
+
+def _spell(forms: _Forms, size: int) -> str:
+    """Samples as requests declare them, such as `3x32x32` and `128:int64`."""
+    spelled = []
+    for form in forms:
+        shape = "x".join(map(str, form.shape(size))) or "one number"
+        dtype = str(form.dtype).removeprefix("torch.")
+        spelled.append(shape if dtype == "float32" else f"{shape}:{dtype}")
+    return " and ".join(spelled)
 
 
 def _suggested(model: nn.Module) -> list[Form]:
