@@ -11,7 +11,7 @@ from service.failures import FailureCode
 from service.inspections import schemas
 from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.errors import JobError
-from workers.extraction import discover, load_torchscript
+from workers.extraction import discover, load_model
 from workers.extraction.candidates import (
     Candidate,
     Ending,
@@ -22,6 +22,7 @@ from workers.extraction.candidates import (
 from workers.extraction.example_inputs import Example, find_example
 from workers.extraction.execution import Output, copied, dtype_name, execute
 from workers.extraction.forms import Form
+from workers.extraction.refusals import printable
 from workers.extraction.signature import (
     Argument,
     Recorded,
@@ -56,7 +57,7 @@ def inspect_model(
     request = InspectionRequest.model_validate(arguments)
     (file,) = files
     progress.report(Stage.LOADING_MODEL)
-    model = load_torchscript(file)
+    model = load_model(file)
     taken = read_arguments(model)
     progress.report(Stage.LOCATING_HEAD)
     example = _find_example(model, file, taken, request)
@@ -99,15 +100,14 @@ def _inspect(model: nn.Module, arguments: Sequence[Argument], example: Example) 
         refusal = error
     inputs = copied(example.batch)
     tape = Tape(inputs)
-    endings = find_endings(tape, _outputs(model, inputs, tape)[:MAX_OUTPUTS])
+    endings = find_endings(tape, _outputs(model, inputs, tape)[:MAX_OUTPUTS], model)
     steps = candidate_steps(tape)
     candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, refusal)
-    locations = {candidate.index: candidate.location for candidate in candidates}
     return Findings(
         parameters=count_parameters(model, tape),
         operations=len(tape.steps),
         inputs=_describe_inputs(arguments, example),
-        outputs=[_describe_output(e, locations, len(inputs[0])) for e in endings],
+        outputs=[_describe_output(ending, len(inputs[0])) for ending in endings],
         head=next((c.location for c in candidates if c.is_taken), None),
         candidates=[_describe_candidate(candidate) for candidate in candidates],
         candidates_total=len(steps),
@@ -148,7 +148,7 @@ def _describe_inputs(arguments: Sequence[Argument], example: Example) -> list[sc
     ]
 
 
-def _describe_output(ending: Ending, locations: Mapping[int, str], rows: int) -> schemas.Output:
+def _describe_output(ending: Ending, rows: int) -> schemas.Output:
     tensor = ending.output.tensor
     shape: list[int | None] = list(tensor.shape)
     if shape[:1] == [rows]:
@@ -158,7 +158,7 @@ def _describe_output(ending: Ending, locations: Mapping[int, str], rows: int) ->
         label=ending.output.label,
         shape=shape,
         dtype=dtype_name(tensor),
-        head=None if found is None else locations.get(found.head_index),
+        head=None if found is None else printable(found.location),
         link=None if found is None else found.link,
     )
 

@@ -159,10 +159,13 @@ class Candidate(_Found):
         description="Name of its weight, or the operation where weights have no names."
     )
     operation: ShortText
-    number: PositiveInt = Field(description="Which operation of the run it is, from 1.")
+    number: PositiveInt = Field(
+        description="Which operation of the run it is, from 1: `operation` of an analysis' "
+        "`feature_map` option."
+    )
     kind: ShortText | None = Field(
-        description="`linear` or `conv1x1`; null if it is no plain linear layer, such as a "
-        "convolution over several pixels."
+        description="`linear`, `conv1x1`, `conv3x3`, …; null if it is no plain linear layer, such "
+        "as a convolution in groups."
     )
     features: NonNegativeInt | None = Field(description="Number of features p; null likewise.")
     outputs: NonNegativeInt | None = Field(description="Number of outputs C; null likewise.")

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
+from torch import Tensor
 from torch._ops import OpOverload
 
 from workers.extraction.clues import WEIGHTED, Failing, read_expectation
@@ -95,6 +98,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         expected = None
         if len(dependent) == 1:
             constants = [tensor for tensor in step.tensors() if not self.depends(tensor)]
+            constants += _packed(step)
             given = self._shapes[min(inputs)]
             expected = read_expectation(Failing(step, dependent[0], constants, given))
         if expected is None:
@@ -106,3 +110,9 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         growth = 1 if expected.wanted > expected.got else -1
         # Behind a weight, sizes are the model's: only how large the input is can be at fault.
         return Clue(inputs, growth, () if is_weighed else tuple(expected.forms))
+
+
+def _packed(step: Step) -> list[Tensor]:
+    """The weights in the packed arguments of a quantized operation."""
+    packed: list[Any] = [a for a in step.args if isinstance(a, torch.ScriptObject)]
+    return [argument.unpack()[0] for argument in packed if step.name.startswith("quantized::")]

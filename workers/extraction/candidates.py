@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from workers.errors import JobError
 from workers.extraction.carry import RULES
 from workers.extraction.execution import Output
-from workers.extraction.heads import HEADS, Head, find_operand, parse_head
+from workers.extraction.heads import HEADS, Head, parse_head
 from workers.extraction.operations import Step
-from workers.extraction.refusals import Refusal, printable
-from workers.extraction.structure import Structure, find_structure
-from workers.extraction.tape import Tape, storage_key
+from workers.extraction.refusals import printable
+from workers.extraction.structure import Names, Structure, locate, trace_output
+from workers.extraction.tape import Tape
 from workers.extraction.walk import walk_back
 
 _STEPS_NAMED = 4
@@ -24,13 +24,13 @@ class Ending:
 
     Attributes:
         output: The output.
-        head: Index of the linear operation it was followed back to; `None` if it met none.
+        head: The linear operation it was followed back to; `None` if it met none.
         structure: How it comes from that operation; `None` if it is not linear in its features.
         refusal: Why there is no structure.
     """
 
     output: Output
-    head: int | None
+    head: Step | None
     structure: Structure | None
     refusal: JobError | None
 
@@ -48,7 +48,7 @@ class Candidate:
         index: Position of the operation in the run, from 0.
         location: Name of its weight, or the operation where weights have no names.
         operation: The operation, such as `aten::linear`.
-        kind: `linear` or `conv1x1`; `None` if it is no plain linear layer.
+        kind: `linear`, `conv1x1`, `conv3x3`, …; `None` if it is no plain linear layer.
         features: Number of features p; `None` likewise.
         outputs: Number of outputs C; `None` likewise.
         is_taken: It is the head.
@@ -65,16 +65,17 @@ class Candidate:
     reason: str
 
 
-def find_endings(tape: Tape, outputs: Sequence[Output]) -> list[Ending]:
+def find_endings(tape: Tape, outputs: Sequence[Output], model: nn.Module) -> list[Ending]:
     """Walks back from each output by itself."""
-    return [_ending(tape, output) for output in outputs]
+    names = Names.of(model)
+    return [_ending(tape, output, names) for output in outputs]
 
 
-def _ending(tape: Tape, output: Output) -> Ending:
-    head: int | None = None
+def _ending(tape: Tape, output: Output, names: Names) -> Ending:
+    head: Step | None = None
     try:
-        head = walk_back(tape, output.tensor).head.index
-        return Ending(output, head, find_structure(tape, [output]), None)
+        head = walk_back(tape, output.tensor).head
+        return Ending(output, head, trace_output(tape, output, names), None)
     except JobError as refusal:
         return Ending(output, head, None, refusal)
 
@@ -105,14 +106,17 @@ def describe_candidates(
 
 
 def _is_candidate(tape: Tape, step: Step) -> bool:
-    if step.name not in HEADS:
-        return False
+    return step.name in HEADS and _operand(tape, step) is not None
+
+
+def _operand(tape: Tape, step: Step) -> int | None:
+    """Which factor of a linear operation depends on the input, if exactly one does."""
     try:
-        find_operand(step, tape.depends)
-    except JobError as error:
-        # Refused for what it adds; that it has one factor from the input is settled then.
-        return error.failure.detail.get("code") == Refusal.MULTIPLE_HEADS
-    return True
+        factors = HEADS[step.name].factors(step)
+    except JobError:
+        return None
+    dependent = [k for k, factor in enumerate(factors) if tape.depends(factor)]
+    return dependent[0] if len(dependent) == 1 else None
 
 
 class _Describer:
@@ -125,17 +129,16 @@ class _Describer:
         self._endings = endings
         self._refusal = refusal
         self._users = _users(tape)
-        self._names: dict[int, str] = {}
-        for name, parameter in model.named_parameters():
-            self._names.setdefault(storage_key(parameter), printable(name))
+        self._names = Names.of(model)
 
     def describe(self, step: Step) -> Candidate:
-        head = self._parse(step)
+        operand = _operand(self._tape, step) or 0
+        head = _parse(step, operand)
         outputs, features = (None, None) if head is None else head.weight.shape
         is_taken, reason = self._judge(step)
         return Candidate(
             index=step.index,
-            location=self._locate(step),
+            location=printable(locate(self._tape, step, operand, self._names)),
             operation=step.name,
             kind=None if head is None else head.kind,
             features=features,
@@ -144,28 +147,12 @@ class _Describer:
             reason=reason,
         )
 
-    def _parse(self, step: Step) -> Head | None:
-        """Reads the operation as a plain linear layer, if it is one."""
-        try:
-            operand = find_operand(step, self._tape.depends)
-            carrier = step.argument(step.operation.arguments[operand])
-            return parse_head(step, operand, carrier) if isinstance(carrier, Tensor) else None
-        except JobError:
-            return None
-
-    def _locate(self, step: Step) -> str:
-        """The name of its weight, which is the largest of its tensors: the others are vectors."""
-        named = [t for t in step.tensors() if t.dim() > 1 and storage_key(t) in self._names]
-        if named:
-            return self._names[storage_key(max(named, key=Tensor.numel))]
-        return self._number(step)
-
     def _number(self, step: Step) -> str:
         return f"{step.name} (operation {step.index + 1} of {len(self._tape.steps)})"
 
     def _judge(self, step: Step) -> tuple[bool, str]:
         """Whether an operation is the head, and why."""
-        endings = [ending for ending in self._endings if ending.head == step.index]
+        endings = [ending for ending in self._endings if ending.head is step]
         if not endings:
             return False, f"not taken: {self._follow(step)}."
         for ending in endings:
@@ -217,6 +204,14 @@ class _Describer:
             return f"which combines {len(dependent)} tensors that depend on the input"
         if step.name not in RULES:
             return "through which it could not be followed"
+        return None
+
+
+def _parse(step: Step, operand: int) -> Head | None:
+    """Reads an operation as a linear layer, if it is one; on one sample, which is quick."""
+    try:
+        return parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1])
+    except JobError:
         return None
 
 

@@ -54,6 +54,11 @@ class Expectation:
     forms: Sequence[Form]
 
 
+def _dtype(weight: Tensor) -> torch.dtype:
+    """What a layer with this weight works on: quantized ones take floats."""
+    return weight.dtype if weight.is_floating_point() else torch.float32
+
+
 _Reader = Callable[[Failing], Expectation | None]
 
 
@@ -67,8 +72,8 @@ def forms_of_weight(weight: Tensor) -> list[Form]:
     """Inputs that a weight could be made for, judged by its shape alone."""
     width = weight.shape[1]
     if weight.dim() == 2:  # noqa: PLR2004  (a matrix)
-        return [Form((width,), weight.dtype), Form((None, width), weight.dtype)]
-    return [Form((width, *_free(weight.dim() - 2)), weight.dtype)]
+        return [Form((width,), _dtype(weight)), Form((None, width), _dtype(weight))]
+    return [Form((width, *_free(weight.dim() - 2)), _dtype(weight))]
 
 
 def _free(axes: int) -> tuple[int | None, ...]:
@@ -95,7 +100,7 @@ def _images(values: int, dtype: torch.dtype) -> list[Form]:
 
 def _linear(failing: Failing) -> Expectation | None:
     weight = failing.constant(2)
-    return None if weight is None else _features(failing, weight.shape[1], weight.dtype)
+    return None if weight is None else _features(failing, weight.shape[1], _dtype(weight))
 
 
 def _product(failing: Failing) -> Expectation | None:
@@ -114,15 +119,15 @@ def _convolution(failing: Failing) -> Expectation | None:
     if weight is None or weight.dim() < 3:  # noqa: PLR2004  (channels out and in, and a kernel)
         return None
     is_transposed = "transpose" in step.name or bool(step.argument("transposed"))
-    groups = cast("int", step.argument("groups"))
-    channels = weight.shape[0] if is_transposed else weight.shape[1] * groups
+    groups = cast("int | None", step.argument("groups"))
+    channels = weight.shape[0] if is_transposed else weight.shape[1] * (groups or 1)
     positions = _free(weight.dim() - 2)
     shapes = [(channels, *positions), (*positions, channels)]
     if channels == 1:
         shapes.append(positions)
     operand = failing.operand
     got = operand.shape[1] if operand.dim() == weight.dim() else 0
-    return Expectation(got, channels, [Form(shape, weight.dtype) for shape in shapes])
+    return Expectation(got, channels, [Form(shape, _dtype(weight)) for shape in shapes])
 
 
 def _lookup(failing: Failing) -> Expectation | None:
@@ -177,17 +182,21 @@ def _elementwise(failing: Failing) -> Expectation | None:
 
 
 def _table(readers: Mapping[_Reader, Sequence[str]]) -> Mapping[str, _Reader]:
-    return {f"aten::{name}": reader for reader, names in readers.items() for name in names}
+    return {
+        name if "::" in name else f"aten::{name}": reader
+        for reader, names in readers.items()
+        for name in names
+    }
 
 
 _CONVOLUTIONS = [f"conv{kind}{n}d" for n in (1, 2, 3) for kind in ("", "_transpose")]
 
 WEIGHTED: Mapping[str, _Reader] = _table(
     {
-        _linear: ["linear"],
+        _linear: ["linear", "quantized::linear", "quantized::linear_dynamic"],
         _product: ["mm", "matmul", "addmm"],
         _recurrence: ["lstm", "gru", "rnn_tanh", "rnn_relu"],
-        _convolution: [*_CONVOLUTIONS, "convolution", "_convolution"],
+        _convolution: [*_CONVOLUTIONS, "convolution", "_convolution", "quantized::conv2d"],
         _lookup: ["embedding", "embedding_bag"],
         _normalization: ["batch_norm", "instance_norm", "group_norm"],
         _layer_norm: ["layer_norm"],
