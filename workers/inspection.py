@@ -159,7 +159,7 @@ def _describe_output(ending: Ending, rows: int) -> schemas.Output:
         shape=shape,
         dtype=dtype_name(tensor),
         head=None if found is None else printable(found.location),
-        link=None if found is None else found.link,
+        link=None if found is None else printable(found.link),
     )
 
 
