@@ -145,8 +145,19 @@ class FeatureMap(Part):
             description="What the model does to the head's outputs, such as identity or softmax."
         ),
     ]
+    output: Annotated[
+        Name | None,
+        Field(description="Which of several results was taken; null if there is one only."),
+    ]
+    verified: Annotated[
+        bool,
+        Field(
+            description="Whether every batch proved that the model's answer follows from these "
+            "features through this layer; false for what the model's owner chose unproved."
+        ),
+    ]
     weights: HeadWeights | None
-    consistency_residual: Annotated[NonNegative, figure("feature_map.consistency_residual")]
+    consistency_residual: Annotated[NonNegative | None, figure("feature_map.consistency_residual")]
     warnings: Annotated[Sentences, Field(description="What to mind about how Φ was found.")]
 
 

@@ -76,6 +76,8 @@ def _report() -> dict[str, Any]:
             "outputs": 2,
             "bias": True,
             "link": "identity",
+            "output": None,
+            "verified": True,
             "weights": {"shape": [2, 4], "norm": 1.0},
             "consistency_residual": 1e-7,
             "warnings": [],
