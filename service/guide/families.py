@@ -49,6 +49,7 @@ _UNSUPPORTED = FailureCode.UNSUPPORTED_MODEL
 _HEADLESS = (FailureCode.HEAD_NOT_FOUND, "no_linear_head")
 _SUM = (_UNSUPPORTED, "multiple_heads")
 _AMBIGUOUS = (_UNSUPPORTED, "ambiguous_output")
+_BAD_OUTPUT = (_UNSUPPORTED, "bad_output")
 
 
 def _works(key: str, title: str, phi: str) -> Family:
@@ -59,8 +60,8 @@ def _choice(key: str, title: str, advice: str, *codes: tuple[FailureCode, str]) 
     return Family(key, title, Outcome.CHOICE, advice, codes)
 
 
-def _refused(key: str, title: str, advice: str, code: FailureCode, detail: str) -> Family:
-    return Family(key, title, Outcome.REFUSED, advice, ((code, detail),))
+def _refused(key: str, title: str, advice: str, *codes: tuple[FailureCode, str]) -> Family:
+    return Family(key, title, Outcome.REFUSED, advice, codes)
 
 
 _ROWS = (
@@ -119,7 +120,8 @@ _ROWS = (
     _works(
         "links",
         "An elementwise function or a softmax after the last layer",
-        "Nothing changes: the outputs are taken before it, and `link` names it.",
+        "Nothing changes: the outputs are taken before it, and `link` names it. After a ReLU and "
+        "its like, `ends_in_activation` warns that this may be a hidden layer.",
     ),
     _works(
         "affine",
@@ -144,8 +146,9 @@ _ROWS = (
     _works(
         "quantized",
         "Dynamic and static int8, dynamic float16",
-        "What the quantized layer is given; W is the weight it has kept. Dynamic int8 takes its "
-        "scale from the whole batch, which is warned of.",
+        "What the quantized layer is given; W is the weight it has kept. `quantized` warns of the "
+        "rounding, and dynamic int8, whose scale comes from the whole batch, is "
+        "`batch_dependent`.",
     ),
     _works(
         "results",
@@ -194,79 +197,82 @@ _ROWS = (
     _choice(
         "hidden_link",
         "A function of the outputs written by hand: softmax, centred logits, `[1 − p, p]`",
-        'Name the last linear layer: `{"module": "head"}`. What follows it is not verified.',
+        'Name the last linear layer: `{"module": "head"}`, or in a frozen archive its operation, '
+        '`{"operation": 12}`. What follows it is not verified.',
         _HEADLESS,
         _SUM,
+    ),
+    _choice(
+        "upsampled",
+        "Segmentation whose outputs are enlarged after the last layer",
+        'Name that layer: `{"module": "head"}`. Φ is at the positions before they are enlarged. '
+        "A model that enlarges its features instead works as it is.",
+        _HEADLESS,
     ),
     _refused(
         "sums_of_heads",
         "Sums and joins of heads: ensembles, wide and deep, test-time augmentation, distilled "
         "tokens, a residual around the last layer",
         "Analyse the members one by one: save each so that it returns the outputs of one layer.",
-        *_SUM,
+        _SUM,
     ),
     _refused(
         "products_of_functions",
         "Products of two functions of the input: gates, bilinear layers, similarities",
         "No fixed W exists. Save the part before the product, if that is of interest.",
-        *_HEADLESS,
+        _HEADLESS,
     ),
     _refused(
         "nonlinear_pooling",
         "A nonlinearity between the last layer and a pooling: SqueezeNet, max pooling of outputs, "
         "averaged probabilities",
         "Pool before the last layer, or leave the nonlinearity out.",
-        _UNSUPPORTED,
-        "nonlinear_pool",
+        (_UNSUPPORTED, "nonlinear_pool"),
     ),
     _refused(
         "no_last_layer",
         "No linear layer last: distances from centres, grouped convolutions, sorted or largest "
         "scores, a constant",
         "Save the model so that it returns the outputs of a linear layer.",
-        *_HEADLESS,
-    ),
-    _refused(
-        "upsampled_outputs",
-        "Segmentation whose outputs are enlarged after the last layer",
-        "Return the map before it is enlarged, or enlarge the features instead.",
-        *_HEADLESS,
+        _HEADLESS,
     ),
     _refused(
         "train_mode_saved",
         "Dropout or batch statistics that are switched on in the archive",
         "Call `model.eval()` before you trace or export, and switch nothing on by hand.",
-        _UNSUPPORTED,
-        "train_mode_baked",
+        (_UNSUPPORTED, "train_mode_baked"),
     ),
     _refused(
         "random",
         "Answers that differ from run to run",
         "Save a version without noise, sampling or a count of its calls.",
-        _UNSUPPORTED,
-        "stochastic",
+        (_UNSUPPORTED, "stochastic"),
     ),
     _refused(
         "non_finite",
         "NaN or infinity in weights, features or outputs",
         "Look for a diverged training run, or for inputs of the wrong scale.",
-        FailureCode.NON_FINITE,
-        "non_finite",
+        (FailureCode.NON_FINITE, "non_finite"),
     ),
     _refused(
         "no_float_rows",
         "Class numbers, or one number for the whole batch",
         "Return the scores: a float tensor with one row for each sample.",
-        _UNSUPPORTED,
-        "bad_output",
+        _BAD_OUTPUT,
+    ),
+    _refused(
+        "unknown_choice",
+        "A choice of a result or a layer that is not there, or of several",
+        "The message lists what there is, as the inspection does.",
+        _BAD_OUTPUT,
+        _HEADLESS,
     ),
     _refused(
         "not_a_model",
         "A `state_dict`, a pickled module, a damaged file; convolutional networks saved by "
         "`torch.jit.optimize_for_inference`",
         "Save the program with its weights, as shown above.",
-        FailureCode.NOT_A_MODEL,
-        "load_failed",
+        (FailureCode.NOT_A_MODEL, "load_failed"),
     ),
 )
 

@@ -42,9 +42,9 @@ def test_the_page_shows_every_row_with_its_codes_and_every_precision() -> None:
 
 
 def test_the_limits_are_those_that_are_applied() -> None:
-    floats = {name: limit for name, limit in PRECISIONS.items() if "float" in name}
-    assert all(supported(getattr(torch, name)) for name in floats)
-    assert {name: tolerance(getattr(torch, name)) for name in floats} == floats
+    dtypes = {name: getattr(torch, name.replace("int8", "qint8")) for name in PRECISIONS}
+    assert all(supported(dtype) for dtype in dtypes.values())
+    assert {name: tolerance(dtype) for name, dtype in dtypes.items()} == PRECISIONS
 
 
 @pytest.mark.parametrize("place", range(3))

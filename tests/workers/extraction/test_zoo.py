@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 from zoo import CASES, Accepted, Case, Refused, Truth
-from zoo.case import DISCOVERY_ROWS, FRESH_ROWS
-from zoo.interface import discover, load
+from zoo.case import DISCOVERY_ROWS, FRESH_ROWS, UNVERIFIED
+from zoo.interface import explore
 from zoo.table import rows
 from zoo.tails import LINKS
 
@@ -60,15 +60,14 @@ def test_finds_what_the_models_author_knows(name: str) -> None:
     case = ACCEPTED[name]
     expected = case.expected
     check_ground_truth(case)
-    batch = case.batch(DISCOVERY_ROWS)
-    extractor = discover(load(case.archive), batch, expected.choice)
-    for given in (batch, case.batch(FRESH_ROWS)):
+    extractor = explore(case)
+    for given in (case.batch(DISCOVERY_ROWS), case.batch(FRESH_ROWS)):
         truth = case.truth(given)
         extracted = extractor.run(given)
-        assert getattr(extracted, "positions", 1) == expected.positions
+        assert extracted.positions == expected.positions
         assert_near(extracted.phi, truth.phi, expected.precision)
         assert_near(extracted.outputs, truth.outputs, expected.precision)
-    check_feature_map(extractor, expected, case.truth(batch))
+        check_feature_map(extractor, expected, truth)
 
 
 def check_feature_map(extractor: Extractor, expected: Accepted, truth: Truth) -> None:
@@ -77,7 +76,7 @@ def check_feature_map(extractor: Extractor, expected: Accepted, truth: Truth) ->
     bias = torch.zeros(len(truth.weight)) if truth.bias is None else truth.bias
     assert_near(torch.zeros(len(found.W)) if found.b is None else found.b, bias, expected.precision)
     assert (found.outputs, found.p) == truth.weight.shape
-    assert expected.link in (None, found.link)
+    assert (found.link, found.verified) == (expected.link, expected.link != UNVERIFIED)
     assert found.kind == expected.kind
     assert tuple(warning.split(":")[0] for warning in found.warnings) == expected.warnings
     assert extractor.residual <= PRECISIONS[expected.precision]
@@ -91,7 +90,7 @@ def check_ground_truth(case: Case) -> None:
     bias = 0.0 if truth.bias is None else truth.bias
     assert_near(truth.phi @ truth.weight.T + bias, truth.outputs, expected.precision)
     assert len(truth.phi) == FRESH_ROWS * expected.positions
-    if expected.link is not None:
+    if expected.link != UNVERIFIED:
         answer = case.answer(batch).reshape(truth.outputs.shape)
         link = LINKS.get(expected.link, lambda u: u)
         assert_near(link(truth.outputs), answer, expected.precision)
@@ -101,7 +100,7 @@ def check_ground_truth(case: Case) -> None:
 def test_refuses_with_both_codes_and_says_why(name: str) -> None:
     case = REFUSED[name]
     with pytest.raises(JobError) as caught:
-        discover(load(case.archive), case.batch(DISCOVERY_ROWS), case.expected.choice)
+        explore(case)
     failure = caught.value.failure
     assert (failure.code, failure.detail["code"]) == (case.expected.code, case.expected.detail)
     assert any(word in failure.message.lower() for word in case.expected.says), failure.message

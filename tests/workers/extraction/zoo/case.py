@@ -16,6 +16,7 @@ from zoo.saving import quiet, save
 Batch = tuple[Tensor, ...]
 
 DISCOVERY_ROWS, FRESH_ROWS = 16, 37
+UNVERIFIED = "unverified"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Accepted:
 
     Attributes:
         truth: Computes the truth of any batch from the module in eager mode.
-        link: What turns u into the answer; `None` where a choice leaves it unverified.
+        link: What turns u into the answer; `UNVERIFIED` where a chosen layer leaves it open.
         answer: Takes, out of what the module returned, what `link(u)` must equal.
         choice: What the user declares, as keywords of the product's choice.
         precision: A key of `PRECISIONS`, whose limit holds for every value, relative to the
@@ -42,12 +43,12 @@ class Accepted:
     """
 
     truth: Callable[[nn.Module, Batch], Truth]
-    link: str | None = "identity"
+    link: str = "identity"
     kind: str = "linear"
     positions: int = 1
     warnings: tuple[str, ...] = ()
     answer: Callable[[Any], Tensor] = lambda result: result
-    choice: dict[str, str] = field(default_factory=dict)
+    choice: dict[str, str | int] = field(default_factory=dict)
     precision: str = "float32"
 
     @property
@@ -62,7 +63,7 @@ class Refused:
     code: FailureCode
     detail: str
     says: tuple[str, ...]
-    choice: dict[str, str] = field(default_factory=dict)
+    choice: dict[str, str | int] = field(default_factory=dict)
     outcome = Outcome.REFUSED
 
 

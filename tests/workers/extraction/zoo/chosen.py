@@ -5,9 +5,24 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from service.failures import FailureCode
-from zoo.case import Accepted, Batch, Case, Headed, Refused, Truth, cases, linear, of_head, vectors
+from zoo.case import (
+    UNVERIFIED,
+    Accepted,
+    Batch,
+    Case,
+    Headed,
+    Refused,
+    Truth,
+    cases,
+    images,
+    linear,
+    of_head,
+    vectors,
+)
+from zoo.maps import Fcn, of_places
 
 WAYS = ("scripted", "traced")
 
@@ -75,6 +90,14 @@ class BothClasses(Headed):
         return torch.cat([1 - p, p], dim=1)
 
 
+class Upsampled(Fcn):
+    """Enlarges the outputs to the size of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(self.body(x))
+        return functional.interpolate(y, size=(16, 16), mode="bilinear", align_corners=False)
+
+
 class LogitsAndFeatures(Headed):
     """The features come out of a linear layer and a ReLU, as an answer might."""
 
@@ -105,6 +128,7 @@ def chosen() -> Iterator[Case]:
     yield from _outputs()
     yield from _modules()
     yield from _features()
+    yield from _unknown()
 
 
 def _ambiguous(*says: str) -> Refused:
@@ -149,13 +173,12 @@ def _outputs() -> Iterator[Case]:
             *WAYS,
             name=f"{model.__name__.lower()}unchosen",
         )
-    unknown = replace(_ambiguous("weight", "colour"), choice={"output": "weight"})
-    yield from cases(family, TwoNamedHeads, vectors, unknown, "scripted", name="unknownoutput")
 
 
 def _modules() -> Iterator[Case]:
     family = "hidden_link"
-    head = Accepted(of_head, link=None, choice={"module": "head"})
+    warnings = ("declared_head",)
+    head = Accepted(of_head, UNVERIFIED, warnings=warnings, choice={"module": "head"})
     for model in (HandWrittenSoftmax, Centred, BothClasses):
         name = model.__name__.lower()
         ways = (*WAYS, "exported") if model is Centred else WAYS
@@ -167,6 +190,13 @@ def _modules() -> Iterator[Case]:
             else Refused(FailureCode.UNSUPPORTED_MODEL, "multiple_heads", ("sub", "cat"))
         )
         yield from cases(family, model, vectors, unchosen, *WAYS, name=f"{name}unchosen")
+    # A frozen archive keeps no names; the head is the fifth operation, after two layers.
+    fifth = replace(head, choice={"operation": 5})
+    yield from cases(family, Centred, vectors, fifth, "frozen", name="operationchosen")
+    places = replace(head, truth=of_places, kind="conv1x1", positions=16)
+    yield from cases("upsampled", Upsampled, images, places, *WAYS, name="upsampledchosen")
+    stopped = Refused(FailureCode.HEAD_NOT_FOUND, "no_linear_head", ("upsample",))
+    yield from cases("upsampled", Upsampled, images, stopped, *WAYS, "exported")
 
 
 def _features() -> Iterator[Case]:
@@ -182,3 +212,21 @@ def _features() -> Iterator[Case]:
         yield from cases(family, model, vectors, declared, *WAYS, name=f"{name}chosen")
         unchosen = _ambiguous(label)
         yield from cases(family, model, vectors, unchosen, "scripted", name=f"{name}unchosen")
+
+
+def _unknown() -> Iterator[Case]:
+    """Choices of what the archive does not have."""
+    for name, choice, says in (
+        ("output", {"output": "weight"}, ("colour",)),
+        ("features", {"features_output": "2"}, ("colour",)),
+        ("module", {"module": "trunk.9"}, ("trunk.2.weight",)),
+        ("several", {"module": "trunk"}, ("trunk.2.weight",)),
+    ):
+        expected = (
+            Refused(FailureCode.HEAD_NOT_FOUND, "no_linear_head", says, choice)
+            if "module" in choice
+            else Refused(FailureCode.UNSUPPORTED_MODEL, "bad_output", says, choice)
+        )
+        yield from cases(
+            "unknown_choice", TwoNamedHeads, vectors, expected, *WAYS, name=f"unknown{name}"
+        )

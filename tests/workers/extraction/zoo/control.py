@@ -197,7 +197,8 @@ def _batches() -> Iterator[Case]:
         yield from cases(
             "fixed_batch", Baked, vectors, fixed, "traced", name=f"baked{rows}", saved_rows=rows
         )
-    yield from cases("fixed_batch", BakedState, vectors, fixed, "frozen_trace", saved_rows=6)
+    # Frozen, its first state becomes a constant that torch overwrites: each run would differ.
+    yield from cases("fixed_batch", BakedState, vectors, fixed, "traced", saved_rows=6)
     fixed = replace(fixed, truth=of_layer("fc"))
     for rows in (7, 16):
         yield from cases(

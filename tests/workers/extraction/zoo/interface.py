@@ -1,34 +1,24 @@
 """The product's side of the zoo: opening an archive, and declaring what is meant."""
 
 import io
-import zipfile
-from typing import Any
 
-import torch
 from torch import nn
 
-import workers.extraction
-from zoo.saving import quiet
+from service.analyses.schemas import FeatureMapChoice
+from workers.extraction import Extractor, discover, load_model
+from zoo.case import DISCOVERY_ROWS, Case
 
 
 def load(archive: bytes) -> nn.Module:
     """Opens an archive as the product does."""
-    if hasattr(workers.extraction, "load_model"):
-        return workers.extraction.load_model(io.BytesIO(archive))
-    # Until the product reads torch.export archives itself.
-    file = io.BytesIO(archive)
-    if zipfile.is_zipfile(file) and any("models/" in n for n in zipfile.ZipFile(file).namelist()):
-        with quiet():
-            return torch.export.load(io.BytesIO(archive)).module()
-    return workers.extraction.load_torchscript(io.BytesIO(archive))
+    return load_model(io.BytesIO(archive))
 
 
-def discover(
-    model: nn.Module, batch: tuple[torch.Tensor, ...], choice: dict[str, str]
-) -> workers.extraction.Extractor:
-    if not choice:
-        return workers.extraction.discover(model, batch)
-    from service.analyses.schemas import FeatureMapChoice  # noqa: PLC0415  # not in every version
-
-    declared: Any = FeatureMapChoice(**choice)
-    return workers.extraction.discover(model, batch, choice=declared)
+def explore(case: Case) -> Extractor:
+    """Lets the product find what is in a case's archive, with its choice if it has one."""
+    choice = case.expected.choice
+    return discover(
+        load(case.archive),
+        case.batch(DISCOVERY_ROWS),
+        choice=FeatureMapChoice(**choice) if choice else None,
+    )

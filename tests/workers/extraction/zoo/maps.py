@@ -277,14 +277,18 @@ def _convolution_heads() -> Iterator[Case]:
     for model, link in ((FcnSoftmax, "softmax"), (FcnSoftmaxMean, "log_softmax")):
         expected = Accepted(of_map, link, "conv1x1")
         yield from cases(family, model, images, expected, "traced")
-    for model in (FullKernel, PatchHead, PaddedPatchHead):
-        expected = Accepted(of_patches, kind="conv")
+    for model, kind in (
+        (FullKernel, "conv4x4"),
+        (PatchHead, "conv3x3"),
+        (PaddedPatchHead, "conv3x3"),
+    ):
+        expected = Accepted(of_patches, kind=kind)
         yield from cases(family, model, images, expected, *ways, "exported")
     for model, kind, reduce in (
         (OverTime, "conv1x1", mean_window),
         (LastInTime, "conv1x1", last_window),
-        (WholeTime, "conv", mean_window),
-        (WindowInTime, "conv", mean_window),
+        (WholeTime, "conv9", mean_window),
+        (WindowInTime, "conv3", mean_window),
     ):
         expected = Accepted(over_time(reduce), kind=kind)
         yield from cases(family, model, series, expected, *ways)
@@ -295,7 +299,7 @@ def _dense() -> Iterator[Case]:
     for model, link, kind, truth, places, rows in (
         (Segmentation, "identity", "conv1x1", of_places, 16, rows_of_map),
         (SegmentationSoftmax, "softmax", "conv1x1", of_places, 16, rows_of_map),
-        (SegmentationPatch, "identity", "conv", of_places_patches, 16, rows_of_map),
+        (SegmentationPatch, "identity", "conv3x3", of_places_patches, 16, rows_of_map),
         (ChannelsLast, "identity", "conv1x1", of_places, 16, rows_of_last),
         (UpsampledFeatures, "identity", "conv1x1", of_upsampled, 64, rows_of_map),
     ):

@@ -207,14 +207,14 @@ def _precisions() -> Iterator[Case]:
 
 
 def _quantized() -> Iterator[Case]:
-    eight = Accepted(of_dynamic, precision="int8")
     # A dynamic layer takes its scale from the whole batch.
-    every = Accepted(of_dynamic, precision="int8", warnings=("batch_dependent",))
+    warnings = ("batch_dependent", "quantized")
+    eight = Accepted(of_dynamic, precision="int8", warnings=warnings)
     half = Accepted(of_dynamic, precision="float16")
-    yield from cases("quantized", dynamic_int8, vectors, every, *WAYS, name="dynamic")
+    yield from cases("quantized", dynamic_int8, vectors, eight, *WAYS, name="dynamic")
     yield from cases("quantized", dynamic_head_only, vectors, eight, *WAYS, name="dynamichead")
     yield from cases("quantized", dynamic_float16, vectors, half, *WAYS, name="dynamichalf")
 
-    static = Accepted(of_static, precision="int8")
+    static = Accepted(of_static, precision="int8", warnings=("quantized",))
     yield from cases("quantized", static_mlp, vectors, static, *WAYS, name="staticmlp")
     yield from cases("quantized", static_cnn, images, static, *WAYS, name="staticcnn")

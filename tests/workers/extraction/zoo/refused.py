@@ -186,14 +186,6 @@ class NoLayer(Headed):
         return torch.stack([x.mean(1), x.var(1), x.amax(1)], dim=1)
 
 
-class Upsampled(Fcn):
-    """Enlarges the outputs to the size of the image."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.head(self.body(x))
-        return functional.interpolate(y, size=(16, 16), mode="bilinear", align_corners=False)
-
-
 class Dropping(Headed):
     def __init__(self) -> None:
         super().__init__()
@@ -283,7 +275,7 @@ POOL = _refused(FailureCode.UNSUPPORTED_MODEL, "nonlinear_pool", "relu", "max", 
 TRAIN = _refused(FailureCode.UNSUPPORTED_MODEL, "train_mode_baked", "dropout", "norm")
 RANDOM = _refused(FailureCode.UNSUPPORTED_MODEL, "stochastic", "rand", "bernoulli", "two runs")
 BROKEN = _refused(FailureCode.NON_FINITE, "non_finite", "weight", "bias", "nan", "infinit")
-SHAPE = _refused(FailureCode.UNSUPPORTED_MODEL, "bad_output", "int64", "scalar", "shape", "[]")
+SHAPE = _refused(FailureCode.UNSUPPORTED_MODEL, "bad_output", "int64", "single number")
 
 
 def _headless(*says: str) -> Refused:
@@ -311,7 +303,6 @@ TABLE: list[tuple[str, type[nn.Module], Refused]] = [
     ("no_last_layer", Largest, _headless("topk")),
     ("no_last_layer", Sorted, _headless("sort")),
     ("no_last_layer", NoLayer, _headless("stack", "cat", "input", "mean", "var", "max")),
-    ("upsampled_outputs", Upsampled, _headless("upsample", "interpolat")),
     ("train_mode_saved", AlwaysDropping, TRAIN),
     ("random", Noisy, RANDOM),
     ("random", Sampling, RANDOM),
@@ -323,7 +314,7 @@ TABLE: list[tuple[str, type[nn.Module], Refused]] = [
     ("no_float_rows", Loss, SHAPE),
 ]
 
-EXPORTED = {WideAndDeep, SqueezeNet, Upsampled, Noisy, NanWeights, Labels}
+EXPORTED = {WideAndDeep, SqueezeNet, Noisy, NanWeights, Labels}
 
 
 def refused() -> Iterator[Case]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from workers.errors import JobError
-from zoo.case import DISCOVERY_ROWS, FRESH_ROWS, Case
+from zoo.case import FRESH_ROWS, Case
 from zoo.catalogue import CASES
-from zoo.interface import discover, load
+from zoo.interface import explore
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ def rows(cases: Iterable[Case] = CASES) -> Iterator[Row]:
 
 
 def _residual(case: Case) -> float:
-    batch = case.batch(DISCOVERY_ROWS)
-    extractor = discover(load(case.archive), batch, case.expected.choice)
+    extractor = explore(case)
     extractor.run(case.batch(FRESH_ROWS))
     return extractor.residual
