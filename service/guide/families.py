@@ -167,6 +167,11 @@ _ROWS = (
         "head.",
     ),
     _works(
+        "views",
+        "Several views of each sample that go through the head as one batch: crops, mirror images",
+        "The mean of the views' features, as the model averages their outputs.",
+    ),
+    _works(
         "training_mode",
         "Scripted in training mode",
         "As ever: a scripted archive is put into evaluation mode when it is loaded.",
@@ -218,7 +223,8 @@ _ROWS = (
     ),
     _refused(
         "products_of_functions",
-        "Products of two functions of the input: gates, bilinear layers, similarities",
+        "Products of two functions of the input: gates, mixtures of experts, bilinear layers, "
+        "similarities, masks made from the input",
         "No fixed W exists. Save the part before the product, if that is of interest.",
         _HEADLESS,
     ),
@@ -231,8 +237,8 @@ _ROWS = (
     ),
     _refused(
         "no_last_layer",
-        "No linear layer last: distances from centres, grouped convolutions, sorted or largest "
-        "scores, a constant",
+        "No linear layer last: distances from centres, grouped convolutions, sorted, largest or "
+        "normalised scores, a constant",
         "Save the model so that it returns the outputs of a linear layer.",
         _HEADLESS,
     ),
@@ -256,7 +262,7 @@ _ROWS = (
     ),
     _refused(
         "no_float_rows",
-        "Class numbers, or one number for the whole batch",
+        "Class numbers, one number for the whole batch, samples left out or not on the first axis",
         "Return the scores: a float tensor with one row for each sample.",
         _BAD_OUTPUT,
     ),

@@ -116,7 +116,8 @@ def settle(model: nn.Module) -> None:
             nn.init.normal_(module.bias, std=0.3)
 
 
-USUAL_WAYS = ("scripted", "traced", "frozen", "exported")
+TORCHSCRIPT_WAYS = ("scripted", "traced", "frozen")
+USUAL_WAYS = (*TORCHSCRIPT_WAYS, "exported")
 
 
 def cases(

@@ -1,5 +1,6 @@
 """All cases of the zoo."""
 
+from zoo.broken import broken
 from zoo.chosen import chosen
 from zoo.control import control
 from zoo.convolutional import convolutional
@@ -24,6 +25,7 @@ CASES = [
         control,
         chosen,
         refused,
+        broken,
     )
     for case in family()
 ]

@@ -9,10 +9,13 @@ from torch.nn import functional
 
 from zoo.case import (
     Accepted,
+    Batch,
     Case,
     Headed,
+    Truth,
     cases,
     images,
+    linear,
     of_head,
     of_layer,
     vectors,
@@ -133,6 +136,42 @@ class Reused(Headed):
         return u
 
 
+class Unsorted(Headed):
+    """Sorts the samples, as packed sequences ask for, and puts the outputs back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x[:, 0].argsort()
+        return self.head(self.trunk(x[order]))[order.argsort()]
+
+
+class Crops(Headed):
+    """The mean over a sample's views, which go through the head as a larger batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, crops = x.shape[0], x.shape[1]
+        return self.head(self.trunk(x.reshape(rows * crops, 12))).view(rows, crops, 5).mean(1)
+
+
+class Mirrored(Headed):
+    """A second view of every sample, after all first ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(torch.cat([x, -x]))).view(2, x.shape[0], 5).mean(0)
+
+
+def views(rows: int) -> Batch:
+    return (torch.randn(rows, 3, 12),)
+
+
+def of_crops(model: nn.Module, batch: Batch) -> Truth:
+    return linear(model.trunk(*batch).mean(1), model.head.weight, model.head.bias)
+
+
+def of_mirrored(model: nn.Module, batch: Batch) -> Truth:
+    phi = (model.trunk(batch[0]) + model.trunk(-batch[0])) / 2
+    return linear(phi, model.head.weight, model.head.bias)
+
+
 class Baked(Headed):
     """Reshapes to the batch size it was traced with."""
 
@@ -183,8 +222,11 @@ def _programs() -> Iterator[Case]:
         yield from cases(family, model, vectors, found, "scripted")
     for model in (Forked, ForkedHead):
         yield from cases(family, model, vectors, found, "scripted", "frozen")
-    for model in (Written, Reused):
-        yield from cases(family, model, vectors, found)
+    yield from cases(family, Reused, vectors, found)
+    for model in (Written, Unsorted):
+        yield from cases(family, model, vectors, found, "scripted", "frozen")
+    for model, inputs, truth in ((Crops, views, of_crops), (Mirrored, vectors, of_mirrored)):
+        yield from cases("views", model, inputs, Accepted(truth), "scripted", "traced")
     ways = ("scripted", "frozen", "train_scripted")
     for model in (ModeDependent, Normed):
         yield from cases("training_mode", model, vectors, found, *ways)

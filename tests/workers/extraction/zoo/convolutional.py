@@ -6,7 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.case import Accepted, Case, cases, images, of_head, of_layer, series
+from zoo.case import (
+    TORCHSCRIPT_WAYS,
+    USUAL_WAYS,
+    Accepted,
+    Case,
+    cases,
+    images,
+    of_head,
+    of_layer,
+    series,
+)
 
 
 def conv_norm(
@@ -239,8 +249,8 @@ def convolutional() -> Iterator[Case]:
         (MobileNet, "classifier.3"),
         (ConvNeXt, "head"),
     ):
-        found = Accepted(of_layer(head))
-        yield from cases("convolutional", model, images, found)
+        ways = USUAL_WAYS if model in {MobileNet, ConvNeXt} else TORCHSCRIPT_WAYS
+        yield from cases("convolutional", model, images, Accepted(of_layer(head)), *ways)
     yield from cases(
         "convolutional",
         ResNet,

@@ -293,8 +293,8 @@ def heads() -> Iterator[Case]:
         ways = ("scripted", "frozen", *(["exported"] if product in EXPORTED else []))
         yield from cases("products", product, vectors, Accepted(truth), *ways)
     yield from cases("products", Tied, tokens, Accepted(of_tied))
-    for cosine in (Cosine, FixedScaleCosine):
-        yield from cases("normalised", cosine, vectors, Accepted(of_cosine))
+    yield from cases("normalised", Cosine, vectors, Accepted(of_cosine))
+    yield from cases("normalised", FixedScaleCosine, vectors, Accepted(of_cosine), "scripted")
     yield from cases(
         "normalised", WeightNorm, vectors, Accepted(of_weight_norm), "traced", "exported"
     )

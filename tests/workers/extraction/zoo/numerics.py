@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.case import (
+    TORCHSCRIPT_WAYS,
     USUAL_WAYS,
     Accepted,
     Batch,
@@ -21,7 +22,6 @@ from zoo.case import (
 )
 from zoo.saving import quiet
 
-WAYS = ("scripted", "traced", "frozen")
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -194,16 +194,18 @@ def _precisions() -> Iterator[Case]:
             lambda dtype=dtype: typed(dtype),
             lambda rows, dtype=dtype: (torch.randn(rows, 12, dtype=dtype),),
             Accepted(of_head, precision=name),
-            *(USUAL_WAYS if dtype is torch.bfloat16 else WAYS),
+            *(USUAL_WAYS if dtype is torch.bfloat16 else TORCHSCRIPT_WAYS),
             name=name,
         )
-    yield from cases("precisions", StoredInHalf, vectors, Accepted(of_stored), *WAYS, name="stored")
+    yield from cases(
+        "precisions", StoredInHalf, vectors, Accepted(of_stored), *TORCHSCRIPT_WAYS, name="stored"
+    )
     for model in (HeadInBfloat16, HalfTrunk):
         expected = Accepted(of_head, precision="bfloat16")
-        yield from cases("precisions", model, vectors, expected, *WAYS)
+        yield from cases("precisions", model, vectors, expected, *TORCHSCRIPT_WAYS)
     found = Accepted(of_head)
     yield from cases("pixels", Pixels, bytes_of_images, found)
-    yield from cases("pixels", PixelsLast, bytes_channels_last, found, *WAYS)
+    yield from cases("pixels", PixelsLast, bytes_channels_last, found, *TORCHSCRIPT_WAYS)
 
 
 def _quantized() -> Iterator[Case]:
@@ -211,10 +213,14 @@ def _quantized() -> Iterator[Case]:
     warnings = ("batch_dependent", "quantized")
     eight = Accepted(of_dynamic, precision="int8", warnings=warnings)
     half = Accepted(of_dynamic, precision="float16")
-    yield from cases("quantized", dynamic_int8, vectors, eight, *WAYS, name="dynamic")
-    yield from cases("quantized", dynamic_head_only, vectors, eight, *WAYS, name="dynamichead")
-    yield from cases("quantized", dynamic_float16, vectors, half, *WAYS, name="dynamichalf")
+    yield from cases("quantized", dynamic_int8, vectors, eight, *TORCHSCRIPT_WAYS, name="dynamic")
+    yield from cases(
+        "quantized", dynamic_head_only, vectors, eight, *TORCHSCRIPT_WAYS, name="dynamichead"
+    )
+    yield from cases(
+        "quantized", dynamic_float16, vectors, half, *TORCHSCRIPT_WAYS, name="dynamichalf"
+    )
 
     static = Accepted(of_static, precision="int8", warnings=("quantized",))
-    yield from cases("quantized", static_mlp, vectors, static, *WAYS, name="staticmlp")
-    yield from cases("quantized", static_cnn, images, static, *WAYS, name="staticcnn")
+    yield from cases("quantized", static_mlp, vectors, static, *TORCHSCRIPT_WAYS, name="staticmlp")
+    yield from cases("quantized", static_cnn, images, static, *TORCHSCRIPT_WAYS, name="staticcnn")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.case import (
+    TORCHSCRIPT_WAYS,
     Accepted,
     Batch,
     Case,
@@ -279,11 +280,12 @@ def word_scores(model: nn.Module, batch: Batch) -> Truth:
 
 def sequential() -> Iterator[Case]:
     found = Accepted(of_head)
-    for image_model in (Vit, VitHeadOnTokens, Mixer):
-        yield from cases("vision_transformer", image_model, images, found)
-    for text_model in (Encoder, EndOfTextAfterHead, BagOfWords):
+    yield from cases("vision_transformer", Vit, images, found)
+    for image_model in (VitHeadOnTokens, Mixer):
+        yield from cases("vision_transformer", image_model, images, found, *TORCHSCRIPT_WAYS)
+    for text_model in (Encoder, EndOfTextAfterHead):
         yield from cases("text", text_model, tokens, found)
-    for text_model in (EndOfText, TextConvolution):
+    for text_model in (EndOfText, TextConvolution, BagOfWords):
         ways = ("scripted", "frozen")
         yield from cases("text", text_model, tokens, found, *ways)
     yield from cases(
@@ -297,6 +299,5 @@ def sequential() -> Iterator[Case]:
     )
     yield from cases("recurrent", LastStep, series, found)
     for recurrent in (StepwiseHead, Gru):
-        ways = ("scripted", "traced", "frozen")
-        yield from cases("recurrent", recurrent, series, found, *ways)
+        yield from cases("recurrent", recurrent, series, found, *TORCHSCRIPT_WAYS)
     yield from cases("recurrent", Cells, series, found, "scripted", "traced")
