@@ -6,10 +6,12 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.failures import FailureCode
 from workers.errors import JobError
@@ -84,6 +86,8 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
+        head: Where the last linear layer runs.
+        baked_rows: How many samples the archive takes, if it takes no other number.
         residual: The largest consistency residual of all batches so far.
     """
 
@@ -96,21 +100,23 @@ class Extractor:
         baked_rows: int | None,
     ) -> None:
         self.feature_map = feature_map
+        self.head = structure.site
+        self.baked_rows = baked_rows
         self.residual = 0.0
         self._model = model
         self._structure = structure
-        self._baked_rows = baked_rows
         dtype = working_dtype(first.precision)
         self._weight = structure.weight.to(dtype)
         self._bias = None if structure.bias is None else structure.bias.to(dtype)
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check_residual(first)
 
-    def run(self, batch: Batch) -> Extracted:
+    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
         """Runs the model on a batch.
 
         Args:
             batch: The model's inputs, n samples along the first axis of each.
+            *watches: Dispatch modes that see every operation of the model, and nothing else.
 
         Returns:
             Φ [n, p] and u [n, C] in the model's dtype.
@@ -120,10 +126,10 @@ class Extractor:
                 does not explain the model's answer on this batch.
         """
         rows = len(batch[0])
-        size = self._baked_rows or rows
+        size = self.baked_rows or rows
         with torch.inference_mode():
             parts = [
-                self._run(tuple(tensor[start : start + size] for tensor in batch), size)
+                self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
                 for start in range(0, rows, size)
             ]
             if len(parts) == 1:
@@ -132,9 +138,9 @@ class Extractor:
                 torch.cat([part.phi for part in parts]), torch.cat([part.outputs for part in parts])
             )
 
-    def _run(self, batch: Batch, size: int) -> Extracted:
+    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
         rows = len(batch[0])
-        seen = observe(self._model, self._structure, resized(batch, size))
+        seen = observe(self._model, self._structure, resized(batch, size), *watches)
         self._check_residual(seen)
         return Extracted(seen.features[:rows], seen.logits[:rows])
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
 from workers.extraction.carry import carry
@@ -38,7 +39,9 @@ class Observation:
     precision: torch.dtype
 
 
-def observe(model: nn.Module, structure: Structure, batch: Batch) -> Observation:
+def observe(
+    model: nn.Module, structure: Structure, batch: Batch, *watches: TorchDispatchMode
+) -> Observation:
     """Runs the model on a batch and taps its head.
 
     Raises:
@@ -47,7 +50,7 @@ def observe(model: nn.Module, structure: Structure, batch: Batch) -> Observation
             values.
     """
     tap = HeadTap(structure.site, _ELEMENTS)
-    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap)
+    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
     answer = next((o.tensor for o in outputs if o.label == structure.output), None)
     if tap.too_large:
         raise _too_large()
