@@ -24,6 +24,7 @@ from workers.diagnostics import (
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_torchscript
+from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
@@ -79,21 +80,30 @@ def analyse(
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
-        extractor = discover(model, (next(probe.batches(batch_size))[0],))
+        first = (next(probe.batches(batch_size))[0],)
+        extractor = discover(model, first)
+        layers = None
+        if options.layers == "all":
+            layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
+        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
         diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
+    layer_figures: list[JsonValue] | None = None
+    if layers is not None:
+        with _timed(timings, "layers"):
+            layer_figures = layers.figures()
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
             "probe": _probe(probe),
-            "feature_map": _feature_map(extractor),
+            "feature_map": _feature_map(extractor, [] if layers is None else layers.warnings),
             **_figures(diagnosis),
             "performance": _performance(evaluation),
+            "layers": layer_figures,
             "provenance": _provenance(extractor, timings),
         },
         sections={
@@ -143,7 +153,7 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
     }
 
 
-def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
+def _feature_map(extractor: Extractor, warnings: Sequence[str]) -> dict[str, JsonValue]:
     found = extractor.feature_map
     return {
         "location": found.location,
@@ -154,7 +164,7 @@ def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
         "link": found.link,
         "weights": {"shape": list(found.W.shape), "norm": float(found.W.norm())},
         "consistency_residual": extractor.residual,
-        "warnings": list(found.warnings),
+        "warnings": [*found.warnings, *warnings],
     }
 
 
