@@ -79,9 +79,9 @@ def evaluate(
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run((inputs,), *([] if layers is None else [layers.tap]))
         targets = _targets(probe, stored_targets)
+        folds.update(extracted.phi, extracted.outputs, targets)
         if layers is not None:
             layers.add(extracted.outputs, targets)
-        folds.update(extracted.phi, extracted.outputs, targets)
         if performance is not None and targets is not None and probe.spec.task is not None:
             performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
         kept.append(extracted.phi[is_kept[seen : seen + len(inputs)]])

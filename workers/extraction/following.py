@@ -5,6 +5,7 @@ residual addition and the nonlinearity. Where no nonlinearity comes before somet
 value (a query of an attention, a branch of a concatenation), it is the last value before that.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -82,6 +83,9 @@ _COPIES = _operations(
     "to",
     "_to_copy",
     "alias",
+)
+_RESHAPINGS = _operations(
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"
 )
 _REORDERINGS = {"aten::permute", "aten::transpose", "aten::t"}
 # Windowed pools; their names end in the number of axes they pool.
@@ -251,6 +255,17 @@ def _kept_channels(step: Step, value: Value) -> int | None:
         return value.channels if value.channels == dims - pooled - 1 else None
     if name in _REORDERINGS:
         return _order(step, dims).index(value.channels)
+    if name in _RESHAPINGS:
+        return _regrouped(value.tensor.shape, value.channels, step.outputs[0].shape)
+    return None
+
+
+def _regrouped(shape: Sequence[int], channels: int, new_shape: Sequence[int]) -> int | None:
+    """The axis of the new shape that has the channels: as many, with as much before them."""
+    before = math.prod(shape[:channels])
+    for axis, size in enumerate(new_shape):
+        if size == shape[channels] and math.prod(new_shape[:axis]) == before:
+            return axis
     return None
 
 

@@ -112,6 +112,18 @@ class Attention(nn.Module):
         return self.fc(self.ln3(x).mean(1))
 
 
+class Flattened(nn.Module):
+    """Samples and positions share an axis while the layer runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.act, self.fc = nn.Linear(12, 6), nn.Sigmoid(), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.each(x.transpose(0, 1).flatten(0, 1)).view(4, -1, 6)
+        return self.fc(self.act(h.transpose(0, 1)).mean(1))
+
+
 class Shared(nn.Module):
     """One layer, executed twice."""
 
@@ -253,6 +265,7 @@ CASES = {
             "down": "ln3",
         },
     ),
+    "flattened": Case(Flattened, TOKENS, {"each": "act"}),
     "shared": Case(Shared, FLAT, {"layer": "first", "layer #2": "second"}),
     "lstm": Case(
         lambda: Recurrent(nn.LSTM, batch_first=True), TOKENS, {"embed": "embed", "rnn": "rnn"}
@@ -311,7 +324,7 @@ def test_features_are_what_hooks_see(name: str, how: str, archive: Archive) -> N
     assert [layer.p for layer in layers.found] == [value.shape[1] for value in expected]
     if how != "frozen":
         assert [layer.name for layer in layers.found] == list(case.layers)
-    if name in {"mlp", "in_place", "resnet", "shared", "product", "gated"}:
+    if name in {"mlp", "in_place", "resnet", "shared", "product", "gated", "flattened"}:
         assert torch.equal(features[-1], extracted.phi)
 
 
