@@ -113,13 +113,11 @@ class ProbePart(Part):
     task: Literal["classification", "regression"] | None
 
     @model_validator(mode="after")
-    def _counts_add_up(self) -> Self:
-        if self.class_counts is not None and (
-            len(self.class_counts) != self.classes or sum(self.class_counts) != self.n
-        ):
+    def _counts_name_the_classes(self) -> Self:
+        if self.class_counts is not None and len(self.class_counts) != self.classes:
             raise ValueError(
-                f"class_counts must name each of {self.classes} classes and sum to n = {self.n}, "
-                f"has {len(self.class_counts)} entries that sum to {sum(self.class_counts)}"
+                f"class_counts must name each of {self.classes} classes, "
+                f"has {len(self.class_counts)} entries"
             )
         return self
 
@@ -137,6 +135,8 @@ class FeatureMap(Part):
     location: Annotated[Sentence, Field(description="Where in the model the head was found.")]
     kind: Annotated[Name, Field(description="Operation of the head, such as linear or conv1x1.")]
     p: Annotated[Positive, figure("feature_map.p")]
+    # Reports written before there were dense models lack it.
+    positions: Annotated[Positive, figure("feature_map.positions")] = 1
     outputs: Annotated[Positive, figure("feature_map.outputs")]
     bias: Annotated[bool, Field(description="Whether the head adds a bias.")]
     link: Annotated[
@@ -376,6 +376,16 @@ class Report(Part):
     alignment: Alignment
     performance: Performance
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _counts_add_up(self) -> Self:
+        labels = self.probe.n * self.feature_map.positions
+        counts = self.probe.class_counts
+        if counts is not None and sum(counts) != labels:
+            raise ValueError(
+                f"class_counts must sum to n × positions = {labels}, sum to {sum(counts)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _vectors_match_the_spectrum(self) -> Self:
