@@ -79,19 +79,23 @@ def analyse(
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
-        extractor = discover(model, (next(probe.batches(batch_size))[0],))
+        extractor = discover(model, next(probe.batches(batch_size))[0])
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
-        diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
+        diagnosis = diagnose(
+            evaluation.folds,
+            task=probe.spec.task or "classification",
+            positions=evaluation.kept.positions,
+        )
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
             "probe": _probe(probe),
-            "feature_map": _feature_map(extractor),
+            "feature_map": {**_feature_map(extractor), "positions": evaluation.kept.positions},
             **_figures(diagnosis),
             "performance": _performance(evaluation),
             "provenance": _provenance(extractor, timings),
@@ -197,15 +201,16 @@ def _performance(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
-    """Evaluate the leading eigenfunctions on the kept samples: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
+    """Evaluate the leading eigenfunctions on the kept rows: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
     eigenvalues = diagnosis.spectrum.eigenvalues
     wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.double() @ vectors).numpy()
+    projected = (evaluation.kept.features().double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
-            "rows": evaluation.rows.astype(np.int64),
+            "rows": evaluation.kept.sample_of,
+            "positions": evaluation.kept.position_of,
             "eigenvalues": np.ascontiguousarray(eigenvalues[leading]),
             "values": np.ascontiguousarray(projected / np.sqrt(eigenvalues[leading])),
         }

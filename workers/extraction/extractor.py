@@ -71,12 +71,14 @@ class Extracted:
     They are inference tensors: read them, convert them, but do not change them in place.
 
     Attributes:
-        phi: Φ, [n, p].
-        outputs: u, [n, C]: before the link.
+        phi: Φ, [n · positions, p], all positions of the first sample first.
+        outputs: u, [n · positions, C]: before the link.
+        positions: Rows a sample: 1 unless the model gives one answer per position.
     """
 
     phi: Tensor
     outputs: Tensor
+    positions: int = 1
 
 
 class Extractor:
