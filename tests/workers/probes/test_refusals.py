@@ -276,6 +276,13 @@ def test_changed_bytes_in_an_npz_are_noticed(npz: Save) -> None:
     assert "damaged" in unreadable(bytes(whole))
 
 
+def test_a_member_that_says_it_is_encrypted_is_refused(npz: Save) -> None:
+    whole = bytearray(npz(x=GOOD).getvalue())
+    flags = whole.index(b"PK\x01\x02") + 8
+    whole[flags] |= 1
+    assert "'x' of the npz file is damaged" in unreadable(bytes(whole))
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_any_damage_is_refused_or_harmless(data: st.DataObject) -> None:
