@@ -75,7 +75,7 @@ class Client:
         step: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Upload a TorchScript archive; the same one again gives the model that exists.
+        """Upload a model archive; the same one again gives the model that exists.
 
         Raises:
             ApiError: It was refused.

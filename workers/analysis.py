@@ -20,10 +20,11 @@ from workers.diagnostics import (
     NonFiniteError,
     TooFewSamplesError,
     diagnose,
+    unexplained,
 )
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.extraction import Extractor, discover, load_torchscript
+from workers.extraction import Extractor, discover, load_model
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
@@ -75,11 +76,12 @@ def analyse(
         )
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
-        model = load_torchscript(model_file)
+        model = load_model(model_file)
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
-        extractor = discover(model, next(probe.batches(batch_size))[0])
+        choice = None if options.feature_map == "auto" else options.feature_map
+        extractor = discover(model, next(probe.batches(batch_size))[0], choice)
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
     progress.report(Stage.DIAGONALIZING)
@@ -88,14 +90,14 @@ def analyse(
         diagnosis = diagnose(
             evaluation.folds,
             task=probe.spec.task or "classification",
-            positions=evaluation.kept.positions,
+            positions=extractor.feature_map.positions,
         )
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
             "probe": _probe(probe),
-            "feature_map": {**_feature_map(extractor), "positions": evaluation.kept.positions},
+            "feature_map": _feature_map(extractor, evaluation),
             **_figures(diagnosis),
             "performance": _performance(evaluation),
             "provenance": _provenance(extractor, timings),
@@ -147,17 +149,25 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
     }
 
 
-def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
+def _feature_map(extractor: Extractor, evaluation: Evaluation) -> dict[str, JsonValue]:
     found = extractor.feature_map
+    residual = extractor.residual
+    if residual is None:
+        residual = unexplained(evaluation.total())
     return {
         "location": found.location,
         "kind": found.kind,
         "p": found.p,
+        "positions": found.positions,
         "outputs": found.outputs,
         "bias": found.b is not None,
         "link": found.link,
-        "weights": {"shape": list(found.W.shape), "norm": float(found.W.norm())},
-        "consistency_residual": extractor.residual,
+        "output": found.output or None,
+        "verified": found.verified,
+        "weights": None
+        if found.W is None
+        else {"shape": list(found.W.shape), "norm": float(found.W.norm())},
+        "consistency_residual": residual,
         "warnings": list(found.warnings),
     }
 

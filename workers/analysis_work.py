@@ -57,6 +57,7 @@ class AnalysisWork:
             "version": probe.version,
             "sha256": probe.sha256,
         }
+        self._format = model.format
         self._spec = ProbeSpec.model_validate(probe.spec)
         self._settings = settings
         self._artifacts: list[Artifact] = []
@@ -79,6 +80,7 @@ class AnalysisWork:
         )
         return JobRequest(
             kind="analyse",
+            warm_up="torch_export" if self._format == "torch_export" else None,
             arguments=arguments.model_dump(mode="json"),
             threads=self._settings.threads_per_job,
             seed=self._options.seed,

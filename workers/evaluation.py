@@ -13,7 +13,7 @@ from workers.diagnostics import Moments, Performance
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
-from workers.rows import KeptRows, check_rows
+from workers.rows import KeptRows, check_targets
 from workers.runner.progress import ProgressWriter, Stage
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
@@ -30,7 +30,7 @@ class Evaluation:
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
         performance: Sums of correct answers and loss over rows; None without targets.
-        kept: Features of some rows, and how many rows there are a sample.
+        kept: Features of some rows.
     """
 
     folds: list[Moments]
@@ -58,24 +58,21 @@ def evaluate(
         JobError: The model fails on a batch, or gives other than one row for each target.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
-    n = len(probe)
-    folds = Folds(n, seed=seed)
-    kept: KeptRows | None = None
+    n, positions = len(probe), extractor.feature_map.positions
+    check_targets(extractor.feature_map, probe)
+    folds = Folds(n, positions=positions, seed=seed)
+    kept = KeptRows(probe.rows, positions)
     performance = None if probe.targets is None else Performance()
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs)
-        samples = len(inputs[0])
-        kept = kept or KeptRows(probe.rows, extracted.positions)
-        check_rows(extracted, samples, kept.positions, probe)
         targets = _targets(probe, stored_targets)
-        folds.update(extracted.phi, extracted.outputs, targets, extracted.positions)
+        folds.update(extracted.phi, extracted.outputs, targets)
         if performance is not None and targets is not None and probe.spec.task is not None:
             performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
         kept.add(extracted.phi)
-        seen += samples
+        seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    assert kept is not None  # noqa: S101 - a probe has a sample
     return Evaluation(folds.moments(), performance, kept)
 
 

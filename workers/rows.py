@@ -10,7 +10,7 @@ from torch import Tensor
 
 from service.failures import FailureCode
 from workers.errors import JobError
-from workers.extraction import Extracted
+from workers.extraction import FeatureMap
 from workers.probes.container import shape_text
 from workers.probes.probe import ProbeData
 
@@ -33,7 +33,6 @@ class KeptRows:
     """
 
     def __init__(self, samples: npt.NDArray[np.int64], positions: int) -> None:
-        self.positions = positions
         chosen = _choose(len(samples) * positions)
         self.sample_of = samples[chosen // positions]
         self.position_of = chosen % positions
@@ -52,37 +51,25 @@ class KeptRows:
         return torch.cat(self._features)
 
 
-def check_rows(extracted: Extracted, samples: int, positions: int, probe: ProbeData) -> None:
-    """Refuse a model whose rows do not match the probe's labels.
-
-    Args:
-        extracted: What the model gave for a batch.
-        samples: How many there are in the batch.
-        positions: Rows a sample in the first batch.
-        probe: The probe.
+def check_targets(feature_map: FeatureMap, probe: ProbeData) -> None:
+    """Refuse a probe that does not hold one target for each row the model gives.
 
     Raises:
         JobError: `input_mismatch`.
     """
-    found = extracted.positions
-    if found != positions:
-        raise _mismatch(
-            f"The model gives {found:,} rows of outputs a sample in one batch and {positions:,} in "
-            "another; expected the same number for every sample.",
-            hint="Use a model whose output's shape depends on its input's shape alone.",
-        )
-    targets = probe.targets
-    if targets is None or targets.positions == found:
+    targets, positions = probe.targets, feature_map.positions
+    if targets is None or targets.positions == positions:
         return
-    outputs = (samples, found, extracted.outputs.shape[1])
-    raise _mismatch(
+    outputs = (len(probe), positions, feature_map.outputs)
+    raise JobError(
+        FailureCode.INPUT_MISMATCH,
         f"The model's outputs are (samples, positions, outputs) = {shape_text(outputs)} and the "
-        f"probe's targets {shape_text(targets.values.shape)}: {found:,} against "
+        f"probe's targets {shape_text(targets.values.shape)}: {positions:,} against "
         f"{targets.positions:,} a sample; expected equal numbers.",
         hint=(
             "Use a probe with one label a sample, of shape (n,) or one-hot (n, classes), set "
             '"task": "regression" if they are values'
-            if found == 1
+            if positions == 1
             else "Use a probe with one integer label for each position of the model's output, of "
             "shape (n, *positions)"
         )
@@ -95,7 +82,3 @@ def _choose(rows: int) -> npt.NDArray[np.int64]:
         return np.arange(rows)
     generator = np.random.default_rng(_KEPT_SEED)
     return np.sort(generator.choice(rows, KEPT_ROWS, replace=False))
-
-
-def _mismatch(message: str, *, hint: str) -> JobError:
-    return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint)

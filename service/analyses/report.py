@@ -112,15 +112,6 @@ class ProbePart(Part):
     ]
     task: Literal["classification", "regression"] | None
 
-    @model_validator(mode="after")
-    def _counts_name_the_classes(self) -> Self:
-        if self.class_counts is not None and len(self.class_counts) != self.classes:
-            raise ValueError(
-                f"class_counts must name each of {self.classes} classes, "
-                f"has {len(self.class_counts)} entries"
-            )
-        return self
-
 
 class HeadWeights(Part):
     """The weights of the final linear layer, in brief."""
@@ -145,8 +136,19 @@ class FeatureMap(Part):
             description="What the model does to the head's outputs, such as identity or softmax."
         ),
     ]
+    output: Annotated[
+        Name | None,
+        Field(description="Which of several results was taken; null if there is one only."),
+    ]
+    verified: Annotated[
+        bool,
+        Field(
+            description="Whether every batch proved that the model's answer follows from these "
+            "features through this layer; false for what the model's owner chose unproved."
+        ),
+    ]
     weights: HeadWeights | None
-    consistency_residual: Annotated[NonNegative, figure("feature_map.consistency_residual")]
+    consistency_residual: Annotated[NonNegative | None, figure("feature_map.consistency_residual")]
     warnings: Annotated[Sentences, Field(description="What to mind about how Φ was found.")]
 
 
@@ -379,11 +381,11 @@ class Report(Part):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
-        labels = self.probe.n * self.feature_map.positions
-        counts = self.probe.class_counts
-        if counts is not None and sum(counts) != labels:
+        counts, labels = self.probe.class_counts, self.probe.n * self.feature_map.positions
+        if counts is not None and (len(counts) != self.probe.classes or sum(counts) != labels):
             raise ValueError(
-                f"class_counts must sum to n × positions = {labels}, sum to {sum(counts)}"
+                f"class_counts must name each of {self.probe.classes} classes and sum to n × "
+                f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
             )
         return self
 

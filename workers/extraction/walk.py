@@ -6,6 +6,7 @@ from torch import Tensor
 from workers.errors import JobError
 from workers.extraction.carry import RULES
 from workers.extraction.heads import HEADS
+from workers.extraction.indexing import CHOOSING
 from workers.extraction.operations import Step
 from workers.extraction.path import Hop, Path
 from workers.extraction.refusals import Refusal, refuse
@@ -43,6 +44,9 @@ def walk_back(tape: Tape, output: Tensor) -> Path:
 def _source(tape: Tape, step: Step, hops: list[Hop]) -> Tensor:
     """The one input of a step that depends on the model's input."""
     dependent = {id(t): t for t in step.tensors() if tape.depends(t)}
+    if step.name in CHOOSING:
+        # Positions may be picked by the input, as the last token of a text is.
+        dependent = {key: t for key, t in dependent.items() if t is step.argument("self")}
     if len(dependent) > 1:
         if step.name in _JOINING:
             raise _joined(step, len(dependent))

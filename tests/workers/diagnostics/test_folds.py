@@ -47,9 +47,9 @@ def test_positions_of_one_sample_stay_in_one_fold(batch: int) -> None:
     """Each sample is told by a feature of its own: no fold may share one with another."""
     samples, positions = 50, 6
     phi = torch.eye(samples).repeat_interleave(positions, 0)
-    folds = Folds(samples, seed=3)
+    folds = Folds(samples, positions=positions, seed=3)
     for part in phi.split(batch * positions):  # type: ignore[no-untyped-call]  # torch's
-        folds.update(part, part[:, :1], part[:, :2], positions)
+        folds.update(part, part[:, :1], part[:, :2])
     found = torch.stack([fold.phi for fold in folds.moments()])
     assert [fold.n for fold in folds.moments()] == [5 * positions] * 10
     assert sorted(found.flatten().unique().tolist()) == [0, positions]

@@ -18,8 +18,8 @@ def dealt(samples: int, positions: int) -> list[Moments]:
     phi = labels @ torch.randn(CLASSES, FEATURES, generator=generator)
     phi = phi + 0.1 * torch.randn(rows, FEATURES, generator=generator)
     outputs = phi @ torch.linalg.lstsq(phi, labels).solution
-    folds = Folds(samples, seed=0)
-    folds.update(phi, outputs, labels, positions)
+    folds = Folds(samples, positions=positions)
+    folds.update(phi, outputs, labels)
     return folds.moments()
 
 
