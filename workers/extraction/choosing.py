@@ -76,6 +76,8 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Struc
     Raises:
         JobError: `head_not_found` or `unsupported_model`, with the reason in `detail.code`.
     """
+    # A number for the whole batch, such as a loss, is no rival of outputs per sample.
+    outputs = [output for output in outputs if output.tensor.dim()] or outputs
     if len(outputs) == 1:
         return trace_output(tape, outputs[0], names)
     found: list[Structure] = []

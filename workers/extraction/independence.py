@@ -32,7 +32,8 @@ def check_repeatable(outputs: Sequence[Output], label: str, first: Observation) 
         raise refuse(
             Refusal.STOCHASTIC,
             "Two runs on the same batch gave different answers. Expected a model that is a "
-            "function of its input.",
+            "function of its input. (An archive that was traced with another batch size can also "
+            "read memory that is not its own.)",
         )
 
 

@@ -68,6 +68,33 @@ def index(relation: Relation, hop: Hop) -> Relation:
     return replace(relation, features=picked.movedim(new, -1), shape=shape, class_axis=new)
 
 
+def gather(relation: Relation, hop: Hop) -> Relation:
+    """Positions by an index that is the same for all classes, as for the last token of a text."""
+    axis, class_axis = _axis(relation, hop), relation.class_axis
+    chosen = cast("Tensor", hop.step.argument("index"))
+    if class_axis is None or axis == class_axis or chosen.dim() != len(relation.shape):
+        raise not_followed(hop, "picks classes")
+    by_class = chosen.movedim(class_axis, -1)
+    if by_class.shape[-1] != relation.shape[class_axis] or bool(
+        (by_class != by_class[..., :1]).any()
+    ):
+        raise not_followed(hop, "picks other positions for other classes")
+    numbers = by_class[..., :1].expand(*by_class.shape[:-1], relation.features.shape[-1])
+    features = relation.features.gather(relation.feature_axis(axis), numbers)
+    return replace(relation, features=features, shape=tuple(hop.result.shape))
+
+
+def flip(relation: Relation, hop: Hop) -> Relation:
+    """Positions, or classes, in reverse."""
+    shape = relation.shape
+    axes = [axis % len(shape) for axis in cast("Sequence[int]", hop.step.argument("dims"))]
+    positions = [relation.feature_axis(axis) for axis in axes if axis != relation.class_axis]
+    turned = replace(relation, features=relation.features.flip(positions))
+    if relation.class_axis not in axes:
+        return turned
+    return _choose(turned, torch.arange(shape[relation.class_axis]).flip(0))
+
+
 def _axis_after_indexing(axis: int, indexed: list[int], tensors: list[Tensor]) -> int:
     """Where an axis that is not indexed goes: numpy's rules of advanced indexing."""
     # A mask over one axis stands for a vector of indices.
@@ -118,5 +145,7 @@ CHOOSING: Mapping[str, Rule] = {
     "aten::select": select,
     "aten::unbind": unbind,
     "aten::index": index,
+    "aten::gather": gather,
+    "aten::flip": flip,
     **{f"aten::{name}": part for name in _PARTS},
 }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workers.extraction.path import Hop
+from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
 
 Rule = Callable[[Relation, Hop], Relation]
@@ -119,6 +120,22 @@ def pool(relation: Relation, hop: Hop) -> Relation:
     return replace(relation, features=pooled.movedim(1, -1), shape=tuple(hop.result.shape))
 
 
+def maximum(relation: Relation, hop: Hop) -> Relation:
+    """Maxima over positions and their like, which no pooled feature explains."""
+    spatial = hop.step.argument("kernel_size") or hop.step.argument("output_size")
+    dim = hop.step.argument("dim")
+    axes = [dim] if isinstance(dim, int) else list(cast("Sequence[int]", dim or ()))
+    over_classes = relation.class_axis in {axis % len(relation.shape) for axis in axes}
+    if over_classes or not (spatial or axes):
+        raise not_followed(hop, "reduces over the classes")
+    raise refuse(
+        Refusal.NONLINEAR_POOL,
+        f"{hop.step.name} (operation {hop.step.index + 1}) takes the outputs of several positions "
+        "together in a way that is not linear in any pooled feature.",
+        operation=hop.step.name,
+    )
+
+
 _KEEPING = (
     "detach",
     "alias",
@@ -155,6 +172,15 @@ _RESHAPING = (
     "ravel",
 )
 _PERMUTING = ("permute", "movedim", "transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT")
+_MAXIMA = (
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "logsumexp",
+    "median",
+    *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)),
+)
 _POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
 
 # Allowed after the link too: they neither mix positions nor leave any out.
@@ -167,4 +193,5 @@ POOLING: Mapping[str, Rule] = {
     "aten::mean": average,
     "aten::sum": total,
     **{f"aten::{name}": pool for name in _POOLS},
+    **{f"aten::{name}": maximum for name in _MAXIMA},
 }

@@ -98,6 +98,11 @@ def trace_output(tape: Tape, output: Output, names: Names) -> Structure:
     Raises:
         JobError: `head_not_found`, `non_finite` or `unsupported_model`, with the reason.
     """
+    if not output.tensor.dim():
+        raise refuse(
+            Refusal.BAD_OUTPUT,
+            "The model returns a single number for the whole batch; expected one row per sample.",
+        )
     return _structure(tape, walk_back(tape, output.tensor), output.label, names)
 
 
