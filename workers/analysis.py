@@ -25,6 +25,7 @@ from workers.diagnostics import (
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model
+from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
@@ -80,10 +81,14 @@ def analyse(
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
+        first = next(probe.batches(batch_size))[0]
         choice = None if options.feature_map == "auto" else options.feature_map
-        extractor = discover(model, next(probe.batches(batch_size))[0], choice)
+        extractor = discover(model, first, choice)
+        layers = None
+        if options.layers == "all":
+            layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
+        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
@@ -92,14 +97,21 @@ def analyse(
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
         )
+    layer_figures: list[JsonValue] | None = None
+    if layers is not None:
+        with _timed(timings, "layers"):
+            layer_figures = layers.figures()
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
             "probe": _probe(probe),
-            "feature_map": _feature_map(extractor, evaluation),
+            "feature_map": _feature_map(
+                extractor, evaluation, [] if layers is None else layers.warnings
+            ),
             **_figures(diagnosis),
             "performance": _performance(evaluation),
+            "layers": layer_figures,
             "provenance": _provenance(extractor, timings),
         },
         sections={
@@ -149,11 +161,13 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
     }
 
 
-def _feature_map(extractor: Extractor, evaluation: Evaluation) -> dict[str, JsonValue]:
+def _feature_map(
+    extractor: Extractor, evaluation: Evaluation, warnings: Sequence[str]
+) -> dict[str, JsonValue]:
     found = extractor.feature_map
     residual = extractor.residual
     if residual is None:
-        residual = unexplained(evaluation.total())
+        residual = unexplained(evaluation.total(), positions=found.positions)
     return {
         "location": found.location,
         "kind": found.kind,
@@ -168,7 +182,7 @@ def _feature_map(extractor: Extractor, evaluation: Evaluation) -> dict[str, Json
         if found.W is None
         else {"shape": list(found.W.shape), "norm": float(found.W.norm())},
         "consistency_residual": residual,
-        "warnings": list(found.warnings),
+        "warnings": [*found.warnings, *warnings],
     }
 
 

@@ -75,13 +75,16 @@ class Options(BaseModel):
         default="auto",
         description="Eigenfunctions whose values are kept as an artifact; auto keeps 2 per class.",
     )
+    layers: Literal["penultimate", "all"] = Field(
+        default="penultimate",
+        description="all adds the spectrum of every linear and convolutional layer to the report.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
     feature_map: FeatureMapChoice | Auto = Field(
         default="auto", description="The last linear layer; auto finds it."
     )
     # What follows has one value in this version. It is in the contract, so it may be said.
     eval_probe: None = Field(default=None, description="Held-out figures: not in this version.")
-    layers: Literal["penultimate"] = "penultimate"
     shards: Auto | Literal[1] = "auto"
     device: Literal["auto", "cpu"] = "auto"
 

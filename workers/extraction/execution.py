@@ -1,7 +1,7 @@
 """Running a model one did not write: reproducible, on copies, its errors told to its owner."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,13 +38,13 @@ class Output:
     tensor: Tensor
 
 
-def execute(model: nn.Module, batch: Batch, watch: TorchDispatchMode | None = None) -> list[Output]:
+def execute(model: nn.Module, batch: Batch, *watches: TorchDispatchMode) -> list[Output]:
     """Runs a model once.
 
     Args:
         model: The model, in evaluation mode.
         batch: Its inputs; it may change them, so give it copies.
-        watch: A dispatch mode that sees every operation.
+        *watches: Dispatch modes that see every operation, the last one first.
 
     Returns:
         Its float outputs.
@@ -55,7 +55,9 @@ def execute(model: nn.Module, batch: Batch, watch: TorchDispatchMode | None = No
     """
     # The executor would rewrite the graph after some runs. Unoptimised, every run performs the
     # same operations: those in the archive. Without a fusing compiler this costs no time.
-    with optimized_execution(False), watch or nullcontext():
+    with optimized_execution(False), ExitStack() as watching:
+        for watch in watches:
+            watching.enter_context(watch)
         try:
             result = model(*batch)
         except MemoryError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.analyses.schemas import FeatureMapChoice
 from workers.errors import JobError
@@ -92,6 +93,8 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
+        head: Where the last linear layer runs; `None` if none is known.
+        baked_rows: How many samples the archive takes, if it takes no other number.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
     """
@@ -105,21 +108,24 @@ class Extractor:
         baked_rows: int | None,
     ) -> None:
         self.feature_map = feature_map
+        structure = found.structure if isinstance(found, DeclaredFeatures) else found
+        self.head = None if structure is None else structure.site
+        self.baked_rows = baked_rows
         self.residual: float | None = None
         self._model = model
         self._found = found
-        self._baked_rows = baked_rows
         dtype = working_dtype(first.precision)
         self._weight = None if feature_map.W is None else feature_map.W.to(dtype)
         self._bias = None if feature_map.b is None else feature_map.b.to(dtype)
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check(first)
 
-    def run(self, batch: Batch) -> Extracted:
+    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
         """Runs the model on a batch.
 
         Args:
             batch: The model's inputs, n samples along the first axis of each.
+            *watches: Dispatch modes that see every operation of the model, and nothing else.
 
         Returns:
             Φ and u in the model's dtype.
@@ -129,10 +135,10 @@ class Extractor:
                 does not explain the model's answer on this batch.
         """
         rows = len(batch[0])
-        size = self._baked_rows or rows
+        size = self.baked_rows or rows
         with torch.inference_mode():
             parts = [
-                self._run(tuple(tensor[start : start + size] for tensor in batch), size)
+                self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
                 for start in range(0, rows, size)
             ]
             if len(parts) == 1:
@@ -143,8 +149,8 @@ class Extractor:
                 parts[0].positions,
             )
 
-    def _run(self, batch: Batch, size: int) -> Extracted:
-        seen = observe(self._model, self._found, resized(batch, size))
+    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
+        seen = observe(self._model, self._found, resized(batch, size), *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
         return Extracted(seen.features[:rows], seen.logits[:rows], seen.positions)

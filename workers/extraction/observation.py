@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
 from workers.extraction.carry import carry
@@ -44,8 +45,19 @@ class Observation:
     precision: torch.dtype
 
 
-def observe(model: nn.Module, found: Structure | DeclaredFeatures, batch: Batch) -> Observation:
+def observe(
+    model: nn.Module,
+    found: Structure | DeclaredFeatures,
+    batch: Batch,
+    *watches: TorchDispatchMode,
+) -> Observation:
     """Runs the model on a batch and takes Φ and u.
+
+    Args:
+        model: The model.
+        found: Where they are.
+        batch: Its inputs.
+        *watches: Further dispatch modes that see every operation of the model.
 
     Raises:
         JobError: As `execute`; `unsupported_model` if the run differs from the first one, or its
@@ -53,24 +65,20 @@ def observe(model: nn.Module, found: Structure | DeclaredFeatures, batch: Batch)
             values.
     """
     if isinstance(found, DeclaredFeatures):
-        seen = _observe_declared(model, found, batch)
+        seen = _observe_declared(model, found, batch, watches)
     else:
-        seen = _observe_head(model, found, batch)
+        tap, outputs = _run_tapped(model, found, batch, watches)
+        seen = _explain(tap, outputs, found, len(batch[0]))
     if not (finite(seen.logits) and finite(seen.features)):
         raise _non_finite(seen, batch)
     return seen
 
 
-def _observe_head(model: nn.Module, structure: Structure, batch: Batch) -> Observation:
-    tap, outputs = _run_tapped(model, structure, batch)
-    return _explain(tap, outputs, structure, len(batch[0]))
-
-
 def _run_tapped(
-    model: nn.Module, structure: Structure, batch: Batch
+    model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[TorchDispatchMode]
 ) -> tuple[HeadTap, list[Output]]:
     tap = HeadTap(structure.site, _ELEMENTS)
-    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap)
+    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
     if tap.too_large:
         raise _too_large()
     if not tap.tapped:
@@ -111,16 +119,21 @@ def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
     return path
 
 
-def _observe_declared(model: nn.Module, declared: DeclaredFeatures, batch: Batch) -> Observation:
+def _observe_declared(
+    model: nn.Module,
+    declared: DeclaredFeatures,
+    batch: Batch,
+    watches: Sequence[TorchDispatchMode],
+) -> Observation:
     """Takes Φ from a result; where a head is known, its input must be the same."""
     samples = len(batch[0])
     if declared.structure is None:
-        outputs = execute(model, copied(batch))
+        outputs = execute(model, copied(batch), *watches)
         features = _one_row_each(outputs, declared.features, samples)
         answer = _one_row_each(outputs, declared.output, samples)
         precision = coarsest(features.dtype, answer.dtype)
         return Observation(features, answer, 1, _find(outputs, declared.output), precision)
-    tap, outputs = _run_tapped(model, declared.structure, batch)
+    tap, outputs = _run_tapped(model, declared.structure, batch, watches)
     seen = _explain(tap, outputs, declared.structure, samples)
     features = _one_row_each(outputs, declared.features, samples)
     if not same(seen.features, features, tolerance(seen.precision)):

@@ -24,6 +24,7 @@ class Refusal(StrEnum):
     AMBIGUOUS_OUTPUT = "ambiguous_output"
     BAD_OUTPUT = "bad_output"
     RESIDUAL = "residual"
+    LAYERS_DIFFER = "layers_differ"
 
 
 # Every other refusal is an `unsupported_model`.
@@ -74,6 +75,7 @@ _ADVICE = {
         "The last layer seen is not all that happens before the output: save the model so that it "
         "returns the outputs of its last linear layer (the logits)."
     ),
+    Refusal.LAYERS_DIFFER: 'Ask for the penultimate layer alone: "layers": "penultimate".',
 }
 
 

@@ -5,6 +5,7 @@ import torch
 
 from workers.diagnostics import Diagnosis, Moments, TooFewSamplesError, diagnose
 from workers.diagnostics.diagonalization import diagonalize
+from workers.diagnostics.explanation import unexplained
 from workers.diagnostics.folds import Folds
 
 CLASSES, FEATURES = 4, 40
@@ -64,3 +65,14 @@ def test_many_positions_do_not_cut_the_spectrum() -> None:
     assert diagonalize(gram, n=1000, positions=1000).rank == 2
     assert diagonalize(gram, n=1, positions=2).rank == 2
     assert diagonalize(gram, n=1).rank == 1
+
+
+def test_outputs_of_weak_features_are_explained_however_many_positions_there_are() -> None:
+    """A thousand alike positions a sample change no inner product, and no figure."""
+    phi = torch.randn(1000, 2, dtype=torch.float64) * torch.tensor([1.0, 0.01])
+    once = Moments.zeros(2, 1)
+    once.update(phi, phi[:, 1:])
+    arrays = {name: 1000 * sums for name, sums in once.to_arrays().items()}
+    often = Moments.from_arrays(arrays)
+    assert unexplained(often, positions=1000) == pytest.approx(unexplained(once), abs=1e-6)
+    assert unexplained(once) == pytest.approx(0, abs=1e-6)
