@@ -1,9 +1,12 @@
 """Pages of the guide that are written from the code they describe, so that they cannot disagree."""
 
 import inspect
+from collections.abc import Iterable
+from importlib.resources import files
 
 from service.analyses.metrics import CARDS, MetricCard
 from service.failures import FailureCode
+from service.guide.families import FAMILIES, PRECISIONS, Family, Outcome
 from service.problems import Problem
 from service.settings import Settings
 
@@ -93,6 +96,44 @@ def failures() -> str:
     ]
     lines += [f"| `{code}` | {_FAILURES[code]} |" for code in FailureCode]
     return "\n".join(lines)
+
+
+_OUTCOMES = {
+    Outcome.WORKS: ("Works as it is", ("model", "what Φ is")),
+    Outcome.CHOICE: ("Works with a choice", ("model", "what to say", "without it")),
+    Outcome.REFUSED: ("Refused", ("model", "what to do instead", "code")),
+}
+
+
+def models() -> str:
+    """Write which models work, after the page that says how to save one."""
+    lines = [files("service.guide").joinpath("pages/models.md").read_text("utf-8")]
+    for outcome, (title, columns) in _OUTCOMES.items():
+        lines += [f"## {title}", "", *_row(columns), *_row(["---"] * len(columns))]
+        for family in FAMILIES.values():
+            if family.outcome is outcome:
+                lines += _row(_cells(family)[: len(columns)])
+        lines.append("")
+    lines += [
+        "## How exactly",
+        "",
+        "The consistency residual ‖W Φ + b − u‖ / ‖u − ū‖ is computed on every batch, and is part",
+        "of the report. By the precision the model works in, at most this much is accepted:",
+        "",
+        "| precision | residual |",
+        "| --- | --- |",
+    ]
+    lines += [f"| {precision} | {limit:.0e} |" for precision, limit in PRECISIONS.items()]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> list[str]:
+    return [f"| {' | '.join(cells)} |"]
+
+
+def _cells(family: Family) -> list[str]:
+    codes = ", or ".join(f"`{code}`: `{detail}`" for code, detail in family.codes)
+    return [family.title, family.explanation, codes]
 
 
 def settings() -> str:

@@ -46,6 +46,7 @@ class _Page:
 
 PAGES: dict[str, _Page] = {
     "index": _Page("Guide", _written("index")),
+    "models": _Page("Will my model work?", generated.models),
     "report": _Page("Reading a report", _written("report")),
     "inspection": _Page("Looking into a model", _written("inspection")),
     "metrics": _Page("What every figure means", generated.metrics),

@@ -1,0 +1,31 @@
+"""All cases of the zoo."""
+
+from zoo.broken import broken
+from zoo.chosen import chosen
+from zoo.control import control
+from zoo.convolutional import convolutional
+from zoo.heads import heads
+from zoo.maps import maps
+from zoo.numerics import numerics
+from zoo.refused import refused
+from zoo.sequential import sequential
+from zoo.signatures import signatures
+from zoo.tails import tails
+
+CASES = [
+    case
+    for family in (
+        convolutional,
+        sequential,
+        heads,
+        maps,
+        tails,
+        numerics,
+        signatures,
+        control,
+        chosen,
+        refused,
+        broken,
+    )
+    for case in family()
+]
