@@ -15,6 +15,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.consistency import residual, same, tolerance, working_dtype
 from workers.extraction.execution import Batch, Output, copied, dtype_name, execute, resized
+from workers.extraction.mismatch import explain
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.refusals import Refusal, refuse
@@ -218,7 +219,7 @@ def _record(model: nn.Module, batch: Batch) -> tuple[Batch, Tape, list[Output]]:
         copies = copied(sample)
         tape = Tape(copies)
         return sample, tape, execute(model, copies, tape)
-    raise errors[0]
+    raise explain(model, resized(batch, usual), errors[0]) from errors[0]
 
 
 def _check_repeatable(outputs: list[Output], structure: Structure, first: Observation) -> None:

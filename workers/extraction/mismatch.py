@@ -1,0 +1,157 @@
+"""A model and a probe that do not fit: what was expected, what was found, and what would fit."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from service.failures import FailureCode
+from workers.errors import JobError
+from workers.extraction.corrections import Correction, corrections, written
+from workers.extraction.execution import Batch, describe_batch, execute, resized
+from workers.extraction.expectations import find_expectation
+from workers.extraction.refusals import printable
+
+_ROWS = 16
+"""Samples a conversion is tried on."""
+
+_ARGUMENTS_SHOWN = 8
+_TENSORS = ("Tensor", "Optional[Tensor]")
+_NAME_LIMIT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """One argument of a model's `forward`."""
+
+    name: str
+    type: str
+    optional: bool
+
+
+def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
+    """Says why a model does not run on a batch, and which conversion of the batch it does run on.
+
+    The model runs once more, watched, and then on a few conversions of at most 16 samples. A
+    conversion is only suggested if the model ran on it and gave one row per sample.
+
+    Args:
+        model: The model.
+        batch: What it cannot take, after the probe's transform.
+        error: The `input_mismatch` of its run.
+
+    Returns:
+        `input_mismatch` with the detail of `error` and, where they are known, `expected` and
+        `suggestion`, the transform to add.
+    """
+    detail = dict(error.failure.detail)
+    arguments = _arguments(model)
+    if not _fit(arguments, batch):
+        return _wrong_arguments(arguments, batch, detail)
+    batch = resized(batch, min(_ROWS, len(batch[0])))
+    expected = find_expectation(model, batch)
+    message = (
+        "The model could not run on what the probe's transform gives, a batch of "
+        f"{describe_batch(batch)}."
+    )
+    advice = "Compare shape and dtype with what the model was trained on."
+    dtype = channels = None
+    if expected is not None:
+        message += f" {expected.sentence}"
+        detail["expected"] = expected.figures
+        advice = expected.advice or advice
+        dtype, channels = expected.dtype, expected.channels
+    message += f" Its error: {detail['model_error']}"
+    candidates = corrections(batch[0], dtype, channels) if len(batch) == 1 else []
+    found = next((c for c in candidates if _runs(model, c.inputs)), None)
+    if found is None:
+        hint = (
+            "None of the usual conversions makes it run (another layout or dtype, flattening, a "
+            f"channel axis). {advice}"
+        )
+    else:
+        hint = _suggest(found)
+        if not found.storing:
+            detail["suggestion"] = found.transform.model_dump(mode="json")
+    return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
+
+
+def _arguments(model: nn.Module) -> list[_Argument]:
+    """What `forward` takes; empty if that cannot be told."""
+    if isinstance(model, GraphModule):
+        return [
+            _Argument(node.name, _kind(node.meta.get("val")), optional=False)
+            for node in model.graph.nodes
+            if node.op == "placeholder"
+        ]
+    schema = getattr(model.forward, "schema", None)
+    if schema is None:
+        return []
+    return [
+        _Argument(argument.name, str(argument.type), argument.has_default_value())
+        for argument in schema.arguments[1:]
+    ]
+
+
+def _kind(example: object) -> str:
+    # The tensors of an exported program's graph hold no values and are of a class of their own.
+    return "Tensor" if isinstance(example, Tensor) else type(example).__name__
+
+
+def _fit(arguments: list[_Argument], batch: Batch) -> bool:
+    if not arguments:
+        return True
+    needed = sum(not argument.optional for argument in arguments)
+    given = arguments[: len(batch)]
+    return needed <= len(batch) <= len(arguments) and all(a.type in _TENSORS for a in given)
+
+
+def _wrong_arguments(
+    arguments: list[_Argument], batch: Batch, detail: dict[str, JsonValue]
+) -> JobError:
+    shown = [printable(f"{a.name}: {a.type}", _NAME_LIMIT) for a in arguments[:_ARGUMENTS_SHOWN]]
+    more = "" if len(shown) == len(arguments) else ", …"
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"The model takes {_count(len(arguments), 'input')} ({', '.join(shown)}{more}); the probe "
+        f"gives {_count(len(batch), 'tensor')} of {describe_batch(batch)}.",
+        hint="Wrap the model in a module that takes one tensor, the probe's inputs, and makes the "
+        "others of it (a mask of ones, say); save that.",
+        detail={**detail, "expected": {"inputs": list(shown)}},
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _runs(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the model takes the inputs and gives one row per sample."""
+    try:
+        outputs = execute(model, (inputs.clone(),))
+    except JobError:
+        return False
+    return any(_is_rows(output.tensor, len(inputs)) for output in outputs)
+
+
+def _is_rows(output: Tensor, rows: int) -> bool:
+    return (
+        output.dim() > 0
+        and len(output) == rows
+        and sum(size != 1 for size in output.shape[1:]) <= 1
+    )
+
+
+def _suggest(found: Correction) -> str:
+    given = found.transform.model_fields_set
+    transform = f"set {written(found.transform)} in the probe's spec" if given else ""
+    storing = f"give the model inputs of shape {found.storing}" if found.storing else ""
+    said = ", and ".join(filter(None, (storing, transform)))
+    hint = f"{said[0].upper()}{said[1:]} (tried: it runs)."
+    if "scale" in given:
+        hint += (
+            " The scale brings bytes into [0, 1], as is usual; leave it out if the model was "
+            "trained on values up to 255."
+        )
+    return hint
