@@ -23,7 +23,7 @@ from workers.diagnostics import (
 )
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.extraction import Extractor, discover, load_torchscript
+from workers.extraction import Extractor, discover, load_torchscript, suggesting_after
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
@@ -78,7 +78,7 @@ def analyse(
         model = load_torchscript(model_file)
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
-    with _timed(timings, "head"):
+    with _timed(timings, "head"), suggesting_after(probe.spec.transform):
         extractor = discover(model, (next(probe.batches(batch_size))[0],))
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)

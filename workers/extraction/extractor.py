@@ -21,6 +21,7 @@ from workers.extraction.randomness import check_deterministic
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import Structure, count_parameters, find_structure, locate
 from workers.extraction.tape import Tape
+from workers.extraction.value_range import check_value_range
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
@@ -196,7 +197,7 @@ def discover(model: nn.Module, batch: Batch) -> Extractor:
         outputs=structure.weight.shape[0],
         dtype=dtype_name(first.features),
         parameters=count_parameters(model, tape),
-        warnings=warnings,
+        warnings=(*warnings, *check_value_range(model, tape, batch)),
     )
     return Extractor(model, structure, feature_map, first, baked_rows)
 

@@ -1,5 +1,7 @@
 """A model and a probe that do not fit: what was expected, what was found, and what would fit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -7,11 +9,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from service.failures import FailureCode
+from service.probes.spec import Transform
 from workers.errors import JobError
-from workers.extraction.corrections import Correction, corrections, written
+from workers.extraction.corrections import corrections, written
 from workers.extraction.execution import Batch, describe_batch, execute, resized
 from workers.extraction.expectations import find_expectation
 from workers.extraction.refusals import printable
+from workers.probes.combination import combine
 
 _ROWS = 16
 """Samples a conversion is tried on."""
@@ -28,6 +32,50 @@ class _Argument:
     name: str
     type: str
     optional: bool
+
+
+class CorrectableError(JobError):
+    """An `input_mismatch` with a conversion of the inputs that the model runs on.
+
+    Args:
+        message: What was wrong and what was expected.
+        detail: Figures behind the message; `suggestion` is added where a transform is enough.
+        transform: The conversion, as far as a transform expresses it.
+        storing: The rest, in words; empty if there is none.
+    """
+
+    def __init__(
+        self, message: str, detail: dict[str, JsonValue], transform: Transform, storing: str
+    ) -> None:
+        suggestion = {} if storing else {"suggestion": transform.model_dump(mode="json")}
+        super().__init__(
+            FailureCode.INPUT_MISMATCH,
+            message,
+            hint=_suggest(transform, storing),
+            detail={**detail, **suggestion},
+        )
+        self._arguments = (message, detail, transform, storing)
+
+    def after(self, earlier: Transform) -> JobError:
+        """The same error for inputs that a transform made: both transforms as one."""
+        message, detail, transform, storing = self._arguments
+        try:
+            return CorrectableError(message, detail, combine(earlier, transform), storing)
+        except ValueError:  # no transform does both; the one that was tried remains
+            return self
+
+
+@contextmanager
+def suggesting_after(earlier: Transform | None) -> Iterator[None]:
+    """Lets what is suggested within be the whole transform to set, not a part to add to another.
+
+    Args:
+        earlier: What made the batch that the model is given.
+    """
+    try:
+        yield
+    except CorrectableError as error:
+        raise error.after(earlier or Transform()) from error
 
 
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
@@ -65,15 +113,12 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
     message += f" Its error: {detail['model_error']}"
     candidates = corrections(batch[0], dtype, channels) if len(batch) == 1 else []
     found = next((c for c in candidates if _runs(model, c.inputs)), None)
-    if found is None:
-        hint = (
-            "None of the usual conversions makes it run (another layout or dtype, flattening, a "
-            f"channel axis). {advice}"
-        )
-    else:
-        hint = _suggest(found)
-        if not found.storing:
-            detail["suggestion"] = found.transform.model_dump(mode="json")
+    if found is not None:
+        return CorrectableError(message, detail, found.transform, found.storing)
+    hint = (
+        "None of the usual conversions makes it run (another layout or dtype, flattening, a "
+        f"channel axis). {advice}"
+    )
     return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
 
 
@@ -143,13 +188,13 @@ def _is_rows(output: Tensor, rows: int) -> bool:
     )
 
 
-def _suggest(found: Correction) -> str:
-    given = found.transform.model_fields_set
-    transform = f"set {written(found.transform)} in the probe's spec" if given else ""
-    storing = f"give the model inputs of shape {found.storing}" if found.storing else ""
-    said = ", and ".join(filter(None, (storing, transform)))
+def _suggest(transform: Transform, storing: str) -> str:
+    keys = transform.model_fields_set
+    setting = f"set {written(transform)} in the probe's spec" if keys else ""
+    giving = f"give the model inputs of shape {storing}" if storing else ""
+    said = ", and ".join(filter(None, (giving, setting)))
     hint = f"{said[0].upper()}{said[1:]} (tried: it runs)."
-    if "scale" in given:
+    if "scale" in keys:
         hint += (
             " The scale brings bytes into [0, 1], as is usual; leave it out if the model was "
             "trained on values up to 255."
