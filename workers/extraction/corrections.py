@@ -53,7 +53,9 @@ class _Arrangement:
     storing: str = ""
 
 
-def corrections(given: Tensor, dtype: torch.dtype | None, channels: int | None) -> list[Correction]:
+def corrections(
+    given: Tensor, dtype: torch.dtype | None, channels: int | None
+) -> Iterator[Correction]:
     """The conversions to try, most usual first.
 
     Args:
@@ -62,14 +64,14 @@ def corrections(given: Tensor, dtype: torch.dtype | None, channels: int | None) 
         channels: The channels its first layer takes, `None` if unknown.
     """
     if given.dtype is torch.bfloat16:  # numpy has none, and so has no probe
-        return []
+        return iter(())
     candidates = (
         _correction(arrangement, conversion)
         for arrangement in _arrangements(given, channels)
         for conversion in _conversions(given, dtype)
         if conversion is not None or arrangement.inputs is not given or arrangement.layout
     )
-    return list(islice(candidates, _TRIES))
+    return islice(candidates, _TRIES)
 
 
 def written(transform: Transform) -> str:
@@ -124,9 +126,9 @@ def _reshapings(given: Tensor, channels: int | None) -> Iterator[tuple[Tensor, s
             "leave out the axes of length 1",
         )
         yield flat, "flatten them as in training, in the model or before they are stored"
-    if channels is not None and len(sizes) > 1 and sizes[0] == 1:
+    if channels == _COLOURS and len(sizes) > 1 and sizes[0] == 1:
         yield (
-            given.expand(rows, channels, *sizes[1:]),
+            given.expand(rows, _COLOURS, *sizes[1:]),
             "repeat the grey channel, if that was done in training",
         )
     yield given.unsqueeze(1), "add a channel axis"

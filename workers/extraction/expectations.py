@@ -21,6 +21,8 @@ from workers.extraction.refusals import printable
 from workers.extraction.tape import Tape, storage_key
 
 _NAME_LIMIT = 80
+_LIMIT = 1000
+_SIZES_SHOWN = 16
 _CHANNEL_AXIS = 1
 
 
@@ -90,7 +92,7 @@ def find_expectation(model: nn.Module, batch: Batch) -> Expectation | None:
     """Runs a model that refuses a batch once more, and reads off what it refused.
 
     Returns:
-        `None` if no operation refused the batch: the model's own code did, or the run went well.
+        `None` if nothing could be read off.
     """
     copies = copied(batch)
     witness = _Witness(copies)
@@ -121,9 +123,9 @@ def _in_words(reading: _Reading, name: str, *, is_first: bool) -> Expectation:
             "The layers before it took the inputs, so compare the height and width of the images, "
             "or the length of the sequences, with those the model was trained on."
         )
+    found = f"{given}{describe_batch((operand,))}"
     return Expectation(
-        sentence=f"Its {noun} {name} {reading.demands}; it was given "
-        f"{given}{describe_batch((operand,))}.",
+        sentence=printable(f"Its {noun} {name} {reading.demands}; it was given {found}.", _LIMIT),
         figures=figures,
         dtype=dtype,
         channels=channels if isinstance(channels, int) else None,
@@ -184,7 +186,10 @@ def _plain(dtype: torch.dtype) -> str:
 
 def _read(step: Step, depends: Callable[[Tensor], bool]) -> _Reading | None:
     reader = _LAYERS.get(step.name) or _RESHAPINGS.get(step.name) or _any_operation
-    return reader(step, depends)
+    try:
+        return reader(step, depends)
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return None  # the arguments of an operation that fails may be of any kind and shape
 
 
 def _convolution(step: Step, _: Callable[[Tensor], bool]) -> _Reading | None:
@@ -263,7 +268,7 @@ def _embedding(step: Step, _: Callable[[Tensor], bool]) -> _Reading | None:
         weight,
         indices,
         demands=f"takes whole numbers from 0 to {below - 1} (tokens), as int64",
-        given=f"values from {least:g} to {largest:g}",
+        given=f"values from {least} to {largest}",
         figures={"below": below},
         dtype=torch.int64,
         advice=(
@@ -294,7 +299,7 @@ def _reshape(step: Step, _: Callable[[Tensor], bool]) -> _Reading | None:
     operand, shape = step.argument("self"), step.argument("shape") or step.argument("size")
     if not isinstance(operand, Tensor) or not isinstance(shape, (list, tuple)):
         return None
-    sizes: list[JsonValue] = [int(size) for size in shape]
+    sizes: list[JsonValue] = [int(size) for size in shape[:_SIZES_SHOWN]]
     return _Reading(
         None,
         operand,
@@ -329,7 +334,7 @@ def _any_operation(step: Step, depends: Callable[[Tensor], bool]) -> _Reading | 
         given,
         demands=f"joins its input with the model's own {describe_batch((own,))}",
         given="",
-        figures={"shape": list(own.shape)},
+        figures={"shape": list(own.shape[:_SIZES_SHOWN])},
         dtype=own.dtype if own.is_floating_point() else None,
     )
 

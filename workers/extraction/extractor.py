@@ -15,7 +15,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.consistency import residual, same, tolerance, working_dtype
 from workers.extraction.execution import Batch, Output, copied, dtype_name, execute, resized
-from workers.extraction.mismatch import explain
+from workers.extraction.mismatch import explain, explaining
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.refusals import Refusal, refuse
@@ -136,7 +136,9 @@ class Extractor:
 
     def _run(self, batch: Batch, size: int) -> Extracted:
         rows = len(batch[0])
-        seen = observe(self._model, self._structure, resized(batch, size))
+        sample = resized(batch, size)
+        with explaining(self._model, sample, self._baked_rows or _DISCOVERY_ROWS):
+            seen = observe(self._model, self._structure, sample)
         self._check_residual(seen)
         return Extracted(seen.features[:rows], seen.logits[:rows])
 

@@ -12,16 +12,13 @@ from service.failures import FailureCode
 from service.probes.spec import Transform
 from workers.errors import JobError
 from workers.extraction.corrections import corrections, written
-from workers.extraction.execution import Batch, describe_batch, execute, resized
+from workers.extraction.execution import Batch, copied, describe_batch, execute
 from workers.extraction.expectations import find_expectation
 from workers.extraction.refusals import printable
 from workers.probes.combination import combine
 
-_ROWS = 16
-"""Samples a conversion is tried on."""
-
 _ARGUMENTS_SHOWN = 8
-_TENSORS = ("Tensor", "Optional[Tensor]")
+_TAKING_TENSORS = ("Tensor", "Optional[Tensor]", "Any", "Union[")
 _NAME_LIMIT = 40
 
 
@@ -81,12 +78,12 @@ def suggesting_after(earlier: Transform | None) -> Iterator[None]:
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
     """Says why a model does not run on a batch, and which conversion of the batch it does run on.
 
-    The model runs once more, watched, and then on a few conversions of at most 16 samples. A
-    conversion is only suggested if the model ran on it and gave one row per sample.
+    The model runs once more, watched, and then on a few conversions of the batch. A conversion is
+    only suggested if the model ran on it and gave one row per sample.
 
     Args:
         model: The model.
-        batch: What it cannot take, after the probe's transform.
+        batch: What it cannot take, after the probe's transform; a few samples.
         error: The `input_mismatch` of its run.
 
     Returns:
@@ -97,7 +94,6 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
     arguments = _arguments(model)
     if not _fit(arguments, batch):
         return _wrong_arguments(arguments, batch, detail)
-    batch = resized(batch, min(_ROWS, len(batch[0])))
     expected = find_expectation(model, batch)
     message = (
         "The model could not run on what the probe's transform gives, a batch of "
@@ -111,7 +107,7 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
         advice = expected.advice or advice
         dtype, channels = expected.dtype, expected.channels
     message += f" Its error: {detail['model_error']}"
-    candidates = corrections(batch[0], dtype, channels) if len(batch) == 1 else []
+    candidates = corrections(batch[0], dtype, channels) if len(batch) == 1 else iter(())
     found = next((c for c in candidates if _runs(model, c.inputs)), None)
     if found is not None:
         return CorrectableError(message, detail, found.transform, found.storing)
@@ -120,6 +116,30 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
         f"channel axis). {advice}"
     )
     return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
+
+
+@contextmanager
+def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
+    """Explains that a model which took others refuses this batch, for a value in it, say.
+
+    Args:
+        model: The model.
+        batch: What it is run on within.
+        rows: How many samples of it to look at in one go.
+    """
+    try:
+        yield
+    except JobError as error:
+        if error.failure.code is not FailureCode.INPUT_MISMATCH:
+            raise
+        for start in range(0, len(batch[0]), rows):
+            part = tuple(tensor[start : start + rows] for tensor in batch)
+            try:
+                execute(model, copied(part))  # unwatched, since a watched error loses its text
+            except JobError as refusal:
+                if refusal.failure.code is FailureCode.INPUT_MISMATCH:
+                    raise explain(model, part, refusal) from error
+        raise
 
 
 def _arguments(model: nn.Module) -> list[_Argument]:
@@ -149,7 +169,9 @@ def _fit(arguments: list[_Argument], batch: Batch) -> bool:
         return True
     needed = sum(not argument.optional for argument in arguments)
     given = arguments[: len(batch)]
-    return needed <= len(batch) <= len(arguments) and all(a.type in _TENSORS for a in given)
+    return needed <= len(batch) <= len(arguments) and all(
+        a.type.startswith(_TAKING_TENSORS) for a in given
+    )
 
 
 def _wrong_arguments(

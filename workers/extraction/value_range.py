@@ -166,8 +166,10 @@ def _variance_ratio(norm: _Norm) -> float:
     """
     running = norm.variance.double()
     alive = running > _DEAD * running.max()
-    by_channel = norm.source.double().transpose(0, 1).flatten(1)
-    seen = by_channel.var(dim=1, unbiased=False)[alive]
+    # Half precision could not hold the variance of unscaled bytes.
+    source = norm.source.to(torch.promote_types(norm.source.dtype, torch.float32))
+    others = [axis for axis in range(source.dim()) if axis != 1]
+    seen = source.var(dim=others, correction=0).double()[alive]
     if len(norm.source) < _FEWEST_ROWS or not seen.any() or not torch.isfinite(seen).all():
         return 0.0
     typical = (seen / running[alive]).median().log().item()

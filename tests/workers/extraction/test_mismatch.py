@@ -11,11 +11,11 @@ from support import npz
 from torch import Tensor, nn
 
 from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec
+from service.probes.spec import ProbeSpec, Transform
 from workers.errors import JobError
 from workers.extraction import discover
 from workers.extraction.execution import execute
-from workers.extraction.mismatch import explain
+from workers.extraction.mismatch import explain, suggesting_after
 from workers.probes.container import Limits
 from workers.probes.probe import load_probe
 
@@ -230,6 +230,35 @@ def test_inputs_to_be_stored_otherwise_are_described_and_run(
     assert discover(model, (stored.reshape(20, *shape),)).feature_map.outputs == 5
 
 
+@pytest.mark.parametrize(
+    ("earlier", "whole"),
+    [
+        (None, {"layout": "NHWC->NCHW"}),
+        (
+            {"dtype": "float32", "scale": 0.5},
+            {"layout": "NHWC->NCHW", "dtype": "float32", "scale": 0.5},
+        ),
+    ],
+)
+def test_a_suggestion_holds_what_the_probes_transform_did(
+    earlier: dict[str, object] | None, whole: dict[str, object], archive: Archive
+) -> None:
+    model = archive(images(), torch.rand(2, 3, 8, 8))
+    transform = None if earlier is None else Transform.model_validate(earlier)
+    with pytest.raises(JobError) as caught, suggesting_after(transform):
+        discover(model, (torch.rand(20, 8, 8, 3),))
+    failure = caught.value.failure
+    assert failure.detail["suggestion"] == whole
+    assert all(f'"{key}": ' in (failure.hint or "") for key in whole)
+
+
+def test_a_suggestion_that_no_transform_can_hold_stays_as_it_was_tried(archive: Archive) -> None:
+    model = archive(Tokens(), torch.ones(2, 7, dtype=torch.int64))
+    with pytest.raises(JobError) as caught, suggesting_after(Transform(dtype="float32", scale=1)):
+        discover(model, (torch.ones(20, 7),))
+    assert caught.value.failure.detail["suggestion"] == {"dtype": "int64"}
+
+
 def test_bytes_to_be_flattened_take_both(archive: Archive) -> None:
     given = stored_bytes(20, 8, 8)
     failure = refused(archive(vectors(64), torch.rand(2, 64)), given)
@@ -277,6 +306,21 @@ def test_images_of_another_size_are_told_from_another_kind(archive: Archive) -> 
         "axis": -1,
         "dtype": "float32",
     }
+
+
+def test_a_later_batch_that_is_refused_is_explained_as_well(archive: Archive) -> None:
+    extractor = discover(
+        archive(Tokens(), torch.ones(2, 7, dtype=torch.int64)), (torch.randint(50, (40, 7)),)
+    )
+    later = torch.randint(50, (200, 7))
+    later[150, 3] = 77
+    with pytest.raises(JobError) as caught:
+        extractor.run((later,))
+    failure = caught.value.failure
+    assert failure.code is FailureCode.INPUT_MISMATCH
+    assert "takes whole numbers from 0 to 49" in failure.message
+    assert "to 77, in shape [16, 7] (int64)" in failure.message
+    assert "index out of range" in failure.message
 
 
 class Masked(nn.Module):
@@ -363,6 +407,31 @@ def test_whole_numbers_are_tried_where_nothing_is_known(archive: Archive) -> Non
     given = torch.randint(10, (20, 4)).float()
     failure = refused(archive(OneHot(), torch.ones(2, 4, dtype=torch.int64)), given)
     assert failure.detail["suggestion"] == {"dtype": "int64"}
+
+
+class Twisted(nn.Module):
+    """Fails in operations whose arguments are not those of a layer."""
+
+    def __init__(self, way: int) -> None:
+        super().__init__()
+        self.way = way
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == 0:
+            return torch.matmul(x, torch.tensor(1.0))
+        if self.way == 1:
+            return torch.nn.functional.conv2d(x, torch.ones(3))
+        if self.way == 2:
+            return torch.nn.functional.embedding(x.to(torch.int64), torch.tensor(1.0))
+        return x.reshape([3] * 5000)
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_odd_arguments_of_a_failing_operation_are_no_crash(way: int, archive: Archive) -> None:
+    failure = refused(archive(Twisted(way), torch.rand(2, 12)), torch.rand(20, 12))
+    assert "Its error: " in failure.message
+    assert len(failure.message) < 2000
 
 
 class Unwilling(nn.Module):
