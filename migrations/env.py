@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 import service.analyses.tables
+import service.inspections.tables
 import service.jobs.tables
 import service.models.tables
 import service.probes.tables  # noqa: F401 - the imports above register the tables too

@@ -1,7 +1,7 @@
 """A client of the API in a few lines, for scripts and pipelines. Needs no torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -75,7 +75,7 @@ class Client:
         step: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Upload a TorchScript archive; the same one again gives the model that exists.
+        """Upload a model archive; the same one again gives the model that exists.
 
         Raises:
             ApiError: It was refused.
@@ -95,6 +95,32 @@ class Client:
         """
         fields = {"name": name, "spec": json.dumps(spec or {})}
         return self._send_file("/v1/probes", file, fields)
+
+    def inspect(
+        self, model: str, inputs: Sequence[str] = (), *, probe: str | None = None
+    ) -> Document:
+        """Show what a model takes and returns, and which of its layers is the head, and why.
+
+        Args:
+            model: Its id.
+            inputs: What one sample of each input looks like, as `3x32x32` or `128:int64`, where
+                that cannot be found out.
+            probe: Take that from this probe instead.
+
+        Returns:
+            The inspection, once it has ended: `findings`, or the `error` of one that failed.
+
+        Raises:
+            ApiError: It was refused.
+        """
+        query = {"wait": str(_WAIT_SECONDS), "input": list(inputs)}
+        if probe is not None:
+            query["probe"] = probe
+        while True:
+            path = f"/v1/models/{model}/inspection"
+            inspection = self._json(self._http.get(path, params=query))
+            if inspection["finished_at"] is not None:
+                return inspection
 
     def start(self, model: str, probe: str, options: Mapping[str, Any] | None = None) -> Document:
         """Start an analysis and return it without waiting.

@@ -1,9 +1,11 @@
 """Waking requests that wait for something to change in the database."""
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import psycopg
 import structlog
@@ -12,9 +14,14 @@ from sqlalchemy import make_url
 log = structlog.get_logger()
 
 ANALYSES_CHANNEL = "phiscope_analyses"
-"""Notified with an analysis' id whenever its row changes."""
+"""Notified with the id of an analysis or inspection whenever its row changes."""
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often a waiting request looks again by itself, in case a notification was lost."""
 
 _RECONNECT_SECONDS = 1.0
+
+Read = TypeVar("Read")
 
 
 class Notifications:
@@ -59,6 +66,30 @@ class Notifications:
             self._waiting[payload].discard(event)
             if not self._waiting[payload]:
                 del self._waiting[payload]
+
+    async def wait(
+        self,
+        payload: str,
+        read: Callable[[], Awaitable[Read]],
+        ended: Callable[[Read], bool],
+        seconds: float,
+    ) -> Read:
+        """Return what `read` gives as soon as it has ended, or as it stands after so long."""
+        deadline = time.monotonic() + seconds
+        async with self.subscribe(payload) as changed:
+            while True:
+                changed.clear()
+                state = await read()
+                remaining = deadline - time.monotonic()
+                if ended(state) or remaining <= 0:
+                    return state
+                await wait_for_change(changed, min(remaining, LOOK_AGAIN_SECONDS))
+
+
+async def wait_for_change(changed: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), seconds)
 
 
 def conninfo_of(database_url: str) -> str:

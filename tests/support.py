@@ -92,6 +92,15 @@ def scripted(model: nn.Module) -> bytes:
     return buffer.getvalue()
 
 
+def exported(model: nn.Module, example: torch.Tensor) -> bytes:
+    """Save a model as a torch.export archive that takes any number of samples."""
+    buffer = io.BytesIO()
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
 def multilayer(width: int = 64, seed: int = 0) -> nn.Sequential:
     """Build a small network for `digits`, as it is initialised."""
     torch.manual_seed(seed)

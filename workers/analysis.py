@@ -20,10 +20,12 @@ from workers.diagnostics import (
     NonFiniteError,
     TooFewSamplesError,
     diagnose,
+    unexplained,
 )
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.extraction import Extractor, discover, load_torchscript, suggesting_after
+from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
@@ -75,25 +77,38 @@ def analyse(
         )
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
-        model = load_torchscript(model_file)
+        model = load_model(model_file)
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
-    with _timed(timings, "head"), suggesting_after(probe.spec.transform):
-        extractor = discover(model, (next(probe.batches(batch_size))[0],))
+    with _timed(timings, "head"):
+        first = (next(probe.batches(batch_size))[0],)
+        choice = None if options.feature_map == "auto" else options.feature_map
+        with suggesting_after(probe.spec.transform):
+            extractor = discover(model, first, choice)
+        layers = None
+        if options.layers == "all":
+            layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress)
+        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
         diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
+    layer_figures: list[JsonValue] | None = None
+    if layers is not None:
+        with _timed(timings, "layers"):
+            layer_figures = layers.figures()
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
             "probe": _probe(probe),
-            "feature_map": _feature_map(extractor),
+            "feature_map": _feature_map(
+                extractor, evaluation, [] if layers is None else layers.warnings
+            ),
             **_figures(diagnosis),
             "performance": _performance(evaluation),
+            "layers": layer_figures,
             "provenance": _provenance(extractor, timings),
         },
         sections={
@@ -143,8 +158,13 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
     }
 
 
-def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
+def _feature_map(
+    extractor: Extractor, evaluation: Evaluation, warnings: Sequence[str]
+) -> dict[str, JsonValue]:
     found = extractor.feature_map
+    residual = extractor.residual
+    if residual is None:
+        residual = unexplained(evaluation.total())
     return {
         "location": found.location,
         "kind": found.kind,
@@ -152,9 +172,13 @@ def _feature_map(extractor: Extractor) -> dict[str, JsonValue]:
         "outputs": found.outputs,
         "bias": found.b is not None,
         "link": found.link,
-        "weights": {"shape": list(found.W.shape), "norm": float(found.W.norm())},
-        "consistency_residual": extractor.residual,
-        "warnings": list(found.warnings),
+        "output": found.output or None,
+        "verified": found.verified,
+        "weights": None
+        if found.W is None
+        else {"shape": list(found.W.shape), "norm": float(found.W.norm())},
+        "consistency_residual": residual,
+        "warnings": [*found.warnings, *warnings],
     }
 
 

@@ -32,6 +32,9 @@ from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
 
 _SAFETENSORS = "application/vnd.safetensors"
+# The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
+# the rest is for the model's activations and the diagonalization of the widest layer.
+_LAYERS_SHARE = 4
 _ARTIFACTS = {"eigenfunctions.safetensors", "moments.safetensors"}
 
 
@@ -57,6 +60,7 @@ class AnalysisWork:
             "version": probe.version,
             "sha256": probe.sha256,
         }
+        self._format = model.format
         self._spec = ProbeSpec.model_validate(probe.spec)
         self._settings = settings
         self._artifacts: list[Artifact] = []
@@ -75,10 +79,12 @@ class AnalysisWork:
         arguments = AnalysisArguments(
             spec=self._spec,
             limits=Limits(max_array_bytes=self._settings.max_probe_memory_bytes),
+            layers_bytes=max(1, self._settings.job_memory_bytes // _LAYERS_SHARE),
             options=self._options,
         )
         return JobRequest(
             kind="analyse",
+            warm_up="torch_export" if self._format == "torch_export" else None,
             arguments=arguments.model_dump(mode="json"),
             threads=self._settings.threads_per_job,
             seed=self._options.seed,

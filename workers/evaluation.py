@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 from workers.diagnostics import Moments, Performance
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
+from workers.layers import LayerPass
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
@@ -47,7 +48,13 @@ class Evaluation:
 
 
 def evaluate(
-    extractor: Extractor, probe: ProbeData, batch_size: int, seed: int, progress: ProgressWriter
+    extractor: Extractor,
+    probe: ProbeData,
+    batch_size: int,
+    seed: int,
+    progress: ProgressWriter,
+    *,
+    layers: LayerPass | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
 
@@ -57,6 +64,7 @@ def evaluate(
         batch_size: How many the model sees at once.
         seed: Of the dealing to folds.
         progress: Told of the samples seen.
+        layers: Sums up all layers in the same pass.
 
     Raises:
         JobError: The model fails on a batch.
@@ -69,9 +77,11 @@ def evaluate(
     performance = None if probe.targets is None else Performance()
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted = extractor.run((inputs,))
+        extracted = extractor.run((inputs,), *([] if layers is None else [layers.tap]))
         targets = _targets(probe, stored_targets)
         folds.update(extracted.phi, extracted.outputs, targets)
+        if layers is not None:
+            layers.add(extracted.outputs, targets)
         if performance is not None and targets is not None and probe.spec.task is not None:
             performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
         kept.append(extracted.phi[is_kept[seen : seen + len(inputs)]])

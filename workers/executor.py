@@ -21,6 +21,7 @@ from service.storage import BlobStore
 from workers import leases, subjects
 from workers.analysis_work import AnalysisWork
 from workers.errors import JobError, ResultError
+from workers.inspection_work import InspectionWork
 from workers.leases import Lease
 from workers.probe_work import ProbeWork
 from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
@@ -113,6 +114,8 @@ class Executor:
     def _load(self, session: Session, lease: Lease) -> Work:
         if lease.kind == JobKind.ANALYSIS:
             return AnalysisWork.load(session, lease.subject_id, self._settings)
+        if lease.kind == JobKind.INSPECTION:
+            return InspectionWork.load(session, lease.subject_id, self._settings)
         return ProbeWork.load(session, lease.subject_id, self._settings)
 
     def _supervise(self, lease: Lease, work: Work) -> Outcome:

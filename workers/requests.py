@@ -1,6 +1,6 @@
 """What the child is asked to do, as both sides of the process boundary read it. Free of torch."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from service.analyses.schemas import Options
 from service.probes.spec import ProbeSpec
@@ -14,4 +14,5 @@ class AnalysisArguments(BaseModel):
 
     spec: ProbeSpec = Field(description="How the probe is read.")
     limits: Limits = Field(description="What the probe may ask for.")
+    layers_bytes: PositiveInt = Field(description="Memory the sums of all layers may take.")
     options: Options

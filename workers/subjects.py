@@ -1,4 +1,4 @@
-"""What a job's end, or its return to the queue, means for the analysis or probe it works on.
+"""What a job's end, or its return to the queue, means for what it works on.
 
 Called inside the transaction that changed the job, so both change or neither does.
 """
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from service.analyses.schemas import Progress
 from service.analyses.tables import UNFINISHED, Analysis, Status
 from service.failures import Failure
+from service.inspections.tables import Inspection, InspectionStatus
 from service.jobs.service import JOBS_CHANNEL
 from service.jobs.tables import Job, JobKind, JobState
 from service.notifications import ANALYSES_CHANNEL
@@ -29,6 +30,8 @@ def started(session: Session, kind: JobKind, subject_id: UUID, attempt: int) -> 
             started_at=func.coalesce(Analysis.started_at, func.now()),
             progress=Progress(stage="starting", done=0, total=0).model_dump(),
         )
+    elif kind == JobKind.INSPECTION:
+        change_inspection(session, subject_id, status=InspectionStatus.RUNNING)
 
 
 def progressed(session: Session, kind: JobKind, subject_id: UUID, progress: Progress) -> None:
@@ -42,6 +45,8 @@ def requeued(session: Session, kind: JobKind, subject_id: UUID) -> None:
     if kind == JobKind.ANALYSIS:
         progress = Progress(stage="queued", done=0, total=0).model_dump()
         change_analysis(session, subject_id, status=Status.QUEUED, progress=progress)
+    elif kind == JobKind.INSPECTION:
+        change_inspection(session, subject_id, status=InspectionStatus.QUEUED)
 
 
 def failed(session: Session, kind: JobKind, subject_id: UUID, failure: Failure) -> None:
@@ -50,6 +55,11 @@ def failed(session: Session, kind: JobKind, subject_id: UUID, failure: Failure) 
     if kind == JobKind.ANALYSIS:
         change_analysis(
             session, subject_id, status=Status.FAILED, error=error, finished_at=func.now()
+        )
+        return
+    if kind == JobKind.INSPECTION:
+        change_inspection(
+            session, subject_id, status=InspectionStatus.FAILED, error=error, finished_at=func.now()
         )
         return
     session.execute(
@@ -71,6 +81,12 @@ def change_analysis(session: Session, analysis_id: UUID, **values: Any) -> None:
         .values(**values)
     )
     session.execute(select(func.pg_notify(ANALYSES_CHANNEL, str(analysis_id))))
+
+
+def change_inspection(session: Session, inspection_id: UUID, **values: Any) -> None:
+    """Change an inspection, and wake whoever waits for it."""
+    session.execute(update(Inspection).where(Inspection.id == inspection_id).values(**values))
+    session.execute(select(func.pg_notify(ANALYSES_CHANNEL, str(inspection_id))))
 
 
 def change_probe(session: Session, probe_id: UUID, **values: Any) -> None:

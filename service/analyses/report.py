@@ -5,57 +5,32 @@ with `Report.model_validate_json`: types are strict, so nothing is coerced.
 """
 
 import json
-from dataclasses import asdict
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    model_validator,
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
+
+from service.analyses.report_layers import MAX_LAYERS, Layer
+from service.analyses.report_parts import (
+    MAX_ENTRIES,
+    Count,
+    Cumulative,
+    Eigenvalues,
+    Interval,
+    Name,
+    NonNegative,
+    Part,
+    Positive,
+    Sentence,
+    Sentences,
+    Sha256,
+    Share,
+    Shares,
+    figure,
+    require_length,
 )
-from pydantic.fields import FieldInfo
 
-from service.analyses.metrics import CARDS
-
-# No layer in sight is wider; it bounds what a hostile child can have stored.
-MAX_ENTRIES = 65_536
 MAX_OPTIONS_CHARACTERS = 16_384
-
-
-def figure(key: str) -> FieldInfo:
-    """The field of a figure, described by its metric card. Raises KeyError if there is no card."""
-    card = CARDS[key]
-    described: FieldInfo = Field(
-        title=card.title,
-        description=card.definition,
-        json_schema_extra={"x-metric-card": asdict(card)},
-    )
-    return described
-
-
-def _decreasing(values: list[float]) -> list[float]:
-    if any(later > earlier for earlier, later in pairwise(values)):
-        raise ValueError("must not increase: vectors are ordered by decreasing eigenvalue")
-    return values
-
-
-def _never_decreasing(values: list[float]) -> list[float]:
-    if any(later < earlier for earlier, later in pairwise(values)):
-        raise ValueError("must not decrease: it is a cumulative sum")
-    return values
-
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"the lower bound {bounds[0]} is above the upper bound {bounds[1]}")
-    return bounds
 
 
 def _plain_json(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -63,28 +38,6 @@ def _plain_json(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if size > MAX_OPTIONS_CHARACTERS:
         raise ValueError(f"must be at most {MAX_OPTIONS_CHARACTERS} characters of JSON, is {size}")
     return options
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-Sentences = Annotated[list[Sentence], Field(max_length=100)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Eigenvalues = Annotated[
-    list[Annotated[float, Field(gt=0)]], Field(max_length=MAX_ENTRIES), AfterValidator(_decreasing)
-]
-Shares = Annotated[list[Share], Field(max_length=MAX_ENTRIES)]
-Cumulative = Annotated[Shares, AfterValidator(_never_decreasing)]
-Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
-
-
-class Part(BaseModel):
-    """What all parts of a report share: no unknown fields, no coercion, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelPart(Part):
@@ -145,8 +98,19 @@ class FeatureMap(Part):
             description="What the model does to the head's outputs, such as identity or softmax."
         ),
     ]
+    output: Annotated[
+        Name | None,
+        Field(description="Which of several results was taken; null if there is one only."),
+    ]
+    verified: Annotated[
+        bool,
+        Field(
+            description="Whether every batch proved that the model's answer follows from these "
+            "features through this layer; false for what the model's owner chose unproved."
+        ),
+    ]
     weights: HeadWeights | None
-    consistency_residual: Annotated[NonNegative, figure("feature_map.consistency_residual")]
+    consistency_residual: Annotated[NonNegative | None, figure("feature_map.consistency_residual")]
     warnings: Annotated[Sentences, Field(description="What to mind about how Φ was found.")]
 
 
@@ -159,7 +123,7 @@ class CenteredSpectrum(Part):
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
-        _require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
+        require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
         return self
 
 
@@ -174,7 +138,7 @@ class Spectrum(Part):
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
-        _require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
+        require_length(self.rank, eigenvalues=self.eigenvalues, relative=self.relative)
         return self
 
 
@@ -375,6 +339,13 @@ class Report(Part):
     verdict: Verdict
     alignment: Alignment
     performance: Performance
+    layers: Annotated[
+        Annotated[list[Layer], Field(max_length=MAX_LAYERS)] | None,
+        Field(
+            description="Figures of every layer before the last linear one, in order of "
+            "execution; null unless the analysis was asked for them."
+        ),
+    ]
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -389,7 +360,7 @@ class Report(Part):
 
 
 def _require_vectors(projections: Projections | CenteredProjections, rank: int) -> None:
-    _require_length(
+    require_length(
         rank,
         utilization=projections.utilization,
         cumulative_utilization=projections.cumulative_utilization,
@@ -397,9 +368,3 @@ def _require_vectors(projections: Projections | CenteredProjections, rank: int) 
         cumulative_quality=projections.cumulative_quality,
         quality_chance_level=projections.quality_chance_level,
     )
-
-
-def _require_length(expected: int, **vectors: list[float] | None) -> None:
-    for name, vector in vectors.items():
-        if vector is not None and len(vector) != expected:
-            raise ValueError(f"{name} must have {expected} entries, one a rank, has {len(vector)}")

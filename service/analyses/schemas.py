@@ -1,10 +1,10 @@
 """Analyses, as clients see them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.analyses.tables import Status
 from service.failures import Failure
@@ -12,6 +12,52 @@ from service.pagination import PageQuery
 
 Regime = Literal["MF", "EF", "undetermined"]
 Auto = Literal["auto"]
+
+
+ResultName = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=0, le=4096)]
+
+
+class FeatureMapChoice(BaseModel):
+    """Where the last linear layer is, from the model's owner: where it cannot be told, or by wish.
+
+    What the owner says is checked as far as it can be. Where the answer is not seen to follow from
+    the chosen layer, the report says so: `feature_map.verified` is false.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: ResultName | None = Field(
+        default=None,
+        description="Which of several results holds the network's outputs: its name or position.",
+    )
+    module: Annotated[str, Field(min_length=1, max_length=400)] | None = Field(
+        default=None,
+        description="The last linear layer, by the name of its module: `classifier.6`.",
+    )
+    operation: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="The same by the number of its operation, as an inspection of the model lists "
+        "them: for archives that keep no names.",
+    )
+    features_output: ResultName | None = Field(
+        default=None, description="The result that holds the features themselves, one row a sample."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_choice(self) -> Self:
+        given = [
+            name
+            for name in ("module", "operation", "features_output")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; expected one of them")
+        if not given and self.output is None:
+            raise ValueError(
+                "names nothing; expected output, module, operation or features_output, "
+                'or "auto" for the whole'
+            )
+        return self
 
 
 class Options(BaseModel):
@@ -29,11 +75,16 @@ class Options(BaseModel):
         default="auto",
         description="Eigenfunctions whose values are kept as an artifact; auto keeps 2 per class.",
     )
+    layers: Literal["penultimate", "all"] = Field(
+        default="penultimate",
+        description="all adds the spectrum of every linear and convolutional layer to the report.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
+    feature_map: FeatureMapChoice | Auto = Field(
+        default="auto", description="The last linear layer; auto finds it."
+    )
     # What follows has one value in this version. It is in the contract, so it may be said.
     eval_probe: None = Field(default=None, description="Held-out figures: not in this version.")
-    feature_map: Auto = Field(default="auto", description="The last linear layer is found.")
-    layers: Literal["penultimate"] = "penultimate"
     shards: Auto | Literal[1] = "auto"
     device: Literal["auto", "cpu"] = "auto"
 

@@ -1,9 +1,6 @@
 """Waiting for an analysis: until it has ended, or change by change."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from uuid import UUID
 
 from fastapi import Request
@@ -12,10 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from service.analyses import service
 from service.analyses.schemas import AnalysisRead
 from service.analyses.tables import FINISHED
-from service.notifications import Notifications
-
-# How often a waiting request looks again by itself, in case a notification was lost.
-_LOOK_AGAIN_SECONDS = 2.0
+from service.notifications import LOOK_AGAIN_SECONDS, Notifications, wait_for_change
 
 
 class Watcher:
@@ -36,15 +30,12 @@ class Watcher:
 
     async def wait(self, analysis_id: UUID, seconds: float) -> AnalysisRead:
         """Return an analysis as soon as it has ended, or as it stands after so many seconds."""
-        deadline = time.monotonic() + seconds
-        async with self._notifications.subscribe(str(analysis_id)) as changed:
-            while True:
-                changed.clear()
-                analysis = await self.read(analysis_id)
-                remaining = deadline - time.monotonic()
-                if analysis.status in FINISHED or remaining <= 0:
-                    return analysis
-                await _wait(changed, min(remaining, _LOOK_AGAIN_SECONDS))
+        return await self._notifications.wait(
+            str(analysis_id),
+            lambda: self.read(analysis_id),
+            lambda analysis: analysis.status in FINISHED,
+            seconds,
+        )
 
     async def follow(self, analysis_id: UUID) -> AsyncIterator[AnalysisRead]:
         """Yield an analysis now and at each change, until it has ended."""
@@ -57,9 +48,4 @@ class Watcher:
                     last = analysis
                     yield analysis
                 else:
-                    await _wait(changed, _LOOK_AGAIN_SECONDS)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+                    await wait_for_change(changed, LOOK_AGAIN_SECONDS)

@@ -87,7 +87,8 @@ def failures() -> str:
     lines = [
         "# Why an analysis failed",
         "",
-        "`error.code` of a failed analysis, or of a probe that could not be validated.",
+        "`error.code` of a failed analysis or inspection, or of a probe that could not be",
+        "validated.",
         "",
         "| code | meaning |",
         "| --- | --- |",

@@ -47,6 +47,7 @@ class _Page:
 PAGES: dict[str, _Page] = {
     "index": _Page("Guide", _written("index")),
     "report": _Page("Reading a report", _written("report")),
+    "inspection": _Page("Looking into a model", _written("inspection")),
     "metrics": _Page("What every figure means", generated.metrics),
     "failures": _Page("Why an analysis failed", generated.failures),
     "problems": _Page("Errors of the API", generated.problems),

@@ -15,6 +15,7 @@ class JobKind(StrEnum):
 
     ANALYSIS = "analysis"
     PROBE = "probe"
+    INSPECTION = "inspection"
 
 
 class JobState(StrEnum):
@@ -26,7 +27,7 @@ class JobState(StrEnum):
 
 
 class Job(Identified, Base):
-    """Work to be done on one analysis or probe.
+    """Work to be done on one analysis, probe or inspection.
 
     The row commits together with its subject, and a relay publishes its id to the broker
     (`published_at` is null until then): that makes it the outbox. A worker claims it by raising
@@ -37,7 +38,7 @@ class Job(Identified, Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint("state IN ('queued', 'running', 'done')", name="state"),
-        CheckConstraint("kind IN ('analysis', 'probe')", name="kind"),
+        CheckConstraint("kind IN ('analysis', 'probe', 'inspection')", name="kind"),
         Index("ix_jobs_open", "state", "priority", "id", postgresql_where=text("state <> 'done'")),
         Index("ix_jobs_subject_id", "subject_id"),
     )

@@ -8,8 +8,8 @@ from service.problems import NotAModel
 ModelFormat = Literal["torchscript", "torch_export"]
 
 _EXPORT_HINT = (
-    "Export the model with torch.jit.save(torch.jit.script(model.eval()), path) "
-    "or torch.jit.trace, and send that file."
+    "Save the model with torch.jit.save(torch.jit.script(model.eval()), path), or with "
+    "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that file."
 )
 # What a file starts with, and how people call it.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -37,7 +37,7 @@ def recognise(file: BinaryIO) -> ModelFormat:
     head = file.read(64)
     if not head.startswith(b"PK\x03\x04"):
         raise NotAModel(
-            f"The file is no TorchScript archive: it looks like {_describe(head)}. {_EXPORT_HINT}"
+            f"The file is no model archive: it looks like {_describe(head)}. {_EXPORT_HINT}"
         )
     file.seek(0)
     try:
@@ -45,15 +45,16 @@ def recognise(file: BinaryIO) -> ModelFormat:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         raise NotAModel(
-            "The file begins like a TorchScript archive but is cut off or damaged. Upload it "
-            "again; torch.jit.load(path) on your side tells whether the original is whole."
+            "The file begins like a model archive but is cut off or damaged. Upload it again; "
+            "torch.jit.load(path), or torch.export.load(path), on your side tells whether the "
+            "original is whole."
         ) from None
-    inner = {name.partition("/")[2] for name in names}
+    inner = {name.partition("/")[2] or name for name in names}
     if "constants.pkl" in inner and "data.pkl" in inner:
         return "torchscript"
-    raise NotAModel(
-        f"The file is no TorchScript archive: it is {_describe_zip(inner)}. {_EXPORT_HINT}"
-    )
+    if any(name.startswith("models/") for name in inner):
+        return "torch_export"
+    raise NotAModel(f"The file is no model archive: it is {_describe_zip(inner)}. {_EXPORT_HINT}")
 
 
 def _describe(head: bytes) -> str:
@@ -66,8 +67,10 @@ def _describe(head: bytes) -> str:
 
 
 def _describe_zip(inner: set[str]) -> str:
-    if any(name.startswith("models/") for name in inner) or "archive_format" in inner:
-        return "a torch.export .pt2 archive, which this version does not read yet"
+    if any(name.startswith("data/aotinductor/") for name in inner):
+        return "a program compiled by AOTInductor, whose layers cannot be seen"
+    if "serialized_exported_program.json" in inner:
+        return "a torch.export .pt2 archive of an old kind; save it again with torch 2.8 or newer"
     if "data.pkl" in inner:
         return "a torch.save checkpoint (a state_dict or a pickled module), not a program"
     return "a zip file of something else"

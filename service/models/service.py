@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import blobs
 from service.analyses import usage
+from service.inspections import usage as inspections
 from service.models import repository
 from service.models.formats import recognise
 from service.models.schemas import ModelFields
@@ -68,6 +69,7 @@ async def delete(session: AsyncSession, store: BlobStore, model_id: UUID) -> Non
     """
     model = await get(session, model_id)
     await usage.refuse_if_unfinished(session, usage.of_model(model_id))
+    await inspections.drop_of_model(session, model_id)
     await blobs.lock(session, model.sha256)
     await repository.mark_deleted(session, model_id)
     await blobs.remove_unless_needed(session, store, model.sha256)

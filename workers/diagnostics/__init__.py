@@ -20,6 +20,7 @@ from workers.diagnostics.errors import (
     NonFiniteError,
     TooFewSamplesError,
 )
+from workers.diagnostics.explanation import unexplained
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
@@ -54,4 +55,5 @@ __all__ = [
     "TooFewSamplesError",
     "Verdict",
     "diagnose",
+    "unexplained",
 ]

@@ -6,7 +6,7 @@ is that operation's input.
 """
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
-from workers.extraction.loading import load_torchscript
+from workers.extraction.loading import load_model
 from workers.extraction.mismatch import suggesting_after
 from workers.extraction.refusals import Refusal
 
@@ -16,6 +16,6 @@ __all__ = [
     "FeatureMap",
     "Refusal",
     "discover",
-    "load_torchscript",
+    "load_model",
     "suggesting_after",
 ]

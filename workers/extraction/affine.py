@@ -103,12 +103,12 @@ def _per_class(hop: Hop, name: str) -> Tensor | None:
 
 _RULES = {
     ("add", "add_"): add,
-    ("sub", "sub_"): subtract,
+    ("sub", "sub_", "subtract"): subtract,
     ("rsub",): subtract_from,
-    ("mul", "mul_"): multiply,
-    ("div", "div_"): divide,
-    ("neg", "neg_"): negate,
-    ("batch_norm",): batch_norm,
+    ("mul", "mul_", "multiply"): multiply,
+    ("div", "div_", "divide", "true_divide"): divide,
+    ("neg", "neg_", "negative"): negate,
+    ("batch_norm", "_native_batch_norm_legit_no_training"): batch_norm,
 }
 
 AFFINE: Mapping[str, Callable[[Relation, Hop], Relation]] = {

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from workers.extraction.affine import AFFINE
 from workers.extraction.heads import Head
+from workers.extraction.indexing import CHOOSING
 from workers.extraction.links import ELEMENTWISE, OVER_CLASSES, elementwise, linked, over_classes
 from workers.extraction.path import Hop
-from workers.extraction.positions import CHOOSING, HARMLESS, POOLING, Rule
+from workers.extraction.positions import HARMLESS, POOLING, Rule
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
 

@@ -1,8 +1,8 @@
 """Running a model one did not write: reproducible, on copies, its errors told to its owner."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,20 +29,22 @@ class Output:
     Attributes:
         label: Where it is in a tuple, list or dictionary, such as `0` or `head.logits`; empty for
             the only result.
+        position: Position in the outermost tuple, list or dictionary, from 0.
         tensor: The tensor.
     """
 
     label: str
+    position: int
     tensor: Tensor
 
 
-def execute(model: nn.Module, batch: Batch, watch: TorchDispatchMode | None = None) -> list[Output]:
+def execute(model: nn.Module, batch: Batch, *watches: TorchDispatchMode) -> list[Output]:
     """Runs a model once.
 
     Args:
         model: The model, in evaluation mode.
         batch: Its inputs; it may change them, so give it copies.
-        watch: A dispatch mode that sees every operation.
+        *watches: Dispatch modes that see every operation, the last one first.
 
     Returns:
         Its float outputs.
@@ -53,7 +55,9 @@ def execute(model: nn.Module, batch: Batch, watch: TorchDispatchMode | None = No
     """
     # The executor would rewrite the graph after some runs. Unoptimised, every run performs the
     # same operations: those in the archive. Without a fusing compiler this costs no time.
-    with optimized_execution(False), watch or nullcontext():
+    with optimized_execution(False), ExitStack() as watching:
+        for watch in watches:
+            watching.enter_context(watch)
         try:
             result = model(*batch)
         except MemoryError as error:
@@ -114,8 +118,7 @@ def dtype_name(tensor: Tensor) -> str:
 
 
 def _float_outputs(result: object) -> list[Output]:
-    outputs: list[Output] = []
-    _collect(result, "", 0, outputs)
+    outputs = list(_collect(result, "", 0))
     if not outputs:
         raise refuse(
             Refusal.BAD_OUTPUT,
@@ -125,11 +128,11 @@ def _float_outputs(result: object) -> list[Output]:
     return outputs
 
 
-def _collect(result: object, label: str, depth: int, outputs: list[Output]) -> None:
+def _collect(result: object, label: str, depth: int) -> Iterator[Output]:
     if isinstance(result, Tensor):
         plain = result.layout is torch.strided and result.device.type == "cpu"
         if plain and result.is_floating_point():
-            outputs.append(Output(label, result))
+            yield Output(label, 0, result)
     elif isinstance(result, (Mapping, Sequence)) and not isinstance(result, str):
         if depth == _DEPTH_READ or len(result) > _OUTPUTS_READ:
             raise refuse(
@@ -137,10 +140,17 @@ def _collect(result: object, label: str, depth: int, outputs: list[Output]) -> N
                 f"The model returned a collection of {len(result)} items, {depth + 1} levels deep; "
                 f"at most {_OUTPUTS_READ} items and {_DEPTH_READ} levels are read.",
             )
-        items = result.items() if isinstance(result, Mapping) else enumerate(result)
-        for key, value in items:
+        items = result.items() if isinstance(result, Mapping) else _named(result)
+        for position, (key, value) in enumerate(items):
             inner = printable(str(key), 40)
-            _collect(value, f"{label}.{inner}" if label else inner, depth + 1, outputs)
+            for output in _collect(value, f"{label}.{inner}" if label else inner, depth + 1):
+                yield replace(output, position=position)
+
+
+def _named(result: Sequence[object]) -> Iterable[tuple[object, object]]:
+    """Items by number, or by field name if it has names for them."""
+    names = getattr(result, "_fields", range(len(result)))
+    return zip(names, result, strict=True)
 
 
 def _describe_result(result: object) -> str:

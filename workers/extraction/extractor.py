@@ -6,31 +6,33 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from service.failures import FailureCode
+from service.analyses.schemas import FeatureMapChoice
 from workers.errors import JobError
-from workers.extraction.consistency import residual, same, tolerance, working_dtype
-from workers.extraction.execution import Batch, Output, copied, dtype_name, execute, resized
-from workers.extraction.mismatch import explain, explaining
+from workers.extraction.choosing import DeclaredFeatures, choose
+from workers.extraction.consistency import residual, tolerance, working_dtype
+from workers.extraction.execution import Batch, dtype_name, resized
+from workers.extraction.independence import check_repeatable, check_samples
+from workers.extraction.mismatch import explaining
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
+from workers.extraction.recording import record
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.structure import Structure, count_parameters, find_structure, locate
-from workers.extraction.tape import Tape
+from workers.extraction.structure import UNVERIFIED, Names, Structure, count_parameters
 from workers.extraction.value_range import check_value_range
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
 
-_BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)
-"""Batch sizes tried when a traced model refuses that one."""
-
-_ROW_TOLERANCE = 1e-3
-"""A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""
+# Links that end a network's hidden layers as a rule, not the network.
+_ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
+_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +40,17 @@ class FeatureMap:
     """What was found: u = Φ Wᵀ + b and the model's answer f = link(u).
 
     Attributes:
-        W: [C, p] float64, affine operations after the head folded in.
+        W: [C, p] float64, affine operations after the head folded in; `None` if the owner declared
+            a result to be Φ and no linear layer is known that takes it.
         b: [C] float64, or `None` if nothing is added.
-        link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `.
-        kind: `linear` or `conv1x1`.
+        link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `;
+            `unverified` where the owner chose and nothing shows it.
+        kind: `linear`, `conv1x1`, …, or `declared` for a result declared to be Φ.
         location: The head's parameter, such as `fc.weight`, or its operation.
-        head_op: The head's operation, such as `aten::linear`.
-        output: Which of the model's results was taken; empty if it is the only one.
+        output: Which of the model's results was taken; empty if it is the only one, or if none is
+            known to follow from the chosen head.
+        verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
+        positions: Rows of Φ per sample: 1, unless the model answers for each position.
         p: Number of features.
         outputs: Number of outputs C.
         dtype: The dtype of Φ.
@@ -52,13 +58,14 @@ class FeatureMap:
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
-    W: Tensor
+    W: Tensor | None
     b: Tensor | None
     link: str
     kind: str
     location: str
-    head_op: str
     output: str
+    verified: bool
+    positions: int
     p: int
     outputs: int
     dtype: str
@@ -73,12 +80,14 @@ class Extracted:
     They are inference tensors: read them, convert them, but do not change them in place.
 
     Attributes:
-        phi: Φ, [n, p].
-        outputs: u, [n, C]: before the link.
+        phi: Φ, [n · positions, p], all positions of a sample together.
+        outputs: u, [n · positions, C]: before the link.
+        positions: Rows per sample.
     """
 
     phi: Tensor
     outputs: Tensor
+    positions: int = 1
 
 
 class Extractor:
@@ -86,63 +95,79 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
-        residual: The largest consistency residual of all batches so far.
+        head: Where the last linear layer runs; `None` if none is known.
+        baked_rows: How many samples the archive takes, if it takes no other number.
+        residual: The largest consistency residual of all batches so far; `None` where there is no
+            W to compute it with.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        structure: Structure,
+        found: Structure | DeclaredFeatures,
         feature_map: FeatureMap,
         first: Observation,
         baked_rows: int | None,
     ) -> None:
         self.feature_map = feature_map
-        self.residual = 0.0
+        structure = found.structure if isinstance(found, DeclaredFeatures) else found
+        self.head = None if structure is None else structure.site
+        self.baked_rows = baked_rows
+        self.residual: float | None = None
         self._model = model
-        self._structure = structure
-        self._baked_rows = baked_rows
+        self._found = found
         dtype = working_dtype(first.precision)
-        self._weight = structure.weight.to(dtype)
-        self._bias = None if structure.bias is None else structure.bias.to(dtype)
+        self._weight = None if feature_map.W is None else feature_map.W.to(dtype)
+        self._bias = None if feature_map.b is None else feature_map.b.to(dtype)
         self._center = first.logits.to(dtype).mean(dim=0)
-        self._check_residual(first)
+        self._check(first)
 
-    def run(self, batch: Batch) -> Extracted:
+    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
         """Runs the model on a batch.
 
         Args:
             batch: The model's inputs, n samples along the first axis of each.
+            *watches: Dispatch modes that see every operation of the model, and nothing else.
 
         Returns:
-            Φ [n, p] and u [n, C] in the model's dtype.
+            Φ and u in the model's dtype.
 
         Raises:
             JobError: `input_mismatch`, `out_of_memory`, `non_finite`, or `unsupported_model` if Φ
                 does not explain the model's answer on this batch.
         """
         rows = len(batch[0])
-        size = self._baked_rows or rows
+        size = self.baked_rows or rows
         with torch.inference_mode():
             parts = [
-                self._run(tuple(tensor[start : start + size] for tensor in batch), size)
+                self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
                 for start in range(0, rows, size)
             ]
             if len(parts) == 1:
                 return parts[0]
             return Extracted(
-                torch.cat([part.phi for part in parts]), torch.cat([part.outputs for part in parts])
+                torch.cat([part.phi for part in parts]),
+                torch.cat([part.outputs for part in parts]),
+                parts[0].positions,
             )
 
-    def _run(self, batch: Batch, size: int) -> Extracted:
-        rows = len(batch[0])
+    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
         sample = resized(batch, size)
-        with explaining(self._model, sample, self._baked_rows or _DISCOVERY_ROWS):
-            seen = observe(self._model, self._structure, sample)
-        self._check_residual(seen)
-        return Extracted(seen.features[:rows], seen.logits[:rows])
+        with explaining(self._model, sample, self.baked_rows or _DISCOVERY_ROWS):
+            seen = observe(self._model, self._found, sample, *watches)
+        self._check(seen)
+        rows = len(batch[0]) * seen.positions
+        return Extracted(seen.features[:rows], seen.logits[:rows], seen.positions)
 
-    def _check_residual(self, seen: Observation) -> None:
+    def _check(self, seen: Observation) -> None:
+        if seen.positions != self.feature_map.positions:
+            raise refuse(
+                Refusal.BAD_OUTPUT,
+                f"The model gave {seen.positions} rows a sample on this batch, "
+                f"{self.feature_map.positions} on the first one; expected always the same.",
+            )
+        if self._weight is None:
+            return
         value = residual(
             seen.features,
             self._weight,
@@ -160,16 +185,17 @@ class Extractor:
                 residual=f"{value:.3e}",
                 limit=limit,
             )
-        self.residual = max(self.residual, value)
+        self.residual = max(self.residual or 0.0, value)
 
 
 @torch.inference_mode()
-def discover(model: nn.Module, batch: Batch) -> Extractor:
+def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = None) -> Extractor:
     """Finds Φ, W, b and the link of a model.
 
     Args:
-        model: The model, on the CPU, in evaluation mode; `load_torchscript` gives one.
+        model: The model, on the CPU, in evaluation mode; `load_model` gives one.
         batch: A first batch, ≥ 2 samples to notice that samples influence each other.
+        choice: What the model's owner says about its head.
 
     Returns:
         What gives Φ for this and every other batch.
@@ -179,95 +205,79 @@ def discover(model: nn.Module, batch: Batch) -> Extractor:
             output does not come from a linear layer, `non_finite`, or `unsupported_model` with
             the reason in `detail.code` (`Refusal`).
     """
-    sample, tape, outputs = _record(model, batch)
+    sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
     check_deterministic(tape.steps)
-    structure = find_structure(tape, outputs)
-    first = observe(model, structure, sample)
-    _check_repeatable(outputs, structure, first)
+    names = Names.of(model)
+    found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+    if found.output is not None:
+        check_repeatable(outputs, found.output, first)
     rows = len(sample[0])
     baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
-    baked_rows, warnings = _check_samples(model, structure, sample, first, baked_rows)
-    feature_map = FeatureMap(
-        W=structure.weight,
-        b=structure.bias,
-        link=structure.link,
-        kind=structure.kind,
-        location=locate(structure, model, tape),
-        head_op=structure.head_op,
-        output=structure.output,
-        p=structure.weight.shape[1],
-        outputs=structure.weight.shape[0],
-        dtype=dtype_name(first.features),
-        parameters=count_parameters(model, tape),
-        warnings=(*warnings, *check_value_range(model, tape, batch)),
-    )
-    return Extractor(model, structure, feature_map, first, baked_rows)
+    baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
+    warnings = (*warnings, *check_value_range(model, tape, batch))
+    feature_map = _describe(found, first, count_parameters(model, tape), warnings)
+    return Extractor(model, found, feature_map, first, baked_rows)
 
 
-def _record(model: nn.Module, batch: Batch) -> tuple[Batch, Tape, list[Output]]:
-    """Records a run on a few samples; on other batch sizes if one is baked into the archive."""
-    usual = min(_DISCOVERY_ROWS, len(batch[0]))
-    errors: list[JobError] = []
-    for rows in dict.fromkeys((usual, len(batch[0]), *_BAKED_ROWS)):
-        sample = resized(batch, rows)
-        try:
-            # Unwatched first: errors that pass through a dispatch mode lose their text, and a model
-            # may set itself up in its first run.
-            execute(model, copied(sample))
-        except JobError as error:
-            if error.failure.code is not FailureCode.INPUT_MISMATCH:
-                raise
-            errors.append(error)
-            continue
-        copies = copied(sample)
-        tape = Tape(copies)
-        return sample, tape, execute(model, copies, tape)
-    raise explain(model, resized(batch, usual), errors[0]) from errors[0]
+def _observe_first(
+    model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch
+) -> tuple[Structure | DeclaredFeatures, Observation]:
+    """Observes the recorded batch again, and settles whether declared features are proved."""
+    if isinstance(found, Structure) or found.structure is None:
+        return found, observe(model, found, sample)
+    try:
+        return found, observe(model, found, sample)
+    except JobError:
+        unproved = replace(found, structure=None)
+        return unproved, observe(model, unproved, sample)
 
 
-def _check_repeatable(outputs: list[Output], structure: Structure, first: Observation) -> None:
-    """Compares the recorded run with the tapped one."""
-    recorded = next(o.tensor for o in outputs if o.label == structure.output)
-    if not same(first.answer, recorded, tolerance(first.precision)):
-        raise refuse(
-            Refusal.STOCHASTIC,
-            "Two runs on the same batch gave different answers. Expected a model that is a "
-            "function of its input.",
-        )
-
-
-def _check_samples(
-    model: nn.Module,
-    structure: Structure,
-    sample: Batch,
+def _describe(
+    found: Structure | DeclaredFeatures,
     first: Observation,
-    baked_rows: int | None,
-) -> tuple[int | None, tuple[str, ...]]:
-    """Tests whether a sample's Φ depends on how many and which others are in its batch."""
-    rows = len(sample[0])
-    half = rows // 2
-    warnings: list[str] = []
-    part: Observation | None = None
-    if half and baked_rows is None:
-        try:
-            part = observe(model, structure, resized(sample, half))
-        except JobError:
-            baked_rows = rows
-    if baked_rows is not None:
-        warnings.append(
-            f"fixed_batch: the archive takes exactly {baked_rows} samples at a time, so every "
-            "batch is cut into such pieces and the last one filled up; trace the model with a "
-            "dynamic batch size to make this faster."
+    parameters: int,
+    warnings: Sequence[str],
+) -> FeatureMap:
+    structure = found.structure if isinstance(found, DeclaredFeatures) else found
+    declared = f"result {found.features}" if isinstance(found, DeclaredFeatures) else ""
+    return FeatureMap(
+        W=None if structure is None else structure.weight,
+        b=None if structure is None else structure.bias,
+        link=UNVERIFIED if structure is None else structure.link,
+        kind="declared" if structure is None else structure.kind,
+        location=declared or (structure.location if structure else ""),
+        output=found.output or "",
+        verified=structure is not None and structure.output is not None,
+        positions=first.positions,
+        p=first.features.shape[1],
+        outputs=first.logits.shape[1],
+        dtype=dtype_name(first.features),
+        parameters=parameters,
+        warnings=(*warnings, *_cautions(structure, first)),
+    )
+
+
+def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
+    """What a reader must know of how Φ was found."""
+    if structure is None:
+        yield (
+            "declared_features: Φ is the result that the model's owner named. No linear layer was "
+            "seen to turn it into the outputs; consistency_residual is the part of the outputs' "
+            "variance that no linear layer on Φ explains."
         )
-        if half:
-            part = observe(model, structure, resized(resized(sample, half), rows))
-    limit = max(tolerance(first.precision), _ROW_TOLERANCE)
-    if part is not None and not (
-        same(part.features[:half], first.features[:half], limit)
-        and same(part.logits[:half], first.logits[:half], limit)
-    ):
-        warnings.append(
-            "batch_dependent: a sample's features change with the other samples of its batch, so "
-            "the figures depend on the batch size and the order of the samples."
+    elif structure.output is None:
+        yield (
+            "declared_head: the model's owner chose this layer, and its own results are taken for "
+            "the outputs. How the model's answer follows from them was not verified."
         )
-    return baked_rows, tuple(warnings)
+    elif structure.link.partition(" then ")[0] in _ACTIVATIONS:
+        yield (
+            f"ends_in_activation: the model's answer is {structure.link} of its last linear layer, "
+            "as in a backbone that was saved without its classifier. If it is one, save it with "
+            "the classifier: its features are those that are taken for outputs here."
+        )
+    if not first.precision.is_floating_point:
+        yield (
+            "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
+            f"outputs up to {tolerance(first.precision):.0%} of their spread only."
+        )

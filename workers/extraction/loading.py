@@ -1,43 +1,65 @@
-"""Opening TorchScript archives. Only ever called in the confined child: an archive is a program."""
+"""Opening model archives. Only ever called in the confined child: an archive is a program."""
 
 import warnings
+import zipfile
 from typing import BinaryIO
 
 import torch
+from torch import nn
 
 from workers.errors import JobError
 from workers.extraction.refusals import Refusal, last_line, refuse
 
 
-def load_torchscript(file: BinaryIO) -> torch.jit.ScriptModule:
-    """Loads a TorchScript archive to the CPU, in evaluation mode.
+def load_model(file: BinaryIO) -> nn.Module:
+    """Loads a TorchScript or torch.export archive to the CPU, in evaluation mode.
 
     Args:
-        file: The archive, positioned at its start.
+        file: The archive, positioned at its start. Which kind it is, its content says.
 
     Returns:
-        The module, ready for `discover`.
+        The model, ready for `discover`.
 
     Raises:
         JobError: `not_a_model` if torch cannot read the archive.
     """
+    exported = _is_exported(file)
     try:
-        with warnings.catch_warnings():
-            # torch announces the end of TorchScript at every call.
-            warnings.filterwarnings("ignore", r"`torch\.jit\.load`", DeprecationWarning)
-            model: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch annotates it in part
-                file, map_location="cpu"
-            )
-        return model.eval()
+        return _load_exported(file) if exported else _load_model(file)
     except Exception as error:  # torch documents no exception types for a damaged archive
-        raise _unreadable(error) from error
+        raise _unreadable(error, "torch.export" if exported else "TorchScript") from error
 
 
-def _unreadable(error: Exception) -> JobError:
+def _is_exported(file: BinaryIO) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        names = []
+    file.seek(0)
+    return any(name.partition("/")[2].startswith("models/") for name in names)
+
+
+def _load_model(file: BinaryIO) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        # torch announces the end of TorchScript at every call.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.load`", DeprecationWarning)
+        model: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch annotates it in part
+            file, map_location="cpu"
+        )
+    return model.eval()
+
+
+def _load_exported(file: BinaryIO) -> nn.Module:
+    # Exported programs have no modes: whether dropout drops was settled when they were exported.
+    return torch.export.load(file).module()
+
+
+def _unreadable(error: Exception, kind: str) -> JobError:
     first_sentence = str(error).split(". ", 1)[0] if "PytorchStreamReader" in str(error) else None
     reason = first_sentence or last_line(error)
     return refuse(
         Refusal.LOAD_FAILED,
-        f"torch could not load the file as a TorchScript archive: {reason}",
+        f"torch could not load the file as a {kind} archive: {reason}",
         exception=type(error).__name__,
     )

@@ -1,12 +1,10 @@
 """A model and a probe that do not fit: what was expected, what was found, and what would fit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from service.failures import FailureCode
 from service.probes.spec import Transform
@@ -14,21 +12,11 @@ from workers.errors import JobError
 from workers.extraction.corrections import corrections, written
 from workers.extraction.execution import Batch, copied, describe_batch, execute
 from workers.extraction.expectations import find_expectation
-from workers.extraction.refusals import printable
+from workers.extraction.signature import Argument, read_arguments
 from workers.probes.combination import combine
 
 _ARGUMENTS_SHOWN = 8
 _TAKING_TENSORS = ("Tensor", "Optional[Tensor]", "Any", "Union[")
-_NAME_LIMIT = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Argument:
-    """One argument of a model's `forward`."""
-
-    name: str
-    type: str
-    optional: bool
 
 
 class CorrectableError(JobError):
@@ -91,7 +79,7 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
         `suggestion`, the transform to add.
     """
     detail = dict(error.failure.detail)
-    arguments = _arguments(model)
+    arguments = read_arguments(model)
     if not _fit(arguments, batch):
         return _wrong_arguments(arguments, batch, detail)
     expected = find_expectation(model, batch)
@@ -142,32 +130,8 @@ def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
         raise
 
 
-def _arguments(model: nn.Module) -> list[_Argument]:
-    """What `forward` takes; empty if that cannot be told."""
-    if isinstance(model, GraphModule):
-        return [
-            _Argument(node.name, _kind(node.meta.get("val")), optional=False)
-            for node in model.graph.nodes
-            if node.op == "placeholder"
-        ]
-    schema = getattr(model.forward, "schema", None)
-    if schema is None:
-        return []
-    return [
-        _Argument(argument.name, str(argument.type), argument.has_default_value())
-        for argument in schema.arguments[1:]
-    ]
-
-
-def _kind(example: object) -> str:
-    # The tensors of an exported program's graph hold no values and are of a class of their own.
-    return "Tensor" if isinstance(example, Tensor) else type(example).__name__
-
-
-def _fit(arguments: list[_Argument], batch: Batch) -> bool:
-    if not arguments:
-        return True
-    needed = sum(not argument.optional for argument in arguments)
+def _fit(arguments: Sequence[Argument], batch: Batch) -> bool:
+    needed = sum(argument.default is None for argument in arguments)
     given = arguments[: len(batch)]
     return needed <= len(batch) <= len(arguments) and all(
         a.type.startswith(_TAKING_TENSORS) for a in given
@@ -175,9 +139,9 @@ def _fit(arguments: list[_Argument], batch: Batch) -> bool:
 
 
 def _wrong_arguments(
-    arguments: list[_Argument], batch: Batch, detail: dict[str, JsonValue]
+    arguments: Sequence[Argument], batch: Batch, detail: dict[str, JsonValue]
 ) -> JobError:
-    shown = [printable(f"{a.name}: {a.type}", _NAME_LIMIT) for a in arguments[:_ARGUMENTS_SHOWN]]
+    shown = [f"{argument.name}: {argument.type}" for argument in arguments[:_ARGUMENTS_SHOWN]]
     more = "" if len(shown) == len(arguments) else ", …"
     return JobError(
         FailureCode.INPUT_MISMATCH,

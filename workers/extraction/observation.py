@@ -1,16 +1,20 @@
 """Seeing Φ and u of one batch while the model runs, and proving that they explain its answer."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
 from workers.extraction.carry import carry
+from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
-from workers.extraction.execution import Batch, copied, describe_batch, execute
+from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
 from workers.extraction.heads import Head, parse_head
-from workers.extraction.path import replay
+from workers.extraction.path import Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation
 from workers.extraction.structure import Structure
@@ -26,69 +30,165 @@ class Observation:
     """One batch, seen.
 
     Attributes:
-        features: Φ, [n, p], in the model's dtype.
-        logits: u, [n, C], in the model's dtype.
-        answer: What the model returned.
+        features: Φ, [n · positions, p], in the model's dtype; all positions of a sample together.
+        logits: u, [n · positions, C], in the model's dtype.
+        positions: Rows per sample.
+        answer: What the model returned; u itself where the owner chose a head that no result is
+            known to follow from.
         precision: The least precise dtype between Φ and u.
     """
 
     features: Tensor
     logits: Tensor
+    positions: int
     answer: Tensor
     precision: torch.dtype
 
 
-def observe(model: nn.Module, structure: Structure, batch: Batch) -> Observation:
-    """Runs the model on a batch and taps its head.
+def observe(
+    model: nn.Module,
+    found: Structure | DeclaredFeatures,
+    batch: Batch,
+    *watches: TorchDispatchMode,
+) -> Observation:
+    """Runs the model on a batch and takes Φ and u.
+
+    Args:
+        model: The model.
+        found: Where they are.
+        batch: Its inputs.
+        *watches: Further dispatch modes that see every operation of the model.
 
     Raises:
         JobError: As `execute`; `unsupported_model` if the run differs from the first one, or its
             answer is not explained by u; `non_finite` if Φ, u or the answer holds NaN or infinite
             values.
     """
+    if isinstance(found, DeclaredFeatures):
+        seen = _observe_declared(model, found, batch, watches)
+    else:
+        tap, outputs = _run_tapped(model, found, batch, watches)
+        seen = _explain(tap, outputs, found, len(batch[0]))
+    if not (finite(seen.logits) and finite(seen.features)):
+        raise _non_finite(seen, batch)
+    return seen
+
+
+def _run_tapped(
+    model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[TorchDispatchMode]
+) -> tuple[HeadTap, list[Output]]:
     tap = HeadTap(structure.site, _ELEMENTS)
-    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap)
-    answer = next((o.tensor for o in outputs if o.label == structure.output), None)
+    outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
     if tap.too_large:
         raise _too_large()
-    if answer is None or tap.source is None or tap.product is None:
-        raise _changed("its last linear layer did not run or its output is missing")
-    path = walk_back(tap, answer)
-    if path.names != structure.names or path.head.index != 0:
-        raise _changed(f"it ran {' → '.join(path.names)} instead of {' → '.join(structure.names)}")
-    head = parse_head(path.head, structure.site.operand, tap.source)
+    if not tap.tapped:
+        raise _changed("its last linear layer did not run")
+    return tap, outputs
+
+
+def _explain(
+    tap: HeadTap, outputs: Sequence[Output], structure: Structure, samples: int
+) -> Observation:
+    """Reads Φ and u off a tapped run, and proves that they give the answer."""
+    answer = None if structure.output is None else _find(outputs, structure.output)
+    path = _path(tap, structure, answer)
+    tapped = tap.tapped[path.head.index]
+    head = parse_head(path.head, structure.site.operand, tapped.source)
     relation = carry(head, path.hops[: structure.depth]).logits if structure.depth else head
-    logits = replay(path.hops[: structure.depth], tap.product)
+    logits = replay(path.hops[: structure.depth], tapped.product)
+    logits = logits.dequantize() if logits.is_quantized else logits
     if not supported(logits.dtype):
         raise _changed(f"its outputs are of dtype {logits.dtype}")
-    precision = coarsest(tap.source, tap.product, logits)
-    features, logits_by_row = _rows(relation, logits, len(batch[0]))
-    if not (finite(logits_by_row) and finite(features)):
-        raise _non_finite(features, logits_by_row, batch)
-    _check_answer(replay(path.hops[structure.depth :], logits), answer, precision)
-    return Observation(features, logits_by_row, answer, precision)
+    precision = head.precision or coarsest(tapped.source.dtype, tapped.product.dtype, logits.dtype)
+    features, rows, positions = _rows(relation, logits, samples)
+    if answer is not None and finite(rows):
+        _check_answer(replay(path.hops[structure.depth :], logits), answer, precision)
+    return Observation(features, rows, positions, logits if answer is None else answer, precision)
 
 
-def _rows(relation: Relation | Head, logits: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Turns the tensors at u into Φ [n, p] and u [n, C]: one position is left for each sample."""
-    positions = relation.features.shape[:-1]
-    if [size for size in positions if size != 1] != [samples] * (samples != 1):
+def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
+    """The way from the head to the answer; it must be that of the recorded run."""
+    if answer is None:
+        if len(tap.tapped) != 1:
+            raise _changed(f"the chosen layer ran {len(tap.tapped)} times")
+        return Path(tap.steps[next(iter(tap.tapped))], ())
+    path = walk_back(tap, answer)
+    if path.names != structure.names or path.head.index not in tap.tapped:
+        ran, expected = " → ".join(path.names), " → ".join(structure.names)
+        raise _changed(f"it ran {ran} instead of {expected}")
+    return path
+
+
+def _observe_declared(
+    model: nn.Module,
+    declared: DeclaredFeatures,
+    batch: Batch,
+    watches: Sequence[TorchDispatchMode],
+) -> Observation:
+    """Takes Φ from a result; where a head is known, its input must be the same."""
+    samples = len(batch[0])
+    if declared.structure is None:
+        outputs = execute(model, copied(batch), *watches)
+        features = _one_row_each(outputs, declared.features, samples)
+        answer = _one_row_each(outputs, declared.output, samples)
+        precision = coarsest(features.dtype, answer.dtype)
+        return Observation(features, answer, 1, _find(outputs, declared.output), precision)
+    tap, outputs = _run_tapped(model, declared.structure, batch, watches)
+    seen = _explain(tap, outputs, declared.structure, samples)
+    features = _one_row_each(outputs, declared.features, samples)
+    if not same(seen.features, features, tolerance(seen.precision)):
+        raise _changed(f"the result {declared.features!r} is not what its last linear layer got")
+    return seen
+
+
+def _one_row_each(outputs: Sequence[Output], label: str, samples: int) -> Tensor:
+    tensor = _find(outputs, label)
+    # One output may come as [n], a pooled map as [n, p, 1, 1].
+    if not tensor.dim() or len(tensor) != samples or math.prod(tensor.shape[2:]) != 1:
+        raise refuse(
+            Refusal.BAD_OUTPUT,
+            f"The result {label!r} has shape {list(tensor.shape)} for {samples} samples; expected "
+            f"one row a sample: [{samples}, …].",
+            hint="Pool or pick positions in the model before it returns them.",
+            shape=list(tensor.shape),
+        )
+    return tensor.reshape(samples, -1)
+
+
+def _find(outputs: Sequence[Output], label: str) -> Tensor:
+    """Returns the result of that name.
+
+    Raises:
+        JobError: `unsupported_model` if it is missing this time.
+    """
+    for output in outputs:
+        if output.label == label:
+            return output.tensor
+    raise _changed(f"it returned no {label!r}")
+
+
+def _rows(relation: Relation | Head, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
+    """Turns the tensors at u into Φ [n·m, p] and u [n·m, C] with m positions a sample."""
+    axes = relation.features.shape[:-1]
+    sizes = [size for size in axes if size != 1]
+    if sizes[: samples != 1] != [samples] * (samples != 1):
         raise refuse(
             Refusal.BAD_OUTPUT,
             f"The last linear layer gives outputs of shape {list(relation.shape)} for {samples} "
-            f"samples; expected one row per sample: [{samples}, outputs].",
+            f"samples; expected one row per sample, [{samples}, outputs], or one per position, "
+            f"[{samples}, positions, outputs].",
             hint=(
-                "Save the model so that it gives one row of outputs per sample. Outputs per token "
-                "or per pixel must be pooled or picked in the model; a wrong input shape can also "
-                "spread samples over rows."
+                "Save the model so that its first axis runs over the samples. A wrong input shape "
+                "can spread samples over rows."
             ),
             shape=list(relation.shape),
             samples=samples,
         )
-    features = relation.features.reshape(samples, -1)
+    rows = math.prod(axes)
+    features = relation.features.reshape(rows, -1)
     if relation.class_axis is not None:
         logits = logits.movedim(relation.class_axis, -1)
-    return features, logits.reshape(samples, -1)
+    return features, logits.reshape(rows, -1), rows // samples
 
 
 def _check_answer(explained: Tensor, answer: Tensor, precision: torch.dtype) -> None:
@@ -121,15 +221,16 @@ def _too_large() -> JobError:
     )
 
 
-def _non_finite(features: Tensor, logits: Tensor, batch: Batch) -> JobError:
-    good = torch.isfinite(features).all(dim=1) & torch.isfinite(logits).all(dim=1)
+def _non_finite(seen: Observation, batch: Batch) -> JobError:
+    good = torch.isfinite(seen.features).all(dim=1) & torch.isfinite(seen.logits).all(dim=1)
+    good = good.reshape(-1, seen.positions).all(dim=1)
     bad = (~good).nonzero().flatten().tolist()
-    where = "Φ" if not finite(features) else "the outputs"
+    where = "Φ" if not finite(seen.features) else "the outputs"
     inputs = [t for t in batch if t.is_floating_point()]
     cause = " The inputs themselves are not finite." if not all(map(finite, inputs)) else ""
     return refuse(
         Refusal.NON_FINITE,
-        f"NaN or infinite values in {where} for {len(bad)} of {len(logits)} samples of a batch of "
+        f"NaN or infinite values in {where} for {len(bad)} of {len(good)} samples of a batch of "
         f"{describe_batch(batch)}, first in row {bad[0]}.{cause}",
         samples=len(bad),
     )

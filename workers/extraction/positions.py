@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workers.extraction.path import Hop
+from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
 
 Rule = Callable[[Relation, Hop], Relation]
@@ -16,7 +17,7 @@ Rule = Callable[[Relation, Hop], Relation]
 
 def keep(relation: Relation, hop: Hop) -> Relation:
     """Operations that change no value: copies, casts, dropout in evaluation mode."""
-    if not hop.result.is_floating_point():
+    if not (hop.result.is_floating_point() or hop.result.is_quantized):
         raise not_followed(hop, f"casts the outputs to {hop.result.dtype}")
     return relation
 
@@ -62,14 +63,11 @@ def permute(relation: Relation, hop: Hop) -> Relation:
 
 
 def _order(hop: Hop, dims: int) -> list[int]:
-    if hop.step.name == "aten::permute":
-        return [axis % dims for axis in cast("Sequence[int]", hop.step.argument("dims"))]
-    order = list(range(dims))
-    if hop.step.name == "aten::t":
-        return order[::-1]
-    first, second = (cast("int", hop.step.argument(name)) % dims for name in ("dim0", "dim1"))
-    order[first], order[second] = second, first
-    return order
+    """For each axis of the result, the axis of the source it comes from."""
+    # A tensor whose strides tell its axes apart says where each of them goes.
+    probe = torch.empty([2] * dims, device="meta")
+    (moved,) = hop.step.replay(hop.source, probe)
+    return [probe.stride().index(stride) for stride in moved.stride()]
 
 
 def average(relation: Relation, hop: Hop) -> Relation:
@@ -122,43 +120,19 @@ def pool(relation: Relation, hop: Hop) -> Relation:
     return replace(relation, features=pooled.movedim(1, -1), shape=tuple(hop.result.shape))
 
 
-def select(relation: Relation, hop: Hop) -> Relation:
-    """One position, or one class, out of an axis, which goes."""
-    axis = cast("int", hop.step.argument("dim")) % len(relation.shape)
-    index = cast("int", hop.step.argument("index"))
-    shape, class_axis = tuple(hop.result.shape), relation.class_axis
-    if axis == class_axis:
-        chosen = torch.tensor([index % relation.shape[axis]])
-        return replace(_choose(relation, chosen), shape=shape, class_axis=None)
-    features = relation.features.select(relation.feature_axis(axis), index)
-    if class_axis is not None and axis < class_axis:
-        class_axis -= 1
-    return replace(relation, features=features, shape=shape, class_axis=class_axis)
-
-
-def cut(relation: Relation, hop: Hop) -> Relation:
-    """A slice of positions, or of classes."""
-    axis = cast("int", hop.step.argument("dim")) % len(relation.shape)
-    start, stop, stride = (
-        cast("int | None", hop.step.argument(name)) for name in ("start", "end", "step")
-    )
-    section = slice(start, stop, stride)
-    shape = tuple(hop.result.shape)
-    if axis == relation.class_axis:
-        chosen = torch.arange(relation.shape[axis])[section]
-        return replace(_choose(relation, chosen), shape=shape)
-    leading = (slice(None),) * relation.feature_axis(axis)
-    return replace(relation, features=relation.features[(*leading, section)], shape=shape)
-
-
-def _choose(relation: Relation, chosen: Tensor) -> Relation:
-    """Keeps the given classes of those that are left."""
-    classes, scale, shift = relation.classes, relation.scale, relation.shift
-    return replace(
-        relation,
-        classes=chosen if classes is None else classes[chosen],
-        scale=scale if scale.numel() == 1 else scale[chosen],
-        shift=shift if shift is None or shift.numel() == 1 else shift[chosen],
+def maximum(relation: Relation, hop: Hop) -> Relation:
+    """Maxima over positions and their like, which no pooled feature explains."""
+    spatial = hop.step.argument("kernel_size") or hop.step.argument("output_size")
+    dim = hop.step.argument("dim")
+    axes = [dim] if isinstance(dim, int) else list(cast("Sequence[int]", dim or ()))
+    over_classes = relation.class_axis in {axis % len(relation.shape) for axis in axes}
+    if over_classes or not (spatial or axes):
+        raise not_followed(hop, "reduces over the classes")
+    raise refuse(
+        Refusal.NONLINEAR_POOL,
+        f"{hop.step.name} (operation {hop.step.index + 1}) takes the outputs of several positions "
+        "together in a way that is not linear in any pooled feature.",
+        operation=hop.step.name,
     )
 
 
@@ -176,6 +150,11 @@ _KEEPING = (
     "feature_dropout",
     "alpha_dropout",
     "feature_alpha_dropout",
+    "resolve_conj",
+    "resolve_neg",
+    # What is quantized on the way to the output stays the same up to the precision's tolerance.
+    "dequantize",
+    "quantize_per_tensor",
 )
 _RESHAPING = (
     "view",
@@ -189,7 +168,18 @@ _RESHAPING = (
     "unsqueeze_",
     "view_as",
     "reshape_as",
+    "_reshape_alias",
     "ravel",
+)
+_PERMUTING = ("permute", "movedim", "transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT")
+_MAXIMA = (
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "logsumexp",
+    "median",
+    *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)),
 )
 _POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
 
@@ -197,11 +187,11 @@ _POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 
 HARMLESS: Mapping[str, Rule] = {
     **{f"aten::{name}": keep for name in _KEEPING},
     **{f"aten::{name}": reshape for name in _RESHAPING},
-    **{f"aten::{name}": permute for name in ("permute", "transpose", "t")},
+    **{f"aten::{name}": permute for name in _PERMUTING},
 }
 POOLING: Mapping[str, Rule] = {
     "aten::mean": average,
     "aten::sum": total,
     **{f"aten::{name}": pool for name in _POOLS},
+    **{f"aten::{name}": maximum for name in _MAXIMA},
 }
-CHOOSING: Mapping[str, Rule] = {"aten::select": select, "aten::slice": cut}

@@ -24,6 +24,7 @@ class Refusal(StrEnum):
     AMBIGUOUS_OUTPUT = "ambiguous_output"
     BAD_OUTPUT = "bad_output"
     RESIDUAL = "residual"
+    LAYERS_DIFFER = "layers_differ"
 
 
 # Every other refusal is an `unsupported_model`.
@@ -35,8 +36,9 @@ _FAILURE_CODES = {
 
 _ADVICE = {
     Refusal.LOAD_FAILED: (
-        "Save the model with torch.jit.script(model).save(path) or torch.jit.trace(model, example)"
-        ".save(path). A state_dict or a pickled module is not enough, and archives made by "
+        "Save the model with torch.jit.script(model).save(path), torch.jit.trace(model, example)"
+        ".save(path) or torch.export.save(torch.export.export(model, (example,)), path). A "
+        "state_dict or a pickled module is not enough, and archives made by "
         "torch.jit.optimize_for_inference may not load."
     ),
     Refusal.TRAIN_MODE_BAKED: (
@@ -49,17 +51,23 @@ _ADVICE = {
     ),
     Refusal.NO_LINEAR_HEAD: (
         "Save the model so that it returns the outputs of its last linear layer (the logits), "
-        "with at most a softmax, log_softmax or elementwise function after it."
+        "with at most a softmax, log_softmax or elementwise function after it; or name that layer, "
+        'as options.feature_map = {"module": "classifier.6"}. GET /v1/models/{id}/inspection lists '
+        "the layers."
     ),
     Refusal.MULTIPLE_HEADS: (
-        "Save the model so that it returns the outputs of one linear layer; analyse the members of "
-        "an ensemble one by one."
+        "Save the model so that it returns the outputs of one linear layer, and analyse members of "
+        'an ensemble one by one; or name a layer, as options.feature_map = {"module": "fc"}. '
+        "GET /v1/models/{id}/inspection lists the layers."
     ),
     Refusal.NONLINEAR_POOL: (
         "Pool before the last linear layer, or leave out the nonlinearity between the last 1×1 "
         "convolution and the pooling."
     ),
-    Refusal.AMBIGUOUS_OUTPUT: "Save the model so that it returns one tensor, its logits.",
+    Refusal.AMBIGUOUS_OUTPUT: (
+        'Name the one that is meant, as options.feature_map = {"output": "logits"} or '
+        '{"output": 1}; or save the model so that it returns one tensor, its logits.'
+    ),
     Refusal.BAD_OUTPUT: (
         "Save the model so that it maps a batch of n samples to a float tensor of n rows."
     ),
@@ -67,6 +75,7 @@ _ADVICE = {
         "The last layer seen is not all that happens before the output: save the model so that it "
         "returns the outputs of its last linear layer (the logits)."
     ),
+    Refusal.LAYERS_DIFFER: 'Ask for the penultimate layer alone: "layers": "penultimate".',
 }
 
 

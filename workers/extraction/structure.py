@@ -1,19 +1,23 @@
 """What one recorded run fixes about a model: where its head is, and what follows it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workers.errors import JobError
-from workers.extraction.carry import carry
+from workers.extraction.carry import Carried, carry
 from workers.extraction.consistency import finite, supported
 from workers.extraction.execution import Output
-from workers.extraction.heads import find_operand, not_a_head, parse_head
+from workers.extraction.heads import HEADS, Head, find_operand, not_a_head, parse_head
+from workers.extraction.operations import Step
+from workers.extraction.path import Path
 from workers.extraction.refusals import Refusal, refuse
+from workers.extraction.relation import Relation
 from workers.extraction.tape import Site, Tape, storage_key
 from workers.extraction.walk import walk_back
+
+UNVERIFIED = "unverified"
+"""The link where the owner chose the head and nothing shows how the answer follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +25,21 @@ class Structure:
     """The relation u = Φ Wᵀ + b, f = link(u) of one model, and how to find Φ in another run.
 
     Attributes:
-        output: Label of the result f.
+        output: Label of the result f; `None` if the owner chose a head that no result is known to
+            follow from.
         site: Where the head runs.
         names: Operations from the head to the output.
-        kind: `linear` or `conv1x1`.
+        kind: `linear`, `conv1x1`, ….
         link: The function f = link(u).
         depth: How many operations after the head lead to u; the rest is the link.
         weight: W, [C, p] float64, affine operations after the head folded in.
         bias: b, [C] float64, likewise, or `None`.
-        head_op: Name of the head's operation.
-        head_index: Its position among all operations, from 0.
-        head_storage: Names the memory of the head's weight.
+        head: The head in the recorded run.
+        location: The head for people: its parameter, or its operation where those have no names.
         changes_input: The model writes into its input.
     """
 
-    output: str
+    output: str | None
     site: Site
     names: tuple[str, ...]
     kind: str
@@ -43,73 +47,88 @@ class Structure:
     depth: int
     weight: Tensor
     bias: Tensor | None
-    head_op: str
-    head_index: int
-    head_storage: int
+    head: Step
+    location: str
     changes_input: bool
 
 
-def find_structure(tape: Tape, outputs: Sequence[Output]) -> Structure:
-    """Finds the head behind the only output that has one.
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of a model's parameters and buffers, by their memory.
+
+    Attributes:
+        by_storage: Names of the tensor with that memory: several where weights are tied.
+    """
+
+    by_storage: dict[int, list[str]]
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "Names":
+        """Reads a model's names. A frozen archive has none."""
+        by_storage: dict[int, list[str]] = {}
+        for named in (model.named_parameters, model.named_buffers):
+            for name, tensor in named(remove_duplicate=False):
+                by_storage.setdefault(storage_key(tensor), []).append(name)
+        return cls(by_storage)
+
+    def among(self, tensors: list[Tensor]) -> list[str]:
+        """The names of those tensors that have one, the largest tensor first."""
+        by_size = sorted(tensors, key=lambda tensor: -tensor.numel())
+        keys = dict.fromkeys(storage_key(tensor) for tensor in by_size)
+        # Of tied weights the last name is the head's as a rule, the first an embedding's.
+        return [name for key in keys for name in reversed(self.by_storage.get(key, []))]
+
+
+def weight_names(tape: Tape, step: Step, operand: int, names: Names) -> list[str]:
+    """The parameters that a head's weight is, or is computed from."""
+    factors = HEADS[step.name].factors(step)
+    others = [factor for k, factor in enumerate(factors) if k != operand]
+    return names.among([root for factor in others for root in tape.roots(factor)])
+
+
+def locate(tape: Tape, step: Step, operand: int, names: Names) -> str:
+    """Names a head for people: its parameter, or its operation where parameters have no names."""
+    found = weight_names(tape, step, operand, names)
+    return found[0] if found else f"{step.name} (operation {step.index + 1} of {len(tape.steps)})"
+
+
+def trace_output(tape: Tape, output: Output, names: Names) -> Structure:
+    """Finds the head that an output comes from.
 
     Raises:
-        JobError: `head_not_found` or `unsupported_model`, with the reason in `detail.code`.
+        JobError: `head_not_found`, `non_finite` or `unsupported_model`, with the reason.
     """
-    if len(outputs) == 1:
-        return _structure(tape, outputs[0])
-    found: list[Structure] = []
-    refused: dict[str, JobError] = {}
-    for output in outputs:
-        try:
-            found.append(_structure(tape, output))
-        except JobError as error:
-            refused[output.label] = error
-    # An output that merely has no head (an embedding, an attention map) is no rival. One that has
-    # a head of another kind is: it may be the one meant.
-    rivals = [
-        label
-        for label, error in refused.items()
-        if error.failure.detail["code"] != Refusal.NO_LINEAR_HEAD
-    ]
-    if found and not rivals and all(_agree(found[0], other) for other in found[1:]):
-        # Logits and their softmax, say: the same u, so the one with the shortest way is taken.
-        return min(found, key=lambda structure: len(structure.names))
-    if not found and not rivals:
-        raise _none_has_a_head(refused)
-    labels = sorted([structure.output for structure in found] + rivals)
-    raise refuse(
-        Refusal.AMBIGUOUS_OUTPUT,
-        f"The model returns {len(outputs)} float tensors, of which {', '.join(labels)} could each "
-        "be the network's outputs; expected exactly one that ends in a linear layer.",
-        outputs=[output.label for output in outputs],
-        candidates=list(labels),
-    )
+    if not output.tensor.dim():
+        raise refuse(
+            Refusal.BAD_OUTPUT,
+            "The model returns a single number for the whole batch; expected one row per sample.",
+        )
+    return _structure(tape, walk_back(tape, output.tensor), output.label, names)
 
 
-def _agree(one: Structure, other: Structure) -> bool:
-    """Whether two outputs are links of the very same head, with nothing between head and link."""
-    return one.site == other.site and one.depth == other.depth == 0
+def declare_head(tape: Tape, step: Step, names: Names) -> Structure:
+    """Takes the owner's word that a linear operation is the head; u is what it gives.
+
+    Raises:
+        JobError: As `trace_output`.
+    """
+    return _structure(tape, Path(step, ()), None, names)
 
 
-def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
-    reasons = [f"output {label}: {error.failure.message}" for label, error in refused.items()]
-    return refuse(
-        Refusal.NO_LINEAR_HEAD,
-        f"None of the model's {len(refused)} outputs ends in a linear layer. {' '.join(reasons)}"[
-            :2000
-        ],
-        outputs=list(refused),
-    )
+def _read(tape: Tape, step: Step) -> tuple[int, Head]:
+    operand = find_operand(step, tape.depends)
+    features = HEADS[step.name].factors(step)[operand]
+    if not supported(features.dtype):
+        raise not_a_head(step, f"it does not work on floating-point features but {features.dtype}")
+    return operand, parse_head(step, operand, features)
 
 
-def _structure(tape: Tape, output: Output) -> Structure:
-    path = walk_back(tape, output.tensor)
-    operand = find_operand(path.head, tape.depends)
-    features = path.head.args[operand]
-    if not isinstance(features, Tensor) or not supported(features.dtype):
-        raise not_a_head(path.head, "it does not work on floating-point features")
-    head = parse_head(path.head, operand, features)
-    carried = carry(head, path.hops)
+def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Structure:
+    operand, head = _read(tape, path.head)
+    if output is None:
+        carried = Carried(Relation.of(head), 0, UNVERIFIED)
+    else:
+        carried = carry(head, path.hops)
     weight = carried.logits.weight(head)
     bias = carried.logits.bias(len(weight))
     if not finite(weight) or not (bias is None or finite(bias)):
@@ -119,30 +138,28 @@ def _structure(tape: Tape, output: Output) -> Structure:
             hint="Send a checkpoint from before the training diverged.",
             operation=path.head.name,
         )
-    earlier = tape.steps[: path.head.index]
-    occurrence = sum(step.func is path.head.func for step in earlier)
     return Structure(
-        output=output.label,
-        site=Site(path.head.func, occurrence, operand),
+        output=output,
+        site=_site(tape, path.head, operand),
         names=path.names,
         kind=head.kind,
         link=carried.link,
         depth=carried.depth,
         weight=weight,
         bias=bias,
-        head_op=path.head.name,
-        head_index=path.head.index,
-        head_storage=storage_key(head.weight),
+        head=path.head,
+        location=locate(tape, path.head, operand, names),
         changes_input=tape.changes_inputs(),
     )
 
 
-def locate(structure: Structure, model: torch.nn.Module, tape: Tape) -> str:
-    """Names the head for people: its parameter, or its operation where parameters have no names."""
-    for name, parameter in model.named_parameters():
-        if storage_key(parameter) == structure.head_storage:
-            return name
-    return f"{structure.head_op} (operation {structure.head_index + 1} of {len(tape.steps)})"
+def _site(tape: Tape, step: Step, operand: int) -> Site:
+    earlier = tape.steps[: step.index]
+    occurrence = sum(other.func is step.func for other in earlier)
+    factors = HEADS[step.name].factors(step)
+    own = {storage_key(tensor) for tensor in tape.constants()}
+    key = storage_key(factors[1 - operand]) if len(factors) > 1 else None
+    return Site(step.func, operand, key if key in own else None, occurrence)
 
 
 def count_parameters(model: torch.nn.Module, tape: Tape) -> int:

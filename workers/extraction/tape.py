@@ -13,14 +13,14 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workers.extraction.operations import Step, tensors_in
+from workers.extraction.heads import HEADS
+from workers.extraction.operations import Step, describe, tensors_in
 
 
 def storage_key(tensor: Tensor) -> int:
     """Names the memory behind a tensor: equal for views of one another."""
-    if tensor.layout is torch.strided:
-        return tensor.untyped_storage().data_ptr()
-    return id(tensor)
+    address = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+    return address or id(tensor)  # tensors without elements all have address 0
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
@@ -103,6 +103,20 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
         """Whether a step wrote into the memory of an input."""
         return any(storage_key(tensor) in self._writes for tensor in self._inputs)
 
+    def roots(self, tensor: Tensor) -> list[Tensor]:
+        """The model's own tensors that an input-independent tensor was computed from."""
+        found, waiting, seen = [], [tensor], {id(tensor)}
+        while waiting:
+            current = waiting.pop()
+            step = self.producer(current, len(self.steps))
+            if step is None:
+                found.append(current)
+                continue
+            fresh = [t for t in step.tensors() if id(t) not in seen]
+            seen |= {id(t) for t in fresh}
+            waiting += fresh
+        return found
+
     def constants(self) -> list[Tensor]:
         """Tensors the model brought along: used, independent of the input, computed by no step."""
         used = [tensor for step in self.steps for tensor in step.tensors()]
@@ -111,17 +125,33 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a head is in a model's execution.
+    """How a head is recognised while a model runs.
 
     Attributes:
         func: The operation.
-        occurrence: Which of its executions it is, from 0.
-        operand: Position of the argument that carries Φ.
+        operand: Which of its factors carries Φ.
+        weight: Names the memory of its weight; `None` if that is made anew in each run, as
+            normalised and packed weights are.
+        occurrence: Which execution of `func` it was, from 0; decides where `weight` is `None`.
     """
 
     func: OpOverload
-    occurrence: int
     operand: int
+    weight: int | None
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tapped:
+    """Copies of what flowed through a head at one execution.
+
+    Attributes:
+        source: Φ as the operation got it.
+        product: z as it gave it.
+    """
+
+    source: Tensor
+    product: Tensor
 
 
 class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
@@ -131,16 +161,19 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
 
     Args:
         site: Where the head is.
-        limit: Elements that a copied tensor may have.
+        limit: Elements that the copied tensors may have together.
+
+    Attributes:
+        tapped: By step, what flowed through each execution of the head.
+        too_large: A tensor was not copied, for it is larger than the limit or not dense.
     """
 
     def __init__(self, site: Site, limit: int) -> None:
         super().__init__(())
-        self.source: Tensor | None = None
-        self.product: Tensor | None = None
+        self.tapped: dict[int, Tapped] = {}
         self.too_large = False
         self._site = site
-        self._limit = limit
+        self._budget = limit
         self._countdown = site.occurrence
 
     def __torch_dispatch__(
@@ -150,31 +183,41 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
+        if func is self._site.func:
+            factors = HEADS[describe(func).name].factors(Step(0, func, args, kwargs or {}, ()))
+            if self._is_head(factors):
+                return self._tap(func, args, kwargs or {}, factors[self._site.operand])
         if self.steps:
             return super().__torch_dispatch__(func, types, args, kwargs)
-        if func is not self._site.func:
-            return func(*args, **kwargs) if kwargs else func(*args)
-        if self._countdown:
-            self._countdown -= 1
-            return func(*args, **(kwargs or {}))
-        return self._tap(func, args, kwargs or {})
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _is_head(self, factors: tuple[Tensor, ...]) -> bool:
+        if self._site.weight is not None:
+            return storage_key(factors[1 - self._site.operand]) == self._site.weight
+        self._countdown -= 1
+        return self._countdown < 0 and not self.steps
 
     def _tap(
-        self, func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+        self,
+        func: OpOverload,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        source: Tensor,
     ) -> object:
-        source = args[self._site.operand]
-        if isinstance(source, Tensor):
-            self.source = self._copy(source)
+        kept = self._copy(source)
         result = func(*args, **kwargs)
         self.record(func, args, kwargs, result)
         if isinstance(result, Tensor):
-            self.product = self._copy(result)
             self._dependent.add(storage_key(result))
+            product = self._copy(result)
+            if kept is not None and product is not None:
+                self.tapped[len(self.steps) - 1] = Tapped(kept, product)
         return result
 
     def _copy(self, tensor: Tensor) -> Tensor | None:
         # A tensor of stride 0 can claim any size without having it; a copy would have it.
-        if tensor.layout is not torch.strided or tensor.numel() > self._limit:
+        self._budget -= tensor.numel()
+        if tensor.layout is not torch.strided or self._budget < 0:
             self.too_large = True
             return None
         return tensor.clone()

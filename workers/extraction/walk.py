@@ -6,6 +6,7 @@ from torch import Tensor
 from workers.errors import JobError
 from workers.extraction.carry import RULES
 from workers.extraction.heads import HEADS
+from workers.extraction.indexing import CHOOSING
 from workers.extraction.operations import Step
 from workers.extraction.path import Hop, Path
 from workers.extraction.refusals import Refusal, refuse
@@ -43,8 +44,11 @@ def walk_back(tape: Tape, output: Tensor) -> Path:
 def _source(tape: Tape, step: Step, hops: list[Hop]) -> Tensor:
     """The one input of a step that depends on the model's input."""
     dependent = {id(t): t for t in step.tensors() if tape.depends(t)}
+    if step.name in CHOOSING:
+        # Positions may be picked by the input, as the last token of a text is.
+        dependent = {key: t for key, t in dependent.items() if t is step.argument("self")}
     if len(dependent) > 1:
-        if step.name in _JOINING:
+        if step.name in _JOINING and any(_leads_to_head(tape, t, step) for t in dependent.values()):
             raise _joined(step, len(dependent))
         reason = f"it combines {len(dependent)} tensors that depend on the input"
         raise _stopped(tape, step, hops, reason)
@@ -56,6 +60,19 @@ def _source(tape: Tape, step: Step, hops: list[Hop]) -> Tensor:
     if any(step.argument(name) is not source for name in step.operation.writes):
         raise _stopped(tape, step, hops, "it writes into a buffer")
     return source
+
+
+def _leads_to_head(tape: Tape, tensor: Tensor, consumer: Step) -> bool:
+    """Whether a branch is a linear layer's result, followed up to the next place of joining."""
+    before = consumer.index
+    while (step := tape.producer(tensor, before)) is not None:
+        if step.name in HEADS:
+            return True
+        dependent = {id(t): t for t in step.tensors() if tape.depends(t)}
+        if len(dependent) != 1 or step.name not in RULES:
+            return False
+        tensor, before = next(iter(dependent.values())), step.index
+    return False
 
 
 def _joined(step: Step, count: int) -> JobError:

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from workers.analysis import analyse
+from workers.inspection import inspect_model
 from workers.probes.job import validate_probe
 from workers.runner.protocol import Job
 
-JOBS: Mapping[str, Job] = MappingProxyType({"analyse": analyse, "validate_probe": validate_probe})
+JOBS: Mapping[str, Job] = MappingProxyType(
+    {"analyse": analyse, "inspect_model": inspect_model, "validate_probe": validate_probe}
+)

@@ -6,7 +6,7 @@ zygote answers on it, once, with an `Ended`. A supervisor that dies closes it to
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
@@ -36,6 +36,10 @@ class JobRequest(_Message):
     """
 
     kind: str = Field(description="A key of the job table.")
+    warm_up: Literal["torch_export"] | None = Field(
+        default=None,
+        description="What the warm parent loads before it forks, if it has not yet.",
+    )
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     threads: PositiveInt = 1
     seed: NonNegativeInt = 0

@@ -32,7 +32,7 @@ from workers.runner.protocol import (
     Job,
     Request,
 )
-from workers.runner.warmup import warm_up
+from workers.runner.warmup import WARM_UPS, warm_up
 
 _PEER_CREDENTIALS = struct.Struct("3i")
 _KIB = 1024
@@ -62,6 +62,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._is_open = True
+        self._warm: set[str] = set()
         self._on_readable(control, self._serve_request)
 
     def serve(self) -> None:
@@ -88,6 +89,7 @@ class Zygote:
             return
         request = Request.model_validate_json(message)
         files = ChildFiles.from_order(fds)
+        self._warm_up_for(request)
         require_single_thread()
         pid = os.fork()
         if pid == 0:
@@ -105,6 +107,16 @@ class Zygote:
         self._children[pid] = child
         self._on_readable(child.pidfd, lambda: self._bury(child))
         self._on_readable(child.socket, lambda: self._stop(child))
+
+    def _warm_up_for(self, request: Request) -> None:
+        """Load what few jobs use, once, so that no later child does it again for itself."""
+        wanted = request.job.warm_up
+        if wanted is None or wanted in self._warm:
+            return
+        WARM_UPS[wanted]()
+        self._warm.add(wanted)
+        gc.collect()
+        gc.freeze()
 
     def _stop(self, child: _Child) -> None:
         """The supervisor hung up: it cancelled, the deadline passed, or it died."""

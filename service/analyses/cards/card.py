@@ -11,7 +11,8 @@ class MetricCard:
     """The one place that says what a figure of the report means. All else renders it.
 
     Attributes:
-        key: Dotted path of the figure in the report; `.*` stands for the entries of a mapping.
+        key: Dotted path of the figure in the report; `.*` stands for the entries of a mapping
+            or list.
         title: Its name for people.
         definition: What it is, in a sentence.
         formula: The same in symbols.

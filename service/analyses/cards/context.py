@@ -116,10 +116,12 @@ CARDS = (
         title="Consistency residual",
         definition="How exactly the outputs are the linear map of the features that was found.",
         formula="max over batches of ‖ΦWᵀ + b − u‖ / ‖u − ū‖",
-        range="≥ 0",
+        range="≥ 0; null if features were declared and are not fewer than the samples",
         reading="Rounding size is good: 4e-7 in float32, 2e-4 in float16. Larger ones are refused.",
         failure_modes=(
-            "Reduced precision and quantized heads raise it without anything being wrong."
+            "Reduced precision and quantized heads raise it without anything being wrong. For "
+            "features that the model's owner declared it is the residual of the best linear layer, "
+            "and large where the outputs are no linear function of them."
         ),
         reference="Phiscope",
     ),

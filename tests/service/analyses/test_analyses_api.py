@@ -135,6 +135,41 @@ def test_the_report_says_what_it_is_about(client: Client, http: httpx.Client) ->
     Report.model_validate(report, strict=False)
 
 
+def test_every_layer_can_be_asked_for(client: Client, probe: str, digits: Digits) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+    model = send(client, network)
+    report = client.analyse(model, probe, {"layers": "all", "batch_size": 100})
+    assert [(layer["name"], layer["p"]) for layer in report["layers"]] == [("1", 8), ("4", 16)]
+    assert report["feature_map"]["warnings"] == []
+    first, last = report["layers"]
+    with torch.inference_mode():
+        maps = network[:4](torch.from_numpy(digits[0])).double()
+    singular = torch.linalg.svdvals(maps.mean([2, 3])) / len(maps) ** 0.5
+    np.testing.assert_allclose(first["eigenvalues"], singular**2, rtol=1e-5)
+    assert first["d_lr"] > 0
+    assert last["rank"] == report["spectrum"]["rank"]
+    np.testing.assert_allclose(
+        last["eigenvalues"],
+        report["spectrum"]["eigenvalues"],
+        atol=1e-10 * report["spectrum"]["eigenvalues"][0],
+    )
+    assert last["d_lr"] == pytest.approx(report["alignment"]["d_lr"], abs=1e-10)
+    centered = report["projections"]["centered"]["cumulative_quality"]
+    np.testing.assert_allclose(last["centered"]["cumulative_quality"], centered, atol=1e-10)
+    assert client.analyse(model, probe)["layers"] is None
+
+
 def test_a_report_is_immutable_and_says_so(client: Client, http: httpx.Client) -> None:
     analysis = client.wait(client.start(send(client, multilayer()), "builtin:digits")["id"])
     # The network takes vectors and the built-in probe holds images, so this one fails …

@@ -31,6 +31,28 @@ def _projections(length: int) -> dict[str, Any]:
     }
 
 
+def _layer(name: str, ranks: dict[str, float] | None) -> dict[str, Any]:
+    def vectors(length: int) -> dict[str, Any]:
+        return {
+            "rank": length,
+            "eigenvalues": [1.0] * length,
+            "cumulative_quality": [0.5] * length,
+            "cumulative_utilization": [0.9] * length,
+        }
+
+    return {
+        "name": name,
+        "kind": "conv2d",
+        "p": 3,
+        **vectors(3 if ranks else 1),
+        "centered": vectors(2 if ranks else 0),
+        "effective_rank": ranks,
+        "d_lr": 0.4 if ranks else None,
+        "cka_target": 0.2 if ranks else None,
+        "cka_outputs": 0.3 if ranks else None,
+    }
+
+
 def _report() -> dict[str, Any]:
     ranks = {"participation_ratio": 1.5, "entropy": 1.6, "rankme": 1.7, "stable": 1.2}
     minimality = {
@@ -76,6 +98,8 @@ def _report() -> dict[str, Any]:
             "outputs": 2,
             "bias": True,
             "link": "identity",
+            "output": None,
+            "verified": True,
             "weights": {"shape": [2, 4], "norm": 1.0},
             "consistency_residual": 1e-7,
             "warnings": [],
@@ -105,6 +129,7 @@ def _report() -> dict[str, Any]:
             "confidence_interval": {"d_lr": [0.0, 0.2], "cka_target": None, "cka_outputs": None},
         },
         "performance": {"accuracy": 0.98, "loss": 0.1},
+        "layers": [_layer("conv1", ranks), _layer("conv2", None)],
         "provenance": {
             "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
             "device": "cpu",
@@ -140,6 +165,8 @@ def _leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[
             yield from _leaves(extra, f"{path}.*")
         if _holds_numbers(option):
             yield path, schema
+        elif "items" in option:
+            yield from _leaves(option["items"], f"{path}.*")
 
 
 def _holds_numbers(schema: dict[str, Any]) -> bool:
@@ -191,15 +218,16 @@ def test_a_report_without_targets_is_accepted() -> None:
         part.update(dict.fromkeys(k for k in part if "quality" in k or k == "dim_target"))
     document["performance"] = {"accuracy": None, "loss": None}
     document["alignment"]["cka_target"] = None
+    document["layers"] = None
     Report.model_validate_json(json.dumps(document))
 
 
 def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     *parents, last = path.split(".")
 
-    def change(document: dict[str, Any]) -> None:
+    def change(document: Any) -> None:
         for name in parents:
-            document = document[name]
+            document = document[int(name) if name.isdigit() else name]
         document[last] = value
 
     return change
@@ -232,6 +260,11 @@ def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("probe.class_counts", [100, 300], "sum to n = 500"),
         ("probe.class_counts", [500], "each of 2 classes"),
         ("feature_map.p", 2, "rank 3 exceeds the 2 features"),
+        ("layers.0.p", 2, "rank of layer conv1 exceeds its 2 features"),
+        ("layers.0.rank", 2, "eigenvalues must have 2 entries, one a rank, has 3"),
+        ("layers.0.centered.cumulative_quality", [0.5], "must have 2 entries"),
+        ("layers.1.d_lr", 1.5, "less than or equal to 1"),
+        ("layers", [_layer("x", None)] * 1025, "at most 1024 items"),
         ("provenance.options", {"a": "x" * 16_384}, "at most 16384 characters"),
         ("provenance.options", {"a": math.nan}, "not JSON compliant"),
         ("provenance.timings", {"load": -1.0}, "greater than or equal to 0"),

@@ -6,12 +6,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.extraction import load_torchscript
+from workers.extraction import load_model
 
-Archive = Callable[..., torch.jit.ScriptModule]
+Archive = Callable[..., nn.Module]
+
+
+def exported(model: nn.Module, example: Tensor) -> bytes:
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
 
 
 def to_bytes(model: nn.Module, how: str, example: Tensor) -> bytes:
+    if how == "exported":
+        return exported(model, example)
     with warnings.catch_warnings():
         # torch announces the end of TorchScript at each of these calls.
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
@@ -30,12 +40,12 @@ def to_bytes(model: nn.Module, how: str, example: Tensor) -> bytes:
 
 @pytest.fixture
 def archive() -> Archive:
-    """Saves a module (scripted, traced or frozen) and loads the archive as the product does."""
+    """Saves a module in one of the ways, and loads the archive as the product does."""
 
     def make(
         model: nn.Module, example: Tensor, how: str = "scripted", *, train: bool = False
-    ) -> torch.jit.ScriptModule:
+    ) -> nn.Module:
         content = to_bytes(model.train(train), how, example)
-        return load_torchscript(io.BytesIO(content))
+        return load_model(io.BytesIO(content))
 
     return make

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from workers.errors import JobError
 from workers.extraction import discover
 
-Archive = Callable[..., torch.jit.ScriptModule]
+Archive = Callable[..., nn.Module]
 
 
 class Base(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from workers.extraction import discover
 
-Archive = Callable[..., torch.jit.ScriptModule]
+Archive = Callable[..., nn.Module]
 
 WAYS = ("scripted", "traced", "frozen")
 
@@ -83,6 +83,48 @@ class WeightNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return functional.linear(h, self.weight())
+
+
+class Einsum(nn.Module):
+    """Contracts both axes of a map with a weight whose axes come in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(12, 5, 4))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.einsum("nij,jki->nk", h, self.weight)
+
+
+class Broadcast(nn.Module):
+    """One matrix for a batch of products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 5))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.bmm(h, self.weight.expand(h.size(0), 16, 5)).mean(1)
+
+
+class LastToken(nn.Module):
+    """Picks, for each sample, a token that depends on its outputs."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        last = (u.sum(2) > 0).long().argmax(1)
+        return u[torch.arange(u.size(0)), last]
+
+
+class SecondHalf(nn.Module):
+    """The later part of the tokens, averaged."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u.chunk(2, dim=1)[1].mean(1)
+
+
+class ChosenClasses(nn.Module):
+    def forward(self, u: Tensor) -> Tensor:
+        return u[:, torch.tensor([4, 0, 1])]
 
 
 class Link(nn.Module):
@@ -177,6 +219,10 @@ def mlp() -> nn.Sequential:
     )
 
 
+def mlp_of_tokens() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(12, 12), nn.Tanh())
+
+
 def cnn() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -222,6 +268,17 @@ def norm_truth(net: nn.Module, x: Tensor) -> Truth:
 
 def map_truth(net: nn.Module, x: Tensor) -> Truth:
     return Truth(net.trunk(x).mean([2, 3]), net.fc.weight.flatten(1), net.fc.bias)
+
+
+def patch_truth(net: nn.Module, x: Tensor) -> Truth:
+    seen = functional.unfold(net.trunk(x), 3, dilation=2, padding=1, stride=2)
+    return Truth(seen.mean(2), net.fc.weight.flatten(1), net.fc.bias)
+
+
+def last_token_truth(net: nn.Module, x: Tensor) -> Truth:
+    h = net.trunk(x)
+    last = (net.fc(h).sum(2) > 0).long().argmax(1)
+    return Truth(h[torch.arange(len(h)), last], net.fc.weight, net.fc.bias)
 
 
 @dataclass
@@ -328,6 +385,41 @@ CASES = {
         lambda: Net(mlp(), head(), FirstToken()),
         TOKENS,
         lambda net, x: Truth(net.trunk(x)[:, 0], net.fc.weight, net.fc.bias),
+    ),
+    "einsum": Case(
+        lambda: Net(mlp_of_tokens(), Einsum(), nn.Identity()),
+        TOKENS,
+        lambda net, x: Truth(
+            net.trunk(x).flatten(1), net.fc.weight.permute(1, 2, 0).reshape(5, 48), None
+        ),
+    ),
+    "bmm": Case(
+        lambda: Net(mlp(), Broadcast(), nn.Identity()),
+        TOKENS,
+        lambda net, x: Truth(net.trunk(x).mean(1), net.fc.weight.T, None),
+    ),
+    "last_token": Case(lambda: Net(mlp(), head(), LastToken()), TOKENS, last_token_truth),
+    "second_half": Case(
+        lambda: Net(mlp(), head(), SecondHalf()),
+        TOKENS,
+        lambda net, x: Truth(net.trunk(x)[:, 2:].mean(1), net.fc.weight, net.fc.bias),
+    ),
+    "conv3x3_padded_pool": Case(
+        lambda: Net(cnn(), nn.Conv2d(16, 5, 3, stride=2, padding=1, dilation=2), Pooled()),
+        IMAGE,
+        patch_truth,
+        kind="conv3x3",
+    ),
+    "conv_of_whole_map": Case(
+        lambda: Net(cnn(), nn.Conv2d(16, 5, 6), nn.Flatten()),
+        IMAGE,
+        lambda net, x: Truth(net.trunk(x).flatten(1), net.fc.weight.flatten(1), net.fc.bias),
+        kind="conv6x6",
+    ),
+    "chosen_classes": Case(
+        lambda: Net(mlp(), head(), ChosenClasses()),
+        FLAT,
+        lambda net, x: Truth(net.trunk(x), net.fc.weight[[4, 0, 1]], net.fc.bias[[4, 0, 1]]),
     ),
     "class_slice": Case(
         lambda: Net(mlp(), head(), ClassSlice()),

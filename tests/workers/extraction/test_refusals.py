@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from service.failures import Failure, FailureCode
 from workers.errors import JobError
-from workers.extraction import discover, load_torchscript
+from workers.extraction import discover, load_model
 from workers.extraction.refusals import printable
 
-Archive = Callable[..., torch.jit.ScriptModule]
+Archive = Callable[..., nn.Module]
 
 
 class Base(nn.Module):
@@ -56,13 +56,13 @@ class BothFactors(Base):
         return torch.mm(h, h.t())
 
 
-class WideConvolution(Base):
+class GroupedConvolution(Base):
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(1, 5, 3)
+        self.conv = nn.Conv1d(2, 6, 1, groups=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.unsqueeze(1)).mean(2)
+        return self.conv(x.reshape(-1, 2, 6)).mean(2)
 
 
 class Piecewise(Base):
@@ -149,9 +149,16 @@ class NoOutput(Base):
         return self.fc(self.trunk(x)).argmax(dim=1)
 
 
-class PerToken(Base):
+class TokensFirst(Base):
+    """Answers for each token, tokens before samples."""
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.trunk(torch.stack([x, x + 1], dim=1)))
+        return self.fc(self.trunk(torch.stack([x, x + 1], dim=0)))
+
+
+class TokensInARow(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(torch.stack([x, x + 1], dim=1))).flatten(0, 1)
 
 
 class MeanOverBatch(Base):
@@ -197,7 +204,7 @@ REFUSED = [
     (Untouched, "head_not_found", "no_linear_head", "the model's input"),
     (Constant, "head_not_found", "no_linear_head", "does not depend on the model's input"),
     (BothFactors, "head_not_found", "no_linear_head", "both of its factors depend"),
-    (WideConvolution, "head_not_found", "no_linear_head", "its kernel is 3, not 1×1"),
+    (GroupedConvolution, "head_not_found", "no_linear_head", "it has groups"),
     (Piecewise, "head_not_found", "no_linear_head", "fills a part of the output in place"),
     (SoftmaxOverSamples, "head_not_found", "no_linear_head", "runs over axis 0"),
     (ClassOfSoftmax, "head_not_found", "no_linear_head", "after softmax"),
@@ -211,7 +218,8 @@ REFUSED = [
     (TwoTokensOfOneHead, "unsupported_model", "ambiguous_output", "0, 1"),
     (HeadOrSum, "unsupported_model", "ambiguous_output", "0, 1"),
     (NoOutput, "unsupported_model", "bad_output", "a tensor of dtype int64"),
-    (PerToken, "unsupported_model", "bad_output", "[16, 2, 5]"),
+    (TokensFirst, "unsupported_model", "bad_output", "[2, 16, 5]"),
+    (TokensInARow, "unsupported_model", "bad_output", "[32, 5]"),
     (MeanOverBatch, "unsupported_model", "bad_output", "[1, 5]"),
     (Bernoulli, "unsupported_model", "stochastic", "aten::bernoulli"),
     (Counting, "unsupported_model", "stochastic", "Two runs on the same batch"),
@@ -298,14 +306,14 @@ def pickled_state() -> bytes:
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04" + bytes(200)])
 def test_not_a_model(content: bytes) -> None:
-    failure = refusal(lambda: load_torchscript(io.BytesIO(content)))
+    failure = refusal(lambda: load_model(io.BytesIO(content)))
     assert failure.code is FailureCode.NOT_A_MODEL
     assert failure.detail["code"] == "load_failed"
     assert "torch.jit.script" in (failure.hint or "")
 
 
 def test_a_state_dict_is_not_a_model() -> None:
-    failure = refusal(lambda: load_torchscript(io.BytesIO(pickled_state())))
+    failure = refusal(lambda: load_model(io.BytesIO(pickled_state())))
     assert failure.code is FailureCode.NOT_A_MODEL
     assert "constants.pkl" in failure.message
     assert "state_dict" in (failure.hint or "")

@@ -1,0 +1,91 @@
+"""The report's part about layers before the last one, and how much of it there may be."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from service.analyses.report_parts import (
+    Count,
+    Cumulative,
+    Eigenvalues,
+    Name,
+    NonNegative,
+    Part,
+    Positive,
+    Share,
+    figure,
+    require_length,
+)
+
+# Networks of a thousand layers exist; unrolled recurrent cells may have any number.
+MAX_LAYERS = 1024
+# Six numbers a feature, about 20 characters each: reports stay below 32 MB. The widest usual
+# networks, large vision transformers, have 200,000 features in all.
+MAX_LAYERS_FEATURES = 262_144
+
+
+class LayerEffectiveRank(Part):
+    """Effective ranks of a layer's centred spectrum."""
+
+    participation_ratio: Annotated[
+        NonNegative, figure("layers.*.effective_rank.participation_ratio")
+    ]
+    entropy: Annotated[NonNegative, figure("layers.*.effective_rank.entropy")]
+    rankme: Annotated[NonNegative, figure("layers.*.effective_rank.rankme")]
+    stable: Annotated[NonNegative, figure("layers.*.effective_rank.stable")]
+
+
+class CenteredLayer(Part):
+    """Spectrum and projections with the constant removed from features, outputs and targets."""
+
+    rank: Annotated[Count, figure("layers.*.centered.rank")]
+    eigenvalues: Annotated[Eigenvalues, figure("layers.*.centered.eigenvalues")]
+    cumulative_quality: Annotated[Cumulative | None, figure("layers.*.centered.cumulative_quality")]
+    cumulative_utilization: Annotated[
+        Cumulative, figure("layers.*.centered.cumulative_utilization")
+    ]
+
+    @model_validator(mode="after")
+    def _as_long_as_the_rank(self) -> Self:
+        _require_vectors(self)
+        return self
+
+
+class Layer(Part):
+    """One execution of a layer: its post-activations, averaged over positions."""
+
+    name: Annotated[
+        Name,
+        Field(
+            description="The layer's place in the model, or its operation and which of them it is."
+        ),
+    ]
+    kind: Annotated[Name, Field(description="Operation of the layer, such as conv2d.")]
+    p: Annotated[Positive, figure("layers.*.p")]
+    rank: Annotated[Count, figure("layers.*.rank")]
+    eigenvalues: Annotated[Eigenvalues, figure("layers.*.eigenvalues")]
+    cumulative_quality: Annotated[Cumulative | None, figure("layers.*.cumulative_quality")]
+    cumulative_utilization: Annotated[Cumulative, figure("layers.*.cumulative_utilization")]
+    centered: CenteredLayer
+    effective_rank: Annotated[
+        LayerEffectiveRank | None, Field(description="Null if the features do not vary.")
+    ]
+    d_lr: Annotated[Share | None, figure("layers.*.d_lr")]
+    cka_target: Annotated[Share | None, figure("layers.*.cka_target")]
+    cka_outputs: Annotated[Share | None, figure("layers.*.cka_outputs")]
+
+    @model_validator(mode="after")
+    def _vectors_match_the_spectrum(self) -> Self:
+        _require_vectors(self)
+        if max(self.rank, self.centered.rank) > self.p:
+            raise ValueError(f"the rank of layer {self.name} exceeds its {self.p} features")
+        return self
+
+
+def _require_vectors(part: Layer | CenteredLayer) -> None:
+    require_length(
+        part.rank,
+        eigenvalues=part.eigenvalues,
+        cumulative_quality=part.cumulative_quality,
+        cumulative_utilization=part.cumulative_utilization,
+    )

@@ -1,0 +1,94 @@
+"""What may be done with inspections, and what happens then."""
+
+import hashlib
+import json
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service import __version__
+from service.inspections import repository
+from service.inspections.schemas import (
+    InputShape,
+    InspectionQuery,
+    InspectionRead,
+    InspectionRequest,
+)
+from service.jobs.service import PRIORITIES, enqueue
+from service.jobs.tables import JobKind
+from service.models import service as models
+from service.probes import service as probes
+from service.probes.spec import ProbeSpec
+from service.probes.tables import ProbeStatus
+from service.problems import InvalidRequest, NotFound, NotReady
+
+
+async def ensure(session: AsyncSession, model_id: UUID, query: InspectionQuery) -> UUID:
+    """Return the inspection that answers a query; queue it if nobody has asked so before.
+
+    Raises:
+        NotFound: There is no such model or probe.
+        NotReady: The probe has not been validated.
+        InvalidRequest: Both inputs and a probe are given, or a probe that failed.
+    """
+    model = await models.get(session, model_id)
+    request = InspectionRequest(inputs=await _inputs(session, query))
+    fingerprint = _digest(
+        {"model": str(model.id), "request": request.model_dump(mode="json"), "v": __version__}
+    )
+    fresh = await repository.add(session, model.id, request, fingerprint)
+    fresh = fresh or await repository.reopen_lost(session, fingerprint)
+    if fresh is None:
+        return await repository.find_by_fingerprint(session, fingerprint)
+    # Somebody waits for it, and it takes a second.
+    await enqueue(session, JobKind.INSPECTION, fresh, priority=PRIORITIES["high"])
+    return fresh
+
+
+async def _inputs(session: AsyncSession, query: InspectionQuery) -> list[InputShape] | None:
+    if query.probe is None:
+        return [InputShape.parse(text) for text in query.input] or None
+    if query.input:
+        raise InvalidRequest(
+            "input and probe are both given; expected one of them, for both say what the model's "
+            "input looks like."
+        )
+    return [await _input_of_probe(session, query.probe)]
+
+
+async def _input_of_probe(session: AsyncSession, reference: str) -> InputShape:
+    probe = await probes.get(session, reference)
+    if probe.status == ProbeStatus.VALIDATING:
+        raise NotReady(
+            f"Probe {reference} is being validated, so its shape is not known yet. Ask again soon."
+        )
+    if probe.status == ProbeStatus.FAILED or not probe.input_shape:
+        raise InvalidRequest(
+            f"Probe {reference} holds no inputs of a known shape. Say what one looks like with "
+            "input, such as input=3x32x32."
+        )
+    transform = ProbeSpec.model_validate(probe.spec).transform
+    dtype = (transform and transform.dtype) or "float32"
+    return InputShape(shape=probe.input_shape, dtype=dtype)
+
+
+def _digest(document: object) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+async def get(session: AsyncSession, inspection_id: UUID) -> InspectionRead:
+    """Return an inspection for clients.
+
+    Raises:
+        NotFound: There is none of this id; its model was deleted.
+    """
+    inspection = await repository.find(session, inspection_id)
+    if inspection is None:
+        raise NotFound("The model was deleted while it was inspected.")
+    model = await models.get(session, inspection.model_id)
+    columns = {
+        column.key: getattr(inspection, column.key) for column in inspection.__table__.columns
+    }
+    return InspectionRead.model_validate(
+        columns | {"format": model.format, "findings": inspection.document}
+    )

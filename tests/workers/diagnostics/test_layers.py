@@ -1,0 +1,137 @@
+"""A layer's figures: those of the penultimate layer, and those of the definitions."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from workers.diagnostics import Moments, diagnose
+from workers.diagnostics.folds import Folds
+from workers.diagnostics.layers import LayerDiagnosis, LayerSums, diagnose_layer
+
+N, CLASSES = 1300, 5
+
+
+def network(seed: int = 0) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Float32 features of two layers, outputs that the second one gives, and class indicators."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (N,), generator=generator)
+    means = torch.randn(CLASSES, 30, generator=generator)
+    noise = torch.randn(N, 30, generator=generator) * torch.logspace(0, -2, 30)
+    first = torch.relu(means[labels] + noise)
+    second = torch.tanh(first @ torch.randn(30, 20, generator=generator) / 5)
+    outputs = second @ torch.randn(20, CLASSES, generator=generator) + 1.0
+    return [first, second], outputs, torch.nn.functional.one_hot(labels, CLASSES).float()
+
+
+def summed(
+    features: Sequence[Tensor], outputs: Tensor, targets: Tensor | None, batch: int = 100
+) -> list[Moments]:
+    sums = LayerSums([layer.shape[1] for layer in features])
+    for start in range(0, len(outputs), batch):
+        rows = slice(start, start + batch)
+        part = None if targets is None else targets[rows]
+        sums.update([layer[rows] for layer in features], outputs[rows], part)
+    return list(sums.moments())
+
+
+def figures(features: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> list[LayerDiagnosis]:
+    found = [diagnose_layer(moments) for moments in summed(features, outputs, targets)]
+    return [diagnosis for diagnosis in found if diagnosis is not None]
+
+
+@pytest.mark.parametrize("batch", [1, 100, 2000])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_sums_are_the_moments_of_each_layer(batch: int, *, labelled: bool) -> None:
+    features, outputs, targets = network()
+    labels = targets if labelled else None
+    for layer, found in zip(features, summed(features, outputs, labels, batch), strict=True):
+        expected = Moments.zeros(layer.shape[1], CLASSES, CLASSES if labelled else 0)
+        expected.update(layer, outputs, labels)
+        arrays = found.to_arrays()
+        assert arrays.keys() == expected.to_arrays().keys()
+        for name, values in expected.to_arrays().items():
+            np.testing.assert_allclose(arrays[name], values, rtol=1e-12, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_penultimate_layer_has_the_figures_of_the_report(seed: int) -> None:
+    features, outputs, targets = network(seed)
+    folds = Folds(N)
+    folds.update(features[1], outputs, targets)
+    report = diagnose(folds.moments(), task="classification")
+    layer = figures(features, outputs, targets)[1]
+    pairs = (
+        (layer.uncentered, report.spectrum, report.projections),
+        (layer.centered, report.spectrum.centered, report.centered_projections),
+    )
+    for found, spectrum, projections in pairs:
+        assert found.rank == spectrum.rank
+        scale = spectrum.eigenvalues[0]
+        np.testing.assert_allclose(found.eigenvalues, spectrum.eigenvalues, atol=1e-10 * scale)
+        for name in ("cumulative_quality", "cumulative_utilization"):
+            expected = getattr(projections, name)
+            np.testing.assert_allclose(getattr(found, name), expected, atol=1e-10)
+    assert layer.effective_rank is not None
+    assert report.effective_rank is not None
+    assert asdict(layer.effective_rank) == pytest.approx(asdict(report.effective_rank), rel=1e-10)
+    found_alignment = {name: getattr(layer, name) for name in asdict(report.alignment)}
+    assert found_alignment == pytest.approx(asdict(report.alignment), abs=1e-10)
+
+
+def test_d_lr_compares_a_layers_operator_with_the_networks_outputs() -> None:
+    features, outputs, targets = network()
+    basis = np.linalg.qr(outputs.double().numpy())[0]
+    centering = np.eye(N) - 1 / N
+    minimal = centering @ basis @ basis.T @ centering
+    for layer, found in zip(features, figures(features, outputs, targets), strict=True):
+        phi = layer.double().numpy()
+        operator = centering @ phi @ phi.T @ centering
+        norms = np.linalg.norm(operator) * np.linalg.norm(minimal)
+        assert found.d_lr == pytest.approx(1 - np.sum(operator * minimal) / norms, abs=1e-9)
+
+
+def test_spectra_are_complete_up_to_the_rank() -> None:
+    features, outputs, targets = network()
+    low = features[0] @ torch.randn(30, 3) @ torch.randn(3, 64)
+    (found,) = figures([low], outputs, targets)
+    singular = np.linalg.svd(low.double().numpy() / np.sqrt(N), compute_uv=False)
+    cut = singular[0] * N * np.finfo(np.float32).eps
+    assert found.uncentered.rank == (singular > cut).sum() == 3
+    np.testing.assert_allclose(found.uncentered.eigenvalues, singular[:3] ** 2, rtol=1e-9)
+
+
+def test_constant_and_dead_layers_have_what_can_be_said_of_them() -> None:
+    _, outputs, targets = network()
+    constant, dead = torch.full((N, 4), 0.3), torch.zeros(N, 4)
+    first, second = figures([constant, dead], outputs, targets)
+    assert (first.uncentered.rank, first.centered.rank) == (1, 0)
+    assert (second.uncentered.rank, second.centered.rank) == (0, 0)
+    assert first.uncentered.eigenvalues[0] == pytest.approx(4 * 0.09)
+    for found in (first, second):
+        assert found.effective_rank is None
+        assert (found.d_lr, found.cka_target, found.cka_outputs) == (None, None, None)
+        assert found.centered.eigenvalues.shape == (0,)
+        assert found.centered.cumulative_utilization.shape == (0,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
+def test_layers_that_are_not_finite_have_no_figures(value: float) -> None:
+    features, outputs, targets = network()
+    broken = features[0].double()
+    broken[7, 3] = value
+    found = [diagnose_layer(m) for m in summed([broken, features[1]], outputs, targets)]
+    assert found[0] is None
+    assert found[1] is not None
+
+
+def test_without_targets_only_what_needs_them_is_missing() -> None:
+    features, outputs, _ = network()
+    found = diagnose_layer(summed(features, outputs, None)[0])
+    assert found is not None
+    assert found.uncentered.cumulative_quality is None
+    assert found.cka_target is None
+    assert found.d_lr is not None

@@ -1,0 +1,237 @@
+"""The linear operations of one recorded run, and for each why it is the head or is not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from workers.errors import JobError
+from workers.extraction.carry import RULES
+from workers.extraction.execution import Output
+from workers.extraction.heads import HEADS, Head, parse_head
+from workers.extraction.operations import Step
+from workers.extraction.refusals import printable
+from workers.extraction.structure import Names, Structure, locate, trace_output
+from workers.extraction.tape import Tape
+from workers.extraction.walk import walk_back
+
+_STEPS_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What one of the model's outputs ends in.
+
+    Attributes:
+        output: The output.
+        head: The linear operation it was followed back to; `None` if it met none.
+        structure: How it comes from that operation; `None` if it is not linear in its features.
+        refusal: Why there is no structure.
+    """
+
+    output: Output
+    head: Step | None
+    structure: Structure | None
+    refusal: JobError | None
+
+    @property
+    def name(self) -> str:
+        """The output in words."""
+        return f"the output `{self.output.label}`" if self.output.label else "the output"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A linear operation with one factor that depends on the input.
+
+    Attributes:
+        index: Position of the operation in the run, from 0.
+        location: Name of its weight, or the operation where weights have no names.
+        operation: The operation, such as `aten::linear`.
+        kind: `linear`, `conv1x1`, `conv3x3`, …; `None` if it is no plain linear layer.
+        features: Number of features p; `None` likewise.
+        outputs: Number of outputs C; `None` likewise.
+        is_taken: It is the head.
+        reason: Why it is, or why it is not.
+    """
+
+    index: int
+    location: str
+    operation: str
+    kind: str | None
+    features: int | None
+    outputs: int | None
+    is_taken: bool
+    reason: str
+
+
+def find_endings(tape: Tape, outputs: Sequence[Output], model: nn.Module) -> list[Ending]:
+    """Walks back from each output by itself."""
+    names = Names.of(model)
+    return [_ending(tape, output, names) for output in outputs]
+
+
+def _ending(tape: Tape, output: Output, names: Names) -> Ending:
+    head: Step | None = None
+    try:
+        head = walk_back(tape, output.tensor).head
+        return Ending(output, head, trace_output(tape, output, names), None)
+    except JobError as refusal:
+        return Ending(output, head, None, refusal)
+
+
+def candidate_steps(tape: Tape) -> list[Step]:
+    """The linear operations of a run, in the order in which they ran."""
+    return [step for step in tape.steps if _is_candidate(tape, step)]
+
+
+def describe_candidates(
+    steps: Sequence[Step],
+    tape: Tape,
+    model: nn.Module,
+    endings: Sequence[Ending],
+    refusal: JobError | None,
+) -> list[Candidate]:
+    """Says of linear operations why they are the head or are not.
+
+    Args:
+        steps: Some of `candidate_steps`.
+        tape: The run.
+        model: The model, whose parameters give the names.
+        endings: What its outputs end in.
+        refusal: Why no head was taken; `None` if one was.
+    """
+    describer = _Describer(tape, model, endings, refusal)
+    return [describer.describe(step) for step in steps]
+
+
+def _is_candidate(tape: Tape, step: Step) -> bool:
+    return step.name in HEADS and _operand(tape, step) is not None
+
+
+def _operand(tape: Tape, step: Step) -> int | None:
+    """Which factor of a linear operation depends on the input, if exactly one does."""
+    try:
+        factors = HEADS[step.name].factors(step)
+    except JobError:
+        return None
+    dependent = [k for k, factor in enumerate(factors) if tape.depends(factor)]
+    return dependent[0] if len(dependent) == 1 else None
+
+
+class _Describer:
+    """Describes the operations of one run."""
+
+    def __init__(
+        self, tape: Tape, model: nn.Module, endings: Sequence[Ending], refusal: JobError | None
+    ) -> None:
+        self._tape = tape
+        self._endings = endings
+        self._refusal = refusal
+        self._users = _users(tape)
+        self._names = Names.of(model)
+
+    def describe(self, step: Step) -> Candidate:
+        operand = _operand(self._tape, step) or 0
+        head = _parse(step, operand)
+        outputs, features = (None, None) if head is None else head.weight.shape
+        is_taken, reason = self._judge(step)
+        return Candidate(
+            index=step.index,
+            location=printable(locate(self._tape, step, operand, self._names)),
+            operation=step.name,
+            kind=None if head is None else head.kind,
+            features=features,
+            outputs=outputs,
+            is_taken=is_taken,
+            reason=reason,
+        )
+
+    def _number(self, step: Step) -> str:
+        return f"{step.name} (operation {step.index + 1} of {len(self._tape.steps)})"
+
+    def _judge(self, step: Step) -> tuple[bool, str]:
+        """Whether an operation is the head, and why."""
+        endings = [ending for ending in self._endings if ending.head is step]
+        if not endings:
+            return False, f"not taken: {self._follow(step)}."
+        for ending in endings:
+            if ending.refusal is not None:
+                return False, f"not taken: {ending.refusal.failure.message}"
+        made = " and ".join(f"{ending.name} is {_of_it(ending.structure)}" for ending in endings)
+        if self._refusal is None:
+            return True, f"taken: {made}."
+        return False, f"not taken, although {made}: {self._refusal.failure.message}"
+
+    def _follow(self, step: Step) -> str:
+        """Says what becomes of the result of an operation that no output was followed back to."""
+        passed: list[str] = []
+        while True:
+            users = self._next(step)
+            if len(users) != 1:
+                whose = f"its result {_way(passed)}, whose result" if passed else "its result"
+                return f"{whose} {self._spread(users)}"
+            (step,) = users
+            passed.append(self._number(step))
+            obstacle = self._obstacle(step)
+            if obstacle is not None:
+                return f"its result {_way(passed)}, {obstacle}"
+
+    def _spread(self, users: Sequence[Step]) -> str:
+        if not users:
+            return "is used by nothing that follows"
+        names = ", ".join(self._number(user) for user in users[:_STEPS_NAMED])
+        more = len(users) - _STEPS_NAMED
+        return f"goes into {len(users)} operations: {names}" + (f", … {more} more" * (more > 0))
+
+    def _next(self, step: Step) -> list[Step]:
+        """The steps that take the result of a step: the one that overwrites it, or all of them."""
+        users = {
+            user.index: user
+            for tensor in step.outputs
+            for user in self._users.get(id(tensor), ())
+            if user.index > step.index
+        }
+        later = [users[index] for index in sorted(users)]
+        return later[:1] if later and later[0].operation.writes else later
+
+    def _obstacle(self, step: Step) -> str | None:
+        """What ends the way through a step; `None` if it goes on."""
+        if step.name in HEADS:
+            return "another linear operation"
+        dependent = {id(tensor) for tensor in step.tensors() if self._tape.depends(tensor)}
+        if len(dependent) > 1:
+            return f"which combines {len(dependent)} tensors that depend on the input"
+        if step.name not in RULES:
+            return "through which it could not be followed"
+        return None
+
+
+def _parse(step: Step, operand: int) -> Head | None:
+    """Reads an operation as a linear layer, if it is one; on one sample, which is quick."""
+    try:
+        return parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1])
+    except JobError:
+        return None
+
+
+def _way(passed: Sequence[str]) -> str:
+    """The operations passed, those in the middle left out where they are many."""
+    if len(passed) > _STEPS_NAMED:
+        passed = [*passed[: _STEPS_NAMED - 1], "…", passed[-1]]
+    return f"goes on to {' → '.join(passed)}"
+
+
+def _of_it(structure: Structure | None) -> str:
+    if structure is None or structure.link == "identity":
+        return "its result"
+    return f"{structure.link} of it"
+
+
+def _users(tape: Tape) -> Mapping[int, list[Step]]:
+    """For each tensor, by identity, the steps that take it."""
+    users: dict[int, list[Step]] = {}
+    for step in tape.steps:
+        for key in {id(tensor) for tensor in step.tensors()}:
+            users.setdefault(key, []).append(step)
+    return users

@@ -1,0 +1,176 @@
+"""Looking into a model without data, inside the confined child."""
+
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+import torch
+from pydantic import JsonValue
+from torch import nn
+
+from service.failures import FailureCode
+from service.inspections import schemas
+from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
+from workers.errors import JobError
+from workers.extraction import discover, load_model
+from workers.extraction.candidates import (
+    Candidate,
+    Ending,
+    candidate_steps,
+    describe_candidates,
+    find_endings,
+)
+from workers.extraction.example_inputs import Example, find_example
+from workers.extraction.execution import Output, copied, dtype_name, execute
+from workers.extraction.forms import Form
+from workers.extraction.refusals import printable
+from workers.extraction.signature import (
+    Argument,
+    Recorded,
+    leading_tensors,
+    read_arguments,
+    read_recorded,
+)
+from workers.extraction.structure import count_parameters
+from workers.extraction.tape import Tape
+from workers.runner.progress import ProgressWriter, Stage
+from workers.runner.result import JobResult
+
+_REASON_CHARACTERS = 1500
+
+
+def inspect_model(
+    arguments: Mapping[str, JsonValue], files: Sequence[BinaryIO], progress: ProgressWriter
+) -> JobResult:
+    """Show what a model takes and returns, and which of its linear layers is the head.
+
+    Args:
+        arguments: An `InspectionRequest`.
+        files: The model.
+        progress: Told of each stage.
+
+    Returns:
+        A header that is `Findings`, and no sections.
+
+    Raises:
+        JobError: The model cannot be loaded, or no input was found that it takes.
+    """
+    request = InspectionRequest.model_validate(arguments)
+    (file,) = files
+    progress.report(Stage.LOADING_MODEL)
+    model = load_model(file)
+    taken = read_arguments(model)
+    progress.report(Stage.LOCATING_HEAD)
+    example = _find_example(model, file, taken, request)
+    return JobResult(_inspect(model, taken, example).model_dump(mode="json"))
+
+
+def _find_example(
+    model: nn.Module, file: BinaryIO, arguments: Sequence[Argument], request: InspectionRequest
+) -> Example:
+    tensors = leading_tensors(arguments)
+    needed = max(1, sum(argument.default is None for argument in tensors))
+    if request.inputs is not None:
+        if not needed <= len(request.inputs) <= len(tensors):
+            raise _miscounted(tensors, needed, len(request.inputs))
+        forms = tuple(Form(tuple(i.shape), getattr(torch, i.dtype)) for i in request.inputs)
+        return find_example(model, len(forms), Recorded("declared", forms))
+    known = read_recorded(model, file)
+    if known is not None and len(known.forms) != needed:
+        known = None
+    return find_example(model, needed, known)
+
+
+def _miscounted(tensors: Sequence[Argument], needed: int, declared: int) -> JobError:
+    names = ", ".join(argument.name for argument in tensors)
+    expected = f"{needed}" if needed == len(tensors) else f"{needed} to {len(tensors)}"
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"{declared} inputs were declared; `forward` takes {expected} tensors: {names}.",
+        hint="Give `input` once for each tensor that forward takes, in this order.",
+    )
+
+
+@torch.inference_mode()
+def _inspect(model: nn.Module, arguments: Sequence[Argument], example: Example) -> Findings:
+    refusal: JobError | None = None
+    warnings: tuple[str, ...] = ()
+    try:
+        warnings = discover(model, example.batch).feature_map.warnings
+    except JobError as error:
+        refusal = error
+    inputs = copied(example.batch)
+    tape = Tape(inputs)
+    endings = find_endings(tape, _outputs(model, inputs, tape)[:MAX_OUTPUTS], model)
+    steps = candidate_steps(tape)
+    candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, refusal)
+    return Findings(
+        parameters=count_parameters(model, tape),
+        operations=len(tape.steps),
+        inputs=_describe_inputs(arguments, example),
+        outputs=[_describe_output(ending, len(inputs[0])) for ending in endings],
+        head=next((c.location for c in candidates if c.is_taken), None),
+        candidates=[_describe_candidate(candidate) for candidate in candidates],
+        candidates_total=len(steps),
+        refusal=None if refusal is None else refusal.failure,
+        warnings=[*warnings, *_several(example)],
+    )
+
+
+def _outputs(model: nn.Module, inputs: tuple[torch.Tensor, ...], tape: Tape) -> list[Output]:
+    try:
+        return execute(model, inputs, tape)
+    except JobError:
+        return []  # why nothing of its results can be read is in the refusal
+
+
+def _several(example: Example) -> list[str]:
+    if len(example.batch) == 1:
+        return []
+    warning = (
+        f"several_inputs: the model takes {len(example.batch)} inputs, and a probe holds one, so "
+        "it cannot be analysed as it is; save it inside a model that takes one."
+    )
+    return [warning]
+
+
+def _describe_inputs(arguments: Sequence[Argument], example: Example) -> list[schemas.Input]:
+    given = len(example.batch)
+    return [
+        schemas.Input(
+            name=argument.name,
+            type=argument.type,
+            default=argument.default,
+            shape=list(example.batch[position].shape[1:]) if position < given else None,
+            dtype=dtype_name(example.batch[position]) if position < given else None,
+            origin=example.origin if position < given else None,
+        )
+        for position, argument in enumerate(arguments)
+    ]
+
+
+def _describe_output(ending: Ending, rows: int) -> schemas.Output:
+    tensor = ending.output.tensor
+    shape: list[int | None] = list(tensor.shape)
+    if shape[:1] == [rows]:
+        shape[0] = None
+    found = ending.structure
+    return schemas.Output(
+        label=ending.output.label,
+        shape=shape,
+        dtype=dtype_name(tensor),
+        head=None if found is None else printable(found.location),
+        link=None if found is None else printable(found.link),
+    )
+
+
+def _describe_candidate(candidate: Candidate) -> schemas.Candidate:
+    return schemas.Candidate(
+        location=candidate.location,
+        operation=candidate.operation,
+        number=candidate.index + 1,
+        kind=candidate.kind,
+        features=candidate.features,
+        outputs=candidate.outputs,
+        taken=candidate.is_taken,
+        reason=candidate.reason[:_REASON_CHARACTERS],
+    )

@@ -1,0 +1,70 @@
+"""Inspecting a model: what the child is asked, and what is kept of its answer."""
+
+import json
+from contextlib import ExitStack
+from typing import BinaryIO
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from service.inspections.schemas import Findings
+from service.inspections.tables import Inspection, InspectionStatus
+from service.models.tables import Model
+from service.settings import Settings
+from service.storage import BlobStore
+from workers import subjects
+from workers.errors import ResultError
+from workers.runner.outcome import Succeeded
+from workers.runner.protocol import JobRequest
+
+# The largest honest one, with long names everywhere, has a tenth of this.
+_MAX_DOCUMENT_CHARACTERS = 1 << 20
+
+
+class InspectionWork:
+    """One model to be looked into."""
+
+    def __init__(self, inspection: Inspection, model: Model, settings: Settings) -> None:
+        self._inspection_id = inspection.id
+        self._request = inspection.request
+        self._sha256 = model.sha256
+        self._settings = settings
+        self._findings: Findings | None = None
+
+    @classmethod
+    def load(cls, session: Session, inspection_id: UUID, settings: Settings) -> "InspectionWork":
+        """Read what there is to do."""
+        inspection = session.get_one(Inspection, inspection_id)
+        return cls(inspection, session.get_one(Model, inspection.model_id), settings)
+
+    def request(self) -> JobRequest:
+        """Return what the child is asked to do."""
+        return JobRequest(
+            kind="inspect_model",
+            arguments=self._request,
+            threads=self._settings.threads_per_job,
+        )
+
+    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
+        """Open the model's bytes."""
+        return [opened.enter_context(store.open(self._sha256))]
+
+    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:  # noqa: ARG002 - see Work
+        """Validate the child's findings."""
+        text = json.dumps(outcome.header)
+        if len(text) > _MAX_DOCUMENT_CHARACTERS:
+            raise ResultError(f"its findings are {len(text)} characters long")
+        # Through JSON, because the schema is strict: nothing the child said is coerced.
+        self._findings = Findings.model_validate_json(text)
+
+    def finish(self, session: Session) -> None:
+        """Write the findings, and let the inspection succeed."""
+        assert self._findings is not None  # noqa: S101 - prepare comes first
+        subjects.change_inspection(
+            session,
+            self._inspection_id,
+            status=InspectionStatus.SUCCEEDED,
+            document=self._findings.model_dump(mode="json"),
+            finished_at=func.now(),
+        )

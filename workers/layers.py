@@ -1,0 +1,153 @@
+"""Every layer's figures, from the pass over the probe that is made for Φ anyway."""
+
+from dataclasses import asdict
+from typing import Self
+
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from service.analyses.report_layers import MAX_LAYERS, MAX_LAYERS_FEATURES
+from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, LayerSums, diagnose_layer
+from workers.extraction import Extractor
+from workers.extraction.execution import Batch
+from workers.extraction.layers import Layer, LayerTap, find_layers, some
+from workers.extraction.refusals import Refusal, refuse
+
+_BYTES = 8
+"""Of a float64, in which everything is summed."""
+
+
+class LayerPass:
+    """The layers of one model in one pass over a probe.
+
+    Attributes:
+        tap: Watches the model while it runs on a batch.
+        warnings: What a reader of the figures must know, each as `code: sentence`.
+    """
+
+    def __init__(self, layers: list[Layer], tap: LayerTap, warnings: list[str]) -> None:
+        self.tap = tap
+        self.warnings = warnings
+        self._layers = layers
+        self._sums = LayerSums([layer.p for layer in layers])
+
+    @classmethod
+    def prepare(cls, model: nn.Module, extractor: Extractor, batch: Batch, budget: int) -> Self:
+        """Find the layers of a model and choose those whose sums fit into memory.
+
+        The widest are left out rather than the analysis refused: memory grows with the square of
+        the width, so a few layers take most of it, and the figures of all others are still there.
+
+        Args:
+            model: The model.
+            extractor: What was found in it.
+            batch: A first batch.
+            budget: Bytes that the sums may take.
+
+        Raises:
+            JobError: The model runs other operations on other batches, or answers for each
+                position.
+        """
+        positions = extractor.feature_map.positions
+        if positions > 1:
+            raise refuse(
+                Refusal.BAD_OUTPUT,
+                f"The model gives {positions} rows of outputs per sample, and layers are compared "
+                "with one row per sample.",
+                hint='Ask for "layers": "penultimate", or save the model with pooled outputs.',
+                positions=positions,
+            )
+        found = find_layers(model, extractor, batch)
+        outputs = extractor.feature_map.outputs
+        kept, left_out = _affordable(found.found, outputs, budget)
+        warnings = list(found.warnings)
+        if left_out:
+            warnings.append(_too_wide(left_out, outputs, budget))
+        return cls(kept, LayerTap(kept, found.operations), warnings)
+
+    def add(self, outputs: Tensor, targets: Tensor | None) -> None:
+        """Take in the batch that the tap has seen.
+
+        Args:
+            outputs: The network's outputs on it, `(batch, c)`.
+            targets: Its targets, `(batch, d)`, or None.
+
+        Raises:
+            JobError: The model ran other operations than on the first batch.
+        """
+        self._sums.update(self.tap.take(len(outputs)), outputs, targets)
+
+    def figures(self) -> list[JsonValue]:
+        """Give each layer's part of the report; it warns of layers that have none."""
+        entries: list[JsonValue] = []
+        broken: list[str] = []
+        for layer, moments in zip(self._layers, self._sums.moments(), strict=True):
+            diagnosis = diagnose_layer(moments)
+            if diagnosis is None:
+                broken.append(layer.name)
+            else:
+                entries.append(_entry(layer, diagnosis))
+        if broken:
+            self.warnings.append(
+                "layers_not_finite: there are no figures for layers that give NaN or infinity on "
+                f"the probe: {some(broken)}."
+            )
+        return entries
+
+
+def _affordable(
+    layers: tuple[Layer, ...], outputs: int, budget: int
+) -> tuple[list[Layer], list[Layer]]:
+    """Divide the layers into those whose sums and report fit into the bounds, and the widest."""
+    by_width = sorted(layers, key=lambda layer: layer.p)
+    kept: list[Layer] = []
+    needed = features = 0
+    for layer in by_width[:MAX_LAYERS]:
+        needed += _bytes(layer, outputs)
+        features += layer.p
+        if needed > budget or features > MAX_LAYERS_FEATURES:
+            break
+        kept.append(layer)
+    chosen = set(kept)
+    return [x for x in layers if x in chosen], by_width[len(kept) :]
+
+
+def _bytes(layer: Layer, outputs: int) -> int:
+    """Memory of a layer's sums; targets are about as many as outputs."""
+    return _BYTES * layer.p * (layer.p + 2 * outputs)
+
+
+def _too_wide(left_out: list[Layer], outputs: int, budget: int) -> str:
+    widest = [f"{layer.name} (p = {layer.p:,})" for layer in reversed(left_out)]
+    needed = sum(_bytes(layer, outputs) for layer in left_out)
+    return (
+        f"layers_too_wide: there are no figures for the widest layers: {some(widest)}. Sums over "
+        f"all layers may take {budget >> 20:,} MiB, a share of a job's memory, and these would add "
+        f"{needed >> 20:,} MiB; a report has room for {MAX_LAYERS:,} layers and "
+        f"{MAX_LAYERS_FEATURES:,} features."
+    )
+
+
+def _entry(layer: Layer, diagnosis: LayerDiagnosis) -> JsonValue:
+    ranks = diagnosis.effective_rank
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "p": layer.p,
+        **_lists(diagnosis.uncentered),
+        "centered": _lists(diagnosis.centered),
+        "effective_rank": None if ranks is None else asdict(ranks),
+        "d_lr": diagnosis.d_lr,
+        "cka_target": diagnosis.cka_target,
+        "cka_outputs": diagnosis.cka_outputs,
+    }
+
+
+def _lists(projections: LayerProjections) -> dict[str, JsonValue]:
+    quality = projections.cumulative_quality
+    return {
+        "rank": projections.rank,
+        "eigenvalues": projections.eigenvalues.tolist(),
+        "cumulative_quality": None if quality is None else quality.tolist(),
+        "cumulative_utilization": projections.cumulative_utilization.tolist(),
+    }
