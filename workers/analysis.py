@@ -24,7 +24,7 @@ from workers.diagnostics import (
 )
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.extraction import Extractor, discover, load_model
+from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
@@ -83,7 +83,8 @@ def analyse(
     with _timed(timings, "head"):
         first = next(probe.batches(batch_size))[0]
         choice = None if options.feature_map == "auto" else options.feature_map
-        extractor = discover(model, first, choice)
+        with suggesting_after(probe.spec.transform):
+            extractor = discover(model, first, choice)
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
