@@ -24,7 +24,7 @@ from workers.diagnostics import (
 )
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.extraction import Extractor, discover, load_model
+from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
@@ -81,9 +81,10 @@ def analyse(
     batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
-        first = (next(probe.batches(batch_size))[0],)
+        first = next(probe.batches(batch_size))[0]
         choice = None if options.feature_map == "auto" else options.feature_map
-        extractor = discover(model, first, choice)
+        with suggesting_after(probe.spec.transform):
+            extractor = discover(model, first, choice)
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
@@ -92,7 +93,11 @@ def analyse(
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
-        diagnosis = diagnose(evaluation.folds, task=probe.spec.task or "classification")
+        diagnosis = diagnose(
+            evaluation.folds,
+            task=probe.spec.task or "classification",
+            positions=extractor.feature_map.positions,
+        )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
         with _timed(timings, "layers"):
@@ -163,11 +168,12 @@ def _feature_map(
     found = extractor.feature_map
     residual = extractor.residual
     if residual is None:
-        residual = unexplained(evaluation.total())
+        residual = unexplained(evaluation.total(), positions=found.positions)
     return {
         "location": found.location,
         "kind": found.kind,
         "p": found.p,
+        "positions": found.positions,
         "outputs": found.outputs,
         "bias": found.b is not None,
         "link": found.link,
@@ -220,15 +226,16 @@ def _performance(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
-    """Evaluate the leading eigenfunctions on the kept samples: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
+    """Evaluate the leading eigenfunctions on the kept rows: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
     eigenvalues = diagnosis.spectrum.eigenvalues
     wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.double() @ vectors).numpy()
+    projected = (evaluation.kept.features().double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
-            "rows": evaluation.rows.astype(np.int64),
+            "rows": evaluation.kept.sample_of,
+            "positions": evaluation.kept.position_of,
             "eigenvalues": np.ascontiguousarray(eigenvalues[leading]),
             "values": np.ascontiguousarray(projected / np.sqrt(eigenvalues[leading])),
         }

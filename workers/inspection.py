@@ -127,8 +127,8 @@ def _several(example: Example) -> list[str]:
     if len(example.batch) == 1:
         return []
     warning = (
-        f"several_inputs: the model takes {len(example.batch)} inputs, and a probe holds one, so "
-        "it cannot be analysed as it is; save it inside a model that takes one."
+        f"several_inputs: the model takes {len(example.batch)} inputs, so a probe for it holds as "
+        "many arrays, named in this order by `input` in its spec."
     )
     return [warning]
 

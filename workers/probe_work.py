@@ -72,6 +72,7 @@ class ProbeWork:
             "spec": summary.spec.model_dump(mode="json"),
             "n": summary.n,
             "input_shape": summary.input_shape,
+            "inputs": [each.model_dump(mode="json") for each in summary.inputs],
             "classes": summary.classes,
             "class_counts": summary.class_counts,
         }

@@ -65,17 +65,6 @@ class ProbePart(Part):
     ]
     task: Literal["classification", "regression"] | None
 
-    @model_validator(mode="after")
-    def _counts_add_up(self) -> Self:
-        if self.class_counts is not None and (
-            len(self.class_counts) != self.classes or sum(self.class_counts) != self.n
-        ):
-            raise ValueError(
-                f"class_counts must name each of {self.classes} classes and sum to n = {self.n}, "
-                f"has {len(self.class_counts)} entries that sum to {sum(self.class_counts)}"
-            )
-        return self
-
 
 class HeadWeights(Part):
     """The weights of the final linear layer, in brief."""
@@ -90,6 +79,8 @@ class FeatureMap(Part):
     location: Annotated[Sentence, Field(description="Where in the model the head was found.")]
     kind: Annotated[Name, Field(description="Operation of the head, such as linear or conv1x1.")]
     p: Annotated[Positive, figure("feature_map.p")]
+    # Reports written before there were dense models lack it.
+    positions: Annotated[Positive, figure("feature_map.positions")] = 1
     outputs: Annotated[Positive, figure("feature_map.outputs")]
     bias: Annotated[bool, Field(description="Whether the head adds a bias.")]
     link: Annotated[
@@ -347,6 +338,16 @@ class Report(Part):
         ),
     ]
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _counts_add_up(self) -> Self:
+        counts, labels = self.probe.class_counts, self.probe.n * self.feature_map.positions
+        if counts is not None and (len(counts) != self.probe.classes or sum(counts) != labels):
+            raise ValueError(
+                f"class_counts must name each of {self.probe.classes} classes and sum to n × "
+                f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _vectors_match_the_spectrum(self) -> Self:

@@ -68,7 +68,9 @@ _FAILURES: dict[FailureCode, str] = {
     FailureCode.HEAD_NOT_FOUND: "The output does not come from a last linear layer. The message "
     "names the operation that was met instead.",
     FailureCode.INPUT_MISMATCH: "The model does not take the probe's inputs, or has no output for "
-    "some of its classes. Compare shape, dtype, channel order and scale.",
+    "some of its classes. The message tells what was expected and what was found; "
+    "`detail.suggestion`, where there is one, is a transform for the probe's spec that the model "
+    "was tried on.",
     FailureCode.NON_FINITE: "The probe, the features or the outputs hold NaN or infinity.",
     FailureCode.TOO_FEW_SAMPLES: "The probe is too small for any figure.",
     FailureCode.UNSUPPORTED_MODEL: "A model of a kind whose features are not one linear layer away "

@@ -24,7 +24,7 @@ MAX_OUTPUTS = 64
 MAX_ARGUMENTS = 64
 MAX_WAIT_SECONDS = 60
 _MAX_INPUTS = 16
-_MAX_AXES = 8
+_MAX_AXES = 16
 _MAX_ELEMENTS = 1 << 24
 
 InputDtype = Literal[
@@ -42,7 +42,9 @@ class InputShape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shape: Annotated[list[PositiveInt], Field(min_length=1, max_length=_MAX_AXES)]
+    shape: Annotated[list[PositiveInt], Field(max_length=_MAX_AXES)] = Field(
+        description="Of one sample; empty for one number a sample."
+    )
     dtype: InputDtype = "float32"
 
     @classmethod

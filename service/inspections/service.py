@@ -18,7 +18,7 @@ from service.jobs.service import PRIORITIES, enqueue
 from service.jobs.tables import JobKind
 from service.models import service as models
 from service.probes import service as probes
-from service.probes.spec import ProbeSpec
+from service.probes.spec import ProbeSpec, Transform
 from service.probes.tables import ProbeStatus
 from service.problems import InvalidRequest, NotFound, NotReady
 
@@ -53,10 +53,10 @@ async def _inputs(session: AsyncSession, query: InspectionQuery) -> list[InputSh
             "input and probe are both given; expected one of them, for both say what the model's "
             "input looks like."
         )
-    return [await _input_of_probe(session, query.probe)]
+    return await _inputs_of_probe(session, query.probe)
 
 
-async def _input_of_probe(session: AsyncSession, reference: str) -> InputShape:
+async def _inputs_of_probe(session: AsyncSession, reference: str) -> list[InputShape]:
     probe = await probes.get(session, reference)
     if probe.status == ProbeStatus.VALIDATING:
         raise NotReady(
@@ -67,9 +67,13 @@ async def _input_of_probe(session: AsyncSession, reference: str) -> InputShape:
             f"Probe {reference} holds no inputs of a known shape. Say what one looks like with "
             "input, such as input=3x32x32."
         )
+    if probe.inputs is not None:
+        return [InputShape(shape=each["shape"], dtype=each["dtype"]) for each in probe.inputs]
+    # Validated before its inputs were described: it has one, and its dtype is on record if the
+    # transform gives it.
     transform = ProbeSpec.model_validate(probe.spec).transform
-    dtype = (transform and transform.dtype) or "float32"
-    return InputShape(shape=probe.input_shape, dtype=dtype)
+    dtype = transform.dtype if isinstance(transform, Transform) else None
+    return [InputShape(shape=probe.input_shape, dtype=dtype or "float32")]
 
 
 def _digest(document: object) -> str:

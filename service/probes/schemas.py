@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from service.failures import Failure
 from service.pagination import PageQuery
-from service.probes.spec import ProbeSpec
+from service.probes.spec import ProbeInput, ProbeSpec
 from service.probes.tables import ProbeStatus
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -46,10 +46,16 @@ class ProbeRead(BaseModel):
     status: ProbeStatus = Field(description="`validating` until a worker has read it.")
     n: int | None = Field(description="Samples.")
     input_shape: list[int] | None = Field(
-        description="Shape of one input as the model gets it, after the transform."
+        description="Shape of the first input as the model gets it, after the transform."
+    )
+    inputs: list[ProbeInput] | None = Field(
+        description="The model's inputs, in the order of its arguments; null for a probe that was "
+        "validated before a model could have several."
     )
     classes: int | None
-    class_counts: list[int] | None = Field(description="Samples of each class.")
+    class_counts: list[int] | None = Field(
+        description="Labels of each class: one a sample, or one for each position of each sample."
+    )
     created_at: datetime
     error: Failure | None = Field(description="Why validation failed.")
 

@@ -1,16 +1,18 @@
 """How a probe file is to be read, and what reading it found."""
 
 import re
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     field_validator,
     model_serializer,
     model_validator,
@@ -19,11 +21,15 @@ from pydantic import (
 ProbeFormat = Literal["npz", "safetensors"]
 Task = Literal["classification", "regression"]
 TransformDtype = Literal["float16", "float32", "float64", "int64", "uint8"]
+InputDtype = Literal[
+    "float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"
+]
 
 FORMATS: tuple[str, ...] = get_args(ProbeFormat)
 _LAYOUT = re.compile(r"(N[A-Z]*)->(N[A-Z]*)")
 # A spec travels in a message of at most 64 KiB.
 _MAX_CHANNELS = 1024
+MAX_INPUTS = 16
 
 ArrayName = Annotated[str, Field(min_length=1, max_length=200)]
 PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_MAX_CHANNELS)]
@@ -107,18 +113,36 @@ class Transform(_WritesWhatWasSet):
         return wanted.index("C") if "C" in wanted else 1
 
 
+def _list_or_one(several: Any, one: Any) -> BeforeValidator:
+    """Check a list as a list and all else as one, so that errors do not name the alternative."""
+    adapters = {True: TypeAdapter[Any](several), False: TypeAdapter[Any](one)}
+    return BeforeValidator(lambda value: adapters[isinstance(value, list)].validate_python(value))
+
+
+ArrayNames = Annotated[list[ArrayName], Field(min_length=1, max_length=MAX_INPUTS)]
+Transforms = Annotated[list[Transform], Field(min_length=1, max_length=MAX_INPUTS)]
+
+
 class ProbeSpec(_WritesWhatWasSet):
     """How to read a probe file. Keys left out are inferred from the file, and then written back."""
 
     format: ProbeFormat | None = Field(default=None, description="The file's format.")
-    input: ArrayName | None = Field(default=None, description="The array that holds the inputs.")
+    input: Annotated[ArrayName | ArrayNames, _list_or_one(ArrayNames, ArrayName)] | None = Field(
+        default=None,
+        description="The array that holds the inputs; for a model of several inputs their names, "
+        "in the order of its arguments.",
+    )
     target: ArrayName | None = Field(
         default=None,
         description="The array that holds labels or values; null: the probe has none.",
     )
     task: Task | None = Field(default=None, description="What the targets are.")
-    transform: Transform | None = Field(
-        default=None, description="What is done to the inputs; {} leaves them as they are stored."
+    transform: Annotated[Transform | Transforms, _list_or_one(Transforms, Transform)] | None = (
+        Field(
+            default=None,
+            description="What is done to the inputs; {} leaves them as they are stored. A single "
+            "transform is that of the first input, a list has one per input.",
+        )
     )
 
     @field_validator("format", mode="before")
@@ -136,16 +160,55 @@ class ProbeSpec(_WritesWhatWasSet):
         """Whether `target` was given as null, rather than left to inference."""
         return self.target is None and "target" in self.model_fields_set
 
+    @property
+    def inputs(self) -> list[str]:
+        """The names in `input`; none where they are left to inference."""
+        if self.input is None:
+            return []
+        return [self.input] if isinstance(self.input, str) else self.input
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if self.input is not None and self.input == self.target:
-            raise ValueError(f"input and target are both {self.input!r}; expected two arrays")
+        names = self.inputs
+        if self.target in names:
+            raise ValueError(f"input and target are both {self.target!r}; expected two arrays")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"input names {twice!r} twice; expected distinct arrays")
         if self.declares_no_target and self.task is not None:
             raise ValueError(
                 f"task is {self.task!r} but target is null; expected the name of the array with "
                 "the targets, or no task"
             )
+        self._check_transforms()
         return self
+
+    def _check_transforms(self) -> None:
+        if not isinstance(self.transform, list):
+            return
+        if len(self.transform) != len(self.inputs):
+            raise ValueError(
+                f"transform lists {len(self.transform)} and input names {len(self.inputs)}; "
+                "expected one transform for each name in input"
+            )
+        channels = sum(len(t.mean or ()) + len(t.std or ()) for t in self.transform)
+        if channels > 2 * _MAX_CHANNELS:
+            raise ValueError(
+                f"the transforms give {channels:,} values of mean and std; expected at most "
+                f"{2 * _MAX_CHANNELS:,} in all"
+            )
+
+
+class ProbeInput(BaseModel):
+    """One input of the model, as the model gets it: after the transform."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ArrayName = Field(description="The array that it is read from.")
+    shape: list[NonNegativeInt] = Field(
+        description="Of one sample; empty for one number a sample.", max_length=16
+    )
+    dtype: InputDtype
 
 
 class ProbeSummary(BaseModel):
@@ -155,13 +218,20 @@ class ProbeSummary(BaseModel):
 
     n: PositiveInt = Field(description="Number of samples.")
     input_shape: list[NonNegativeInt] = Field(
-        description="Shape of one input as the model sees it, after the transform.", max_length=16
+        description="Shape of the first input as the model sees it, after the transform.",
+        max_length=16,
+    )
+    inputs: list[ProbeInput] = Field(
+        description="The model's inputs, in the order of its arguments.",
+        min_length=1,
+        max_length=MAX_INPUTS,
     )
     task: Task | None = Field(description="null for a probe without targets.")
     classes: PositiveInt | None = Field(
         description="Number of classes; null unless classification."
     )
     class_counts: list[NonNegativeInt] | None = Field(
-        description="Samples of each class, by label; null unless classification."
+        description="Labels of each class; null unless classification. One label a sample, or one "
+        "for each position of each sample."
     )
     spec: ProbeSpec

@@ -39,6 +39,7 @@ class Probe(Identified, Base):
     status: Mapped[str]
     n: Mapped[int | None] = mapped_column(BigInteger)
     input_shape: Mapped[list[int] | None] = mapped_column(JSONB(none_as_null=True))
+    inputs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     classes: Mapped[int | None]
     class_counts: Mapped[list[int] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

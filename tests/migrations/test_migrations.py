@@ -3,10 +3,13 @@ from collections.abc import Iterator
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.orm import Session
 
 from service.local.stack import LocalStack
 from service.migration import alembic_config, upgrade
+from service.probes.schemas import ProbeRead
+from service.probes.tables import Probe
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -47,6 +50,22 @@ def test_migrations_make_exactly_the_tables_of_the_code(connection: Connection) 
     config = alembic_config(connection)
     command.upgrade(config, "head")
     command.check(config)
+
+
+def test_a_probe_from_before_several_inputs_is_still_served(connection: Connection) -> None:
+    config = alembic_config(connection)
+    command.upgrade(config, "0001")
+    connection.execute(
+        text(
+            "INSERT INTO probes (id, name, version, spec, status, n, input_shape) VALUES "
+            "(gen_random_uuid(), 'old', 1, CAST(:spec AS jsonb), 'ready', 9, '[3]')"
+        ),
+        {"spec": '{"input": "x", "transform": {"scale": 0.5}}'},
+    )
+    command.upgrade(config, "head")
+    with Session(connection) as session:
+        probe = ProbeRead.model_validate(session.scalars(select(Probe)).one())
+    assert (probe.spec.inputs, probe.input_shape, probe.inputs) == (["x"], [3], None)
 
 
 def test_migrating_twice_changes_nothing(database_url: str, connection: Connection) -> None:

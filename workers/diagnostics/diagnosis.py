@@ -72,7 +72,7 @@ class Diagnosis:
     """Everything the moments tell about a model on a probe.
 
     Attributes:
-        n: Samples.
+        n: Rows: samples, or positions of samples for a dense model.
         eigenvectors: `(p, rank)`; `e_k(x) = eigenvectors[:, k]ᵀ Φ(x) / √spectrum.eigenvalues[k]`.
         spectrum: Eigenvalues, uncentred and centred.
         projections: Quality and utilization as given.
@@ -101,6 +101,7 @@ def diagnose(
     folds: Sequence[Moments],
     *,
     task: Task,
+    positions: int = 1,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -112,6 +113,9 @@ def diagnose(
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
         task: Whether the outputs are logits of classes or regression values.
+        positions: Rows a sample. Moments count rows, and inner products average over them; but the
+            positions of one image or sentence are alike, so they are no evidence of their own, and
+            whether there is enough of it is judged by samples.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -123,16 +127,19 @@ def diagnose(
         IncompatibleShapesError: The folds are of different models or probes.
     """
     folds = [fold for fold in folds if fold.n]
-    total = _total(folds)
+    total = _total(folds, positions)
+    samples = total.n // positions
     raw, centered = total.averages(), total.centered_averages()
-    pairs = diagonalize(raw.phi_phi, n=total.n)
+    pairs = diagonalize(raw.phi_phi, n=samples, positions=positions)
     entire_rank = effective_rank(pairs.eigenvalues)
     if entire_rank is None:
         raise DegenerateFeaturesError(
-            f"All {total.p} features are zero on all {total.n} samples. Either every unit is dead, "
+            f"All {total.p} features are zero on all {samples} samples. Either every unit is dead, "
             "or the probe is not scaled as the model was trained."
         )
-    centered_pairs = diagonalize(centered.phi_phi, n=total.n, noise=centered.phi_noise)
+    centered_pairs = diagonalize(
+        centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise
+    )
     projections = project(raw, pairs, output_tolerance=output_tolerance)
     alignment = align(raw, centered, output_tolerance=output_tolerance)
 
@@ -152,12 +159,13 @@ def diagnose(
     )
     sizes = [fold.n for fold in folds]
     circumstances = Circumstances(
-        n=total.n,
+        n=samples,
         p=total.p,
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
         class_counts=total.y.numpy() if task == "classification" and total.d else None,
+        positions=positions,
     )
     return Diagnosis(
         n=total.n,
@@ -178,8 +186,8 @@ def diagnose(
     )
 
 
-def _total(folds: Sequence[Moments]) -> Moments:
-    n = sum(fold.n for fold in folds)
+def _total(folds: Sequence[Moments], positions: int) -> Moments:
+    n = sum(fold.n for fold in folds) // positions
     if n < MIN_SAMPLES:
         raise TooFewSamplesError(
             f"The probe has {n} samples, at least {MIN_SAMPLES} are needed for any figure, and "

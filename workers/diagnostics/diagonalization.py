@@ -45,16 +45,18 @@ class Eigenpairs:
         return type(self)(self.eigenvalues[:count], self.eigenvectors[:, :count])
 
 
-def diagonalize(gram: Tensor, *, n: int, noise: float = 0.0) -> Eigenpairs:
+def diagonalize(gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0) -> Eigenpairs:
     """Eigenpairs of a Gram matrix of features, up to its numerical rank.
 
     Kept are the singular values `S_k = √ρ_k` with `S_k > S_1 · max(n, p) · eps(float32)`: features
     are float32 as a rule, and what lies below is their rounding. The first is always kept if it is
-    not zero.
+    not zero. Rounding does not grow with the number of rows, and the rule's n is far above it where
+    rows are many: it counts samples, so that a million pixels do not cut off all but a few.
 
     Args:
         gram: `⟨Φ_k|Φ_l⟩`, symmetric `(p, p)`, float64.
-        n: Number of samples it was averaged over; the rank cannot exceed it.
+        n: Number of samples it was averaged over.
+        positions: Rows a sample; the rank cannot exceed the number of rows.
         noise: Eigenvalues at or below this are rounding too (see `Averages`).
 
     Returns:
@@ -67,7 +69,7 @@ def diagonalize(gram: Tensor, *, n: int, noise: float = 0.0) -> Eigenpairs:
     # Past n ≈ 10⁷ the rule would cut everything; the first eigenvalue is never rounding.
     cut = min(max(n, p) * _FLOAT32_EPS, 1.0) ** 2 * largest
     kept = (eigenvalues > max(cut, noise)) | ((eigenvalues == largest) & (largest > noise))
-    rank = min(int(kept.sum()), n)
+    rank = min(int(kept.sum()), n * positions)
     return Eigenpairs(eigenvalues[:rank], _oriented(vectors.flip(1)[:, :rank]))
 
 

@@ -14,19 +14,23 @@ class Folds:
     """Moments of disjoint random parts of the samples, filled batch by batch.
 
     The dealing is random, not in turn: datasets are often sorted by class, or cycle through the
-    classes, and a fold that held one class would make every interval wrong.
+    classes, and a fold that held one class would make every interval wrong. Whole samples are
+    dealt: the positions of one sample are alike, and in several folds they would hide how much
+    the figures vary.
 
     Args:
         n: Samples in all.
+        positions: Rows a sample.
         count: Folds.
         seed: Of the dealing.
     """
 
-    def __init__(self, n: int, *, count: int = 10, seed: int = 0) -> None:
+    def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
         self._seen = 0
         self._count = count
+        self._positions = positions
         self._moments: list[Moments] = []
         self._waiting: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [[] for _ in range(count)]
 
@@ -34,17 +38,18 @@ class Folds:
         """Deal out the next batch.
 
         Args:
-            phi: Features `(batch, p)`.
-            outputs: Outputs `(batch, c)`.
-            targets: Targets `(batch, d)`, or None; always the same of the two.
+            phi: Features `(batch · positions, p)`, all positions of the first sample first.
+            outputs: Outputs `(batch · positions, c)`.
+            targets: Targets `(batch · positions, d)`, or None; always the same of the two.
         """
         d = 0 if targets is None else targets.shape[1]
         if not self._moments:
             self._moments = [
                 Moments.zeros(phi.shape[1], outputs.shape[1], d) for _ in range(self._count)
             ]
-        dealt = self._fold_of[self._seen : self._seen + len(phi)]
-        self._seen += len(phi)
+        samples = len(phi) // self._positions
+        dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
+        self._seen += samples
         for fold in range(self._count):
             rows = dealt == fold
             part = (phi[rows], outputs[rows], None if targets is None else targets[rows])

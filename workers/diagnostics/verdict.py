@@ -80,12 +80,13 @@ class Circumstances:
     """What the rule needs to know besides the figures.
 
     Attributes:
-        n: Samples.
+        n: Samples. Positions of one sample are alike, so more of them make no figure surer.
         p: Features.
         outputs: Outputs of the model.
         directions: Independent directions that the features could use.
         feature_rank: Numerical rank of the centred features.
-        class_counts: Samples per class, `(d,)`; None for regression or without targets.
+        class_counts: Labels per class, `(d,)`; None for regression or without targets.
+        positions: Rows a sample: 1 unless the model is dense.
     """
 
     n: int
@@ -94,6 +95,7 @@ class Circumstances:
     directions: int
     feature_rank: int
     class_counts: np.ndarray | None
+    positions: int = 1
 
 
 def judge(
@@ -234,10 +236,11 @@ def _warnings(circumstances: Circumstances) -> list[str]:
             f"Fewer samples ({n}) than features ({p}): E is biased upwards, and the trailing "
             "eigenfunctions are an accident of the sample."
         )
-    if circumstances.feature_rank >= limits.warn_saturation * (n - 1):
+    dimensions = n * circumstances.positions - 1
+    if circumstances.feature_rank >= limits.warn_saturation * dimensions:
         found.append(
-            f"Saturated: the features span {circumstances.feature_rank} of {n - 1} dimensions of "
-            "all functions on the probe, so far down the list any target at all is captured."
+            f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "
+            "of all functions on the probe, so far down the list any target at all is captured."
         )
     return found + _class_warnings(circumstances.class_counts)
 
@@ -254,7 +257,7 @@ def _class_warnings(counts: np.ndarray | None) -> list[str]:
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
     if imbalance > THRESHOLDS.warn_imbalance:
         found.append(
-            f"Class imbalance: the largest class has {imbalance:.3g} times the samples of the "
+            f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the "
             "smallest. Imbalance lowers U and raises D; a balanced probe judges more fairly."
         )
     return found

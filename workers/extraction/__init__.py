@@ -7,6 +7,15 @@ is that operation's input.
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
 from workers.extraction.loading import load_model
+from workers.extraction.mismatch import suggesting_after
 from workers.extraction.refusals import Refusal
 
-__all__ = ["Extracted", "Extractor", "FeatureMap", "Refusal", "discover", "load_model"]
+__all__ = [
+    "Extracted",
+    "Extractor",
+    "FeatureMap",
+    "Refusal",
+    "discover",
+    "load_model",
+    "suggesting_after",
+]

@@ -19,11 +19,13 @@ from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
 from workers.extraction.execution import Batch, dtype_name, resized
 from workers.extraction.independence import check_repeatable, check_samples
+from workers.extraction.mismatch import explaining
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import record
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import UNVERIFIED, Names, Structure, count_parameters
+from workers.extraction.value_range import check_value_range
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
@@ -150,7 +152,9 @@ class Extractor:
             )
 
     def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
-        seen = observe(self._model, self._found, resized(batch, size), *watches)
+        sample = resized(batch, size)
+        with explaining(self._model, sample, self.baked_rows or _DISCOVERY_ROWS):
+            seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
         return Extracted(seen.features[:rows], seen.logits[:rows], seen.positions)
@@ -210,6 +214,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
     rows = len(sample[0])
     baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
     baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
+    warnings = (*warnings, *check_value_range(model, tape, batch))
     feature_map = _describe(found, first, count_parameters(model, tape), warnings)
     return Extractor(model, found, feature_map, first, baked_rows)
 

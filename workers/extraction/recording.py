@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute, resized
+from workers.extraction.mismatch import explain
 from workers.extraction.tape import Tape
 
 _BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)
@@ -31,7 +32,7 @@ def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list
         The samples the model took, the tape of the run, and its results.
 
     Raises:
-        JobError: What the model says to the wanted number, if it takes none.
+        JobError: Why the model does not take the wanted number, if it takes none.
     """
     usual = min(rows, len(batch[0]))
     sizes = dict.fromkeys((usual, len(batch[0]), *_stated_sizes(model), *_BAKED_ROWS))
@@ -50,7 +51,7 @@ def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list
         copies = copied(sample)
         tape = Tape(copies)
         return sample, tape, execute(model, copies, tape)
-    raise errors[0]
+    raise explain(model, resized(batch, usual), errors[0]) from errors[0]
 
 
 def _stated_sizes(model: nn.Module) -> Iterator[int]:

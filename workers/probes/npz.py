@@ -19,8 +19,11 @@ from workers.probes.container import (
 
 _SAVE_AGAIN = "write the file again with numpy.savez(path, x=inputs, y=labels)"
 _SUFFIX = ".npy"
-_BROKEN = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What numpy and zipfile raise on bytes that are not what they claim to be."""
+_BROKEN = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What numpy and zipfile raise on bytes that are not what they claim to be.
+
+A member that says it is encrypted is a RuntimeError, an unknown compression one derived from it.
+"""
 
 
 class NpzFile:

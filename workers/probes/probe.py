@@ -1,18 +1,18 @@
 """A probe in memory: checked, completed by inference, and handed out in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from service.failures import FailureCode
-from service.probes.spec import ProbeSpec, ProbeSummary
+from service.probes.spec import ProbeInput, ProbeSpec, ProbeSummary
 from workers.errors import JobError
-from workers.probes.container import Limits, check_readable, shape_text, unreadable
-from workers.probes.inference import choose_input, choose_target, infer_transform
+from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
+from workers.probes.inference import choose_inputs, choose_target, infer_transforms
 from workers.probes.opening import open_container
 from workers.probes.targets import Targets, read_targets
 from workers.probes.transform import BatchTransform, check_finite
@@ -22,51 +22,71 @@ _CHECK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
+class StoredInput:
+    """One array of inputs.
+
+    Args:
+        name: Its name in the file.
+        stored: As stored, shape (n, …).
+        transform: From stored rows to what a model is given.
+    """
+
+    name: str
+    stored: npt.NDArray[np.generic]
+    transform: BatchTransform
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample after the transform."""
+        return self.transform.input_shape
+
+
+@dataclass(frozen=True)
 class ProbeData:
     """The samples of a probe, held as they are stored and transformed batch by batch.
 
     Args:
         spec: The spec, complete.
-        inputs: As stored, shape (n, …).
+        inputs: In the order of the model's arguments, all of the same n.
         targets: Of these samples; None for a probe without.
         rows: Position in the file of each sample, ascending.
-        transform: From stored rows to a model's inputs.
     """
 
     spec: ProbeSpec
-    inputs: npt.NDArray[np.generic]
+    inputs: tuple[StoredInput, ...]
     targets: Targets | None
     rows: npt.NDArray[np.int64]
-    transform: BatchTransform
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.rows)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input after the transform."""
-        return self.transform.input_shape
-
-    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    def batches(
+        self, batch_size: int
+    ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
         """The samples in file order, transformed.
 
         Args:
             batch_size: Samples a batch; the last may be smaller.
 
         Yields:
-            Inputs of shape (b, *input_shape), contiguous and sharing no memory with the probe,
-            and targets: int64 labels of shape (b,), float64 values of shape (b, d), or None.
+            Inputs of shapes (b, *shape), contiguous and sharing no memory with the probe, and
+            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d),
+            or None.
 
         Raises:
             JobError: `non_finite` for NaN or Inf, with the first row concerned.
         """
         for start in range(0, len(self), batch_size):
             chunk = slice(start, start + batch_size)
-            stored = self.inputs[chunk]
-            inputs = self.transform(stored)
-            check_finite(str(self.spec.input), stored, inputs, self.rows[chunk])
+            inputs = tuple(self._batch(each, chunk) for each in self.inputs)
             targets = self.targets
             yield inputs, None if targets is None else torch.from_numpy(targets.values[chunk])
+
+    def _batch(self, each: StoredInput, chunk: slice) -> torch.Tensor:
+        stored = each.stored[chunk]
+        batch = each.transform(stored)
+        check_finite(each.name, stored, batch, self.rows[chunk])
+        return batch
 
 
 def load_probe(
@@ -93,35 +113,43 @@ def load_probe(
     """
     found_format, container = open_container(file, spec.format, limits)
     arrays = container.arrays
-    input_name = choose_input(spec, arrays)
-    target_name = choose_target(spec, input_name, arrays)
-    input_info = arrays[input_name]
-    _check_samples(input_name, input_info.shape)
+    names = choose_inputs(spec, arrays)
+    target_name = choose_target(spec, names, arrays)
+    for name in names:
+        _check_samples(name, arrays[name].shape, least_axes=2 if name == names[0] else 1)
+        _check_lengths(names[0], name, arrays, "input")
     if target_name is not None:
-        _check_lengths(input_name, input_info.shape, target_name, arrays[target_name].shape)
-    for name in filter(None, (input_name, target_name)):
+        _check_lengths(names[0], target_name, arrays, "target")
+    for name in filter(None, (*names, target_name)):
         check_readable(name, arrays[name], limits)
+    _check_size(names, arrays, limits)
 
-    transform = infer_transform(spec, input_info)
-    prepared = BatchTransform(transform, input_info.shape, np.dtype(input_info.dtype))
+    transforms = infer_transforms(spec, names, arrays)
+    prepared = [
+        BatchTransform(transform, arrays[name].shape, np.dtype(arrays[name].dtype))
+        for name, transform in zip(names, transforms, strict=True)
+    ]
     targets = None
     if target_name is not None:
         targets = read_targets(target_name, container.read(target_name), spec.task, limits)
-    inputs = container.read(input_name)
-    rows = np.arange(len(inputs))
-    if max_samples is not None and max_samples < len(inputs):
+    n = arrays[names[0]].shape[0]
+    rows = np.arange(n)
+    if max_samples is not None and max_samples < n:
         generator = np.random.default_rng(seed)
-        rows = np.sort(generator.choice(len(inputs), max_samples, replace=False))
-        inputs = inputs[rows]
+        rows = np.sort(generator.choice(n, max_samples, replace=False))
         targets = None if targets is None else targets.take(rows)
+    inputs = []
+    for name, transform in zip(names, prepared, strict=True):
+        stored = container.read(name)
+        inputs.append(StoredInput(name, stored if len(rows) == n else stored[rows], transform))
     complete = ProbeSpec(
         format=found_format,
-        input=input_name,
+        input=names if len(names) > 1 else names[0],
         target=target_name,
         task=None if targets is None else targets.task,
-        transform=transform,
+        transform=transforms if len(names) > 1 else transforms[0],
     )
-    return ProbeData(complete, inputs, targets, rows, prepared)
+    return ProbeData(complete, tuple(inputs), targets, rows)
 
 
 def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSummary:
@@ -136,13 +164,17 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
         JobError: `probe_unreadable`, `too_few_samples`, `non_finite`.
     """
     probe = load_probe(file, spec, limits)
-    bytes_per_sample = max(1, probe.inputs.nbytes // len(probe))
+    bytes_per_sample = max(1, sum(each.stored.nbytes for each in probe.inputs) // len(probe))
     for _ in probe.batches(max(1, _CHECK_BYTES // bytes_per_sample)):
         pass  # handing them out is the check
     targets = probe.targets
     return ProbeSummary(
         n=len(probe),
-        input_shape=list(probe.input_shape),
+        input_shape=list(probe.inputs[0].shape),
+        inputs=[
+            ProbeInput(name=each.name, shape=list(each.shape), dtype=each.transform.dtype)
+            for each in probe.inputs
+        ],
         task=None if targets is None else targets.task,
         classes=None if targets is None else targets.classes,
         class_counts=None if targets is None else targets.class_counts,
@@ -150,8 +182,9 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
     )
 
 
-def _check_samples(name: str, shape: tuple[int, ...]) -> None:
-    if len(shape) <= 1 or not all(shape[1:]):
+def _check_samples(name: str, shape: tuple[int, ...], *, least_axes: int) -> None:
+    """Refuse an array that holds no inputs; only beside others may it be one number a sample."""
+    if len(shape) < least_axes or not all(shape[1:]):
         raise unreadable(
             f"The inputs {name!r} have shape {shape_text(shape)}; expected samples first and at "
             "least one feature axis, such as (n, features) or (n, channels, height, width).",
@@ -167,16 +200,27 @@ def _check_samples(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _check_lengths(
-    input_name: str,
-    input_shape: tuple[int, ...],
-    target_name: str,
-    target_shape: tuple[int, ...],
+    first: str, other: str, arrays: Mapping[str, ArrayInfo], role: Literal["input", "target"]
 ) -> None:
-    n_targets = target_shape[0] if target_shape else 1
-    if n_targets != input_shape[0]:
+    """Refuse an array that does not hold as many samples as the first input."""
+    n, n_other = (shape[0] if (shape := arrays[name].shape) else 1 for name in (first, other))
+    if n != n_other:
+        is_target = role == "target"
         raise unreadable(
-            f"{input_name!r} holds {input_shape[0]:,} samples but {target_name!r} holds "
-            f"{n_targets:,} targets; expected equal numbers.",
+            f"{first!r} holds {n:,} samples but {other!r} holds {n_other:,} "
+            f"{'targets' if is_target else 'samples'}; expected equal numbers.",
             hint="Save inputs and targets of the same samples, in the same order.",
-            detail={"inputs": input_shape[0], "targets": n_targets},
+            detail={"inputs": n, "targets": n_other} if is_target else {"inputs": [n, n_other]},
+        )
+
+
+def _check_size(names: Sequence[str], arrays: Mapping[str, ArrayInfo], limits: Limits) -> None:
+    """Refuse inputs that are each bearable and together are not."""
+    together = sum(arrays[name].nbytes for name in names)
+    if together > limits.max_array_bytes:
+        raise unreadable(
+            f"The inputs take {together:,} bytes together; at most {limits.max_array_bytes:,} "
+            "bytes are read.",
+            hint="Register fewer samples, or store them in a smaller dtype such as uint8.",
+            detail={"bytes": together, "limit": limits.max_array_bytes},
         )

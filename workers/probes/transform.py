@@ -1,11 +1,13 @@
 """A spec's transform, applied to one batch at a time."""
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from service.failures import FailureCode
-from service.probes.spec import Transform
+from service.probes.spec import InputDtype, Transform
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
 
@@ -31,7 +33,8 @@ class BatchTransform:
         self._axes = self._check_axes(transform, stored_shape)
         shape = tuple(stored_shape[axis] for axis in self._axes)
         self.input_shape = shape[1:]
-        self._dtype: torch.dtype = getattr(torch, transform.dtype or stored_dtype.name)
+        self.dtype = cast("InputDtype", transform.dtype or stored_dtype.name)
+        self._dtype: torch.dtype = getattr(torch, self.dtype)
         self._scale = transform.scale
         self._mean = self._per_channel("mean", transform.mean, transform, shape)
         self._std = self._per_channel("std", transform.std, transform, shape)
@@ -61,17 +64,19 @@ class BatchTransform:
     ) -> torch.Tensor | None:
         if values is None:
             return None
-        axis = transform.channel_axis
-        if len(values) not in {1, shape[axis]}:
-            raise unreadable(
-                f"{key} has {len(values)} values, but axis {axis} of the inputs "
-                f"{shape_text(shape)} has {shape[axis]} channels; expected {shape[axis]} or 1.",
-                hint="Give one value per channel, and state the layout if the channels come last "
-                "(for images: 'NHWC->NCHW').",
-                detail={"values": len(values), "channels": shape[axis]},
-            )
         along = [1] * len(shape)
-        along[axis] = len(values)
+        if len(values) > 1:
+            axis = transform.channel_axis
+            channels = shape[axis] if axis < len(shape) else 1
+            if len(values) != channels:
+                raise unreadable(
+                    f"{key} has {len(values)} values, but axis {axis} of the inputs "
+                    f"{shape_text(shape)} has {channels} channels; expected {channels} or 1.",
+                    hint="Give one value per channel, and state the layout if the channels come "
+                    "last (for images: 'NHWC->NCHW').",
+                    detail={"values": len(values), "channels": channels},
+                )
+            along[axis] = channels
         return torch.tensor(values, dtype=self._dtype).reshape(along)
 
     @staticmethod
@@ -109,7 +114,7 @@ def check_finite(
         return
     is_stored = not bool(torch.isfinite(torch.from_numpy(stored)).all())
     faulty = torch.from_numpy(stored) if is_stored else batch
-    bad_rows = ~torch.isfinite(faulty).flatten(1).all(dim=1)
+    bad_rows = ~torch.isfinite(faulty).reshape(len(faulty), -1).all(dim=1)
     row = int(positions[int(bad_rows.nonzero()[0])])
     raise JobError(
         FailureCode.NON_FINITE,

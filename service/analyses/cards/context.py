@@ -38,7 +38,7 @@ CARDS = (
     MetricCard(
         key="probe.n",
         title="Samples",
-        definition="Number of samples of the probe that were analysed.",
+        definition="Number of samples of the probe that were analysed; positions do not count.",
         formula="n",
         range="≥ 10",
         reading="500 and more make the figures steady; 5000 make them sharp.",
@@ -59,11 +59,11 @@ CARDS = (
     ),
     MetricCard(
         key="probe.class_counts",
-        title="Samples per class",
-        definition="How many analysed samples each class has.",
-        formula="n_c",
+        title="Labels per class",
+        definition="How many labels each class has among the analysed samples.",
+        formula="n_c, with Σ n_c = n · positions",
         range="≥ 0; null for regression or without targets",
-        reading="Best equal: every figure weighs samples alike, so large classes weigh more.",
+        reading="Best equal: every figure weighs labels alike, so large classes weigh more.",
         failure_modes="An imbalance of 100 moved D from 0.06 to 0.34 and U from 0.97 to 0.84.",
         reference=PAPER,
     ),
@@ -78,6 +78,21 @@ CARDS = (
             "Dead and duplicated units count; the rank of the spectrum does not count them."
         ),
         reference=f"{PAPER}, §2",
+    ),
+    MetricCard(
+        key="feature_map.positions",
+        title="Positions",
+        definition="Answers that the model gives for each sample, such as one per pixel or token.",
+        formula="rows of Φ / n",
+        range="≥ 1; 1 for a model with one answer a sample",
+        reading=(
+            "Above 1 every figure averages over all positions of all samples; whether there are "
+            "enough samples for a verdict is judged by samples, and folds hold whole samples."
+        ),
+        failure_modes=(
+            "Positions of one sample are alike, so they add weight and hardly any evidence."
+        ),
+        reference="Phiscope",
     ),
     MetricCard(
         key="feature_map.outputs",
@@ -128,8 +143,10 @@ CARDS = (
     MetricCard(
         key="performance.accuracy",
         title="Accuracy",
-        definition="Share of samples whose largest output is that of their class.",
-        formula="(1/n) #{i : argmax f(x_i) = y_i}",
+        definition=(
+            "Share of samples, or of positions, whose largest output is that of their class."
+        ),
+        formula="(1/n) #{i : argmax f(x_i) = y_i}, over all positions of all samples",
         range="[0, 1]; null for regression or without targets",
         reading="Chance is the share of the largest class. It never enters the verdict.",
         failure_modes="Hides poor classes under imbalance; on training data it shows memory.",

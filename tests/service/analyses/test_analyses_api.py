@@ -199,6 +199,8 @@ def test_artifacts_hold_what_the_guide_says(
     eigen = safetensors.numpy.load(contents["eigenfunctions.safetensors"])
     assert eigen["values"].shape == (len(digits[0]), 12)
     np.testing.assert_array_equal(eigen["rows"], np.arange(len(digits[0])))
+    assert eigen["positions"].dtype == eigen["rows"].dtype == np.int64
+    assert not eigen["positions"].any()
     gram = eigen["values"].T @ eigen["values"] / len(digits[0])
     np.testing.assert_allclose(gram, np.eye(12), atol=1e-5)
     moments = safetensors.numpy.load(contents["moments.safetensors"])

@@ -95,6 +95,7 @@ def _report() -> dict[str, Any]:
             "location": "the last aten::linear",
             "kind": "linear",
             "p": 4,
+            "positions": 1,
             "outputs": 2,
             "bias": True,
             "link": "identity",
@@ -222,6 +223,20 @@ def test_a_report_without_targets_is_accepted() -> None:
     Report.model_validate_json(json.dumps(document))
 
 
+def test_a_report_of_a_dense_model_counts_labels() -> None:
+    document = _report()
+    document["feature_map"]["positions"] = 64
+    document["probe"]["class_counts"] = [64 * 200, 64 * 300]
+    Report.model_validate_json(json.dumps(document))
+
+
+def test_a_report_from_before_dense_models_is_accepted() -> None:
+    document = _report()
+    del document["feature_map"]["positions"]
+    Draft202012Validator(SCHEMA).validate(document)
+    assert Report.model_validate_json(json.dumps(document)).feature_map.positions == 1
+
+
 def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     *parents, last = path.split(".")
 
@@ -257,7 +272,9 @@ def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("projections.utilization", [0.9] * 2, "utilization must have 3 entries"),
         ("projections.centered.quality", [0.9] * 3, "quality must have 2 entries"),
         ("projections.cumulative_quality", [0.9, 0.8, 0.9], "must not decrease"),
-        ("probe.class_counts", [100, 300], "sum to n = 500"),
+        ("probe.class_counts", [100, 300], "positions = 500, has 2 entries that sum to 400"),
+        ("feature_map.positions", 3, "positions = 1500, has 2 entries that sum to 500"),
+        ("feature_map.positions", 0, "greater than or equal to 1"),
         ("probe.class_counts", [500], "each of 2 classes"),
         ("feature_map.p", 2, "rank 3 exceeds the 2 features"),
         ("layers.0.p", 2, "rank of layer conv1 exceeds its 2 features"),

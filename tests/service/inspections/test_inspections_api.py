@@ -1,4 +1,5 @@
 import io
+import time
 import uuid
 import warnings
 import zipfile
@@ -214,6 +215,21 @@ def test_several_inputs_are_declared_in_order(client: Client) -> None:
     assert swapped["error"]["code"] == "input_mismatch"
     one = client.inspect(model, ["5"])
     assert "1 inputs were declared; `forward` takes 2 tensors: x, y" in one["error"]["message"]
+
+
+def test_a_probe_says_what_each_of_several_inputs_looks_like(client: Client) -> None:
+    content = npz(a=np.ones((30, 5)), b=np.ones((30, 7), np.float32))
+    probe = client.register_probe(
+        io.BytesIO(content), name=f"p-{uuid.uuid4().hex}", spec={"input": ["a", "b"]}
+    )
+    while client.get(f"/v1/probes/{probe['id']}")["status"] == "validating":
+        time.sleep(0.05)
+    inspection = client.inspect(send(client, Sum()), probe=probe["id"])
+    assert inspection["request"]["inputs"] == [
+        {"shape": [5], "dtype": "float32"},
+        {"shape": [7], "dtype": "float32"},
+    ]
+    assert inspection["status"] == "succeeded"
 
 
 def test_a_probe_says_what_the_input_looks_like(client: Client) -> None:

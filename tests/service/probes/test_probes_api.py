@@ -49,6 +49,7 @@ def test_a_probe_is_validated_and_what_was_inferred_is_written_back(http: httpx.
     assert probe["status"] == "ready"
     assert (probe["n"], probe["classes"], probe["class_counts"]) == (12, 3, [4, 4, 4])
     assert probe["input_shape"] == [3, 5, 5]
+    assert probe["inputs"] == [{"name": "x", "shape": [3, 5, 5], "dtype": "float32"}]
     assert probe["spec"] == {
         "format": "npz",
         "input": "x",
@@ -56,6 +57,30 @@ def test_a_probe_is_validated_and_what_was_inferred_is_written_back(http: httpx.
         "task": "classification",
         "transform": {"layout": "NHWC->NCHW", "dtype": "float32", "scale": pytest.approx(1 / 255)},
     }
+
+
+def test_every_input_of_a_probe_is_shown(http: httpx.Client) -> None:
+    ids = np.arange(40, dtype=np.int32).reshape(8, 5)
+    pixels = np.arange(8 * 6).reshape(8, 2, 3) % 3
+    response = register(http, npz(input_ids=ids, attention_mask=ids > 3, labels=pixels))
+    assert response.json()["inputs"] is None
+    probe = settled(http, response)
+    assert probe["status"] == "ready"
+    assert probe["input_shape"] == [5]
+    assert probe["inputs"] == [
+        {"name": "input_ids", "shape": [5], "dtype": "int64"},
+        {"name": "attention_mask", "shape": [5], "dtype": "bool"},
+    ]
+    assert (probe["n"], probe["classes"], probe["class_counts"]) == (8, 3, [16, 16, 16])
+    assert probe["spec"] == {
+        "format": "npz",
+        "input": ["input_ids", "attention_mask"],
+        "target": "labels",
+        "task": "classification",
+        "transform": [{"dtype": "int64"}, {}],
+    }
+    listed = http.get("/v1/probes", params={"name": probe["name"]}).json()["items"]
+    assert [item["inputs"] for item in listed] == [probe["inputs"]]
 
 
 def test_safetensors_are_read_too(http: httpx.Client) -> None:
@@ -109,6 +134,8 @@ def _objects() -> bytes:
         (_objects(), "probe_unreadable", "object"),
         (npz(x=X, y=Y[:39]), "probe_unreadable", "39"),
         (npz(x=X, y=Y - 1), "probe_unreadable", "-1"),
+        (npz(x=X, y=np.full((40, 2), [3, -100])), "probe_unreadable", "position to ignore"),
+        (npz(input_ids=Y[:, None], attention_mask=X[:39]), "probe_unreadable", "39 samples"),
         (npz(x=_nan(), y=Y), "non_finite", "7"),
         (npz(x=X[:0], y=Y[:0]), "too_few_samples", "0"),
     ],
@@ -136,6 +163,9 @@ def test_an_empty_file_is_refused_at_once(http: httpx.Client) -> None:
         ({"format": "csv"}, "spec.format"),
         ({"transform": {"layout": "NHWC->NCXX"}}, "spec.transform.layout"),
         ({"transform": {"std": [0.0]}}, "spec.transform.std.0"),
+        ({"input": ["x"], "transform": [{"scale": "much"}]}, "spec.transform.0.scale"),
+        ({"input": ["x", ""]}, "spec.input.1"),
+        ({"input": ["x", "x"]}, "spec"),
         ({"colour": 1}, "spec.colour"),
     ],
 )

@@ -28,6 +28,29 @@ def test_schema_shows_the_fields() -> None:
     assert set(schema["properties"]) == {"format", "input", "target", "task", "transform"}
 
 
+def test_several_inputs_are_written_as_they_were_given() -> None:
+    given = {"input": ["ids", "mask"], "transform": [{"dtype": "int64"}, {}]}
+    spec = ProbeSpec.model_validate(given)
+    assert spec.inputs == ["ids", "mask"]
+    assert spec.model_dump(mode="json") == given
+    assert ProbeSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert ProbeSpec.model_validate({"input": "x"}).inputs == ["x"]
+    assert ProbeSpec.model_validate({}).inputs == []
+
+
+def test_an_error_names_the_key_that_was_given_and_no_alternative() -> None:
+    for given, location in (
+        ({"transform": {"std": [0.0]}}, ("transform", "std", 0)),
+        ({"input": ["a"], "transform": [{"std": [0.0]}]}, ("transform", 0, "std", 0)),
+        ({"input": 5}, ("input",)),
+        ({"input": ["a", ""]}, ("input", 1)),
+        ({"input": []}, ("input",)),
+    ):
+        with pytest.raises(ValidationError) as refusal:
+            ProbeSpec.model_validate(given)
+        assert [error["loc"] for error in refusal.value.errors()] == [location]
+
+
 @pytest.mark.parametrize(
     ("layout", "axes", "channel_axis"),
     [
@@ -54,6 +77,16 @@ def test_layout_is_a_permutation(
         ({"colour": 1}, "Extra inputs"),
         ({"input": ""}, "at least 1 character"),
         ({"input": "a", "target": "a"}, "expected two arrays"),
+        ({"input": ["a", "b"], "target": "b"}, "input and target are both 'b'"),
+        ({"input": ["a", "b", "a"]}, "input names 'a' twice"),
+        ({"input": []}, "at least 1 item"),
+        ({"input": [f"a{i}" for i in range(17)]}, "at most 16 items"),
+        ({"input": ["a", "b"], "transform": [{}]}, "transform lists 1 and input names 2"),
+        ({"transform": [{}, {}]}, "transform lists 2 and input names 0"),
+        (
+            {"input": list("abc"), "transform": [{"mean": [0.5] * 1024}] * 3},
+            "3,072 values of mean and std; expected at most 2,048",
+        ),
         ({"task": "ranking"}, "'classification' or 'regression'"),
         ({"target": None, "task": "regression"}, "target is null"),
         ({"transform": {"layout": "HWC->CHW"}}, "begin with N"),

@@ -40,3 +40,17 @@ def test_without_targets_there_are_none() -> None:
     folds = Folds(20, seed=0)
     folds.update(torch.ones(20, 2), torch.ones(20, 1), None)
     assert {fold.d for fold in folds.moments()} == {0}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50])
+def test_positions_of_one_sample_stay_in_one_fold(batch: int) -> None:
+    """Each sample is told by a feature of its own: no fold may share one with another."""
+    samples, positions = 50, 6
+    phi = torch.eye(samples).repeat_interleave(positions, 0)
+    folds = Folds(samples, positions=positions, seed=3)
+    for part in phi.split(batch * positions):  # type: ignore[no-untyped-call]  # torch's
+        folds.update(part, part[:, :1], part[:, :2])
+    found = torch.stack([fold.phi for fold in folds.moments()])
+    assert [fold.n for fold in folds.moments()] == [5 * positions] * 10
+    assert sorted(found.flatten().unique().tolist()) == [0, positions]
+    assert found.sum(0).tolist() == [positions] * samples

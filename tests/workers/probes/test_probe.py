@@ -26,7 +26,8 @@ def read(file: io.BytesIO, spec: dict[str, object] | None = None, **options: int
 
 
 def all_inputs(probe: ProbeData, batch_size: int = 3) -> torch.Tensor:
-    return torch.cat([inputs for inputs, _ in probe.batches(batch_size)])
+    """All rows of a probe with one input."""
+    return torch.cat([inputs for (inputs,), _ in probe.batches(batch_size)])
 
 
 def all_targets(probe: ProbeData, batch_size: int = 3) -> torch.Tensor:
@@ -40,6 +41,9 @@ def test_summary_is_complete(save: Save) -> None:
     summary = inspect_probe(save(x=images, y=labels), ProbeSpec(), LIMITS)
     assert summary.n == 10
     assert summary.input_shape == [3, 8, 8]
+    assert [each.model_dump() for each in summary.inputs] == [
+        {"name": "x", "shape": [3, 8, 8], "dtype": "float32"}
+    ]
     assert summary.task == "classification"
     assert summary.classes == 4
     assert summary.class_counts == [4, 4, 0, 2]
@@ -78,6 +82,10 @@ def test_compressed_npz_reads_as_any_other() -> None:
         ((4, 9, 9, 3), "float32", {}, (9, 9, 3)),
         ((4, 9), "float64", {"dtype": "float32"}, (9,)),
         ((4, 9), "int64", {}, (9,)),
+        ((4, 9), "int32", {"dtype": "int64"}, (9,)),
+        ((4, 9), "int16", {"dtype": "int64"}, (9,)),
+        ((4, 9), "int8", {"dtype": "int64"}, (9,)),
+        ((4, 9), "bool", {}, (9,)),
     ],
 )
 def test_transform_is_inferred(
@@ -89,8 +97,10 @@ def test_transform_is_inferred(
 ) -> None:
     probe = read(npz(x=np.zeros(shape, dtype)))
     assert probe.spec.transform == Transform.model_validate(transform)
-    assert probe.input_shape == input_shape
-    assert all_inputs(probe).shape == (4, *input_shape)
+    assert probe.inputs[0].shape == input_shape
+    batch = all_inputs(probe)
+    assert batch.shape == (4, *input_shape)
+    assert str(batch.dtype) == f"torch.{transform.get('dtype', dtype)}"
 
 
 def test_empty_transform_leaves_bytes_alone(npz: Save) -> None:
@@ -131,14 +141,14 @@ def test_arithmetic_on_stored_integers_is_done_in_float32(npz: Save) -> None:
 
 def test_batches_share_no_memory_with_the_probe(npz: Save) -> None:
     probe = read(npz(x=np.zeros((4, 2), np.float32)))
-    for inputs, _ in probe.batches(2):
+    for (inputs,), _ in probe.batches(2):
         inputs.add_(1)
-    assert not probe.inputs.any()
+    assert not probe.inputs[0].stored.any()
 
 
 def test_batches_keep_order_and_end_with_what_is_left(save: Save) -> None:
     probe = read(save(x=np.arange(14, dtype=np.float32).reshape(7, 2), y=np.arange(7)))
-    sizes = [len(inputs) for inputs, _ in probe.batches(3)]
+    sizes = [len(inputs) for (inputs,), _ in probe.batches(3)]
     assert sizes == [3, 3, 1]
     assert all_inputs(probe)[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert all_targets(probe).tolist() == list(range(7))
@@ -186,6 +196,20 @@ def test_target_can_be_declined(npz: Save) -> None:
         (np.array([True, False, True]), {}, "classification", [1, 0, 1]),
         (np.eye(3, dtype=np.float32)[[2, 0, 1]], {}, "classification", [2, 0, 1]),
         (np.eye(3, dtype=np.int64)[[2, 0, 1]], {}, "classification", [2, 0, 1]),
+        (
+            np.array([[2, 0], [0, 1], [1, 1]], np.uint8),
+            {},
+            "classification",
+            [[2, 0], [0, 1], [1, 1]],
+        ),
+        (np.array([[[0]], [[2]], [[1]]], np.int32), {}, "classification", [[[0]], [[2]], [[1]]]),
+        (np.array([[True, True]] * 3), {}, "classification", [[1, 1]] * 3),
+        (
+            np.array([[0, 0], [0, 1], [5, 6]]),
+            {"task": "regression"},
+            "regression",
+            [[0, 0], [0, 1], [5, 6]],
+        ),
         (np.array([2.0, 0.0, 1.0]), {"task": "classification"}, "classification", [2, 0, 1]),
         (np.array([2.0, 0.0, 1.0]), {}, "regression", [[2], [0], [1]]),
         (np.array([2, 0, 1]), {"task": "regression"}, "regression", [[2], [0], [1]]),

@@ -125,8 +125,17 @@ def test_inputs_need_features(npz: Save, shape: tuple[int, ...]) -> None:
         ([0, 1, -1, 0, 0, 0], {}, "label -1 in row 2 of 'y' is negative"),
         ([0, 1, 2, 3, 10**9, 0], {}, "1000000000 in row 4 of 'y' would make 1,000,000,001 classes"),
         ([0, 1, 0.5, 0, 1, 0], {"task": "classification"}, "0.5 in row 2 of 'y' is not a whole"),
-        ([[0, 1]] * 5 + [[1, 1]], {}, "not one-hot"),
-        ([[[0]]] * 6, {}, "(6, 1, 1)"),
+        ([[0.0, 1]] * 5 + [[1, 1]], {"task": "classification"}, "not one-hot"),
+        ([[[0.0]]] * 6, {}, "(6, 1, 1) and dtype float64"),
+        ([[[0]]] * 6, {"task": "regression"}, "(6, 1, 1) and dtype int64"),
+        ([[[0, 1], [2, -1]]] * 6, {}, "label -1 in row 0, position 1, 1 of 'y' is negative"),
+        ([[0, 10**9]] * 6, {}, "1000000000 in row 0, position 1 of 'y' would make 1,000,000,001"),
+        ([[0, 1]] * 5 + [[2, -100]], {}, "-100 in row 5, position 1 of 'y' marks a position to ig"),
+        (
+            [[0, 1]] * 5 + [[255, 2]],
+            {},
+            "255 in row 5, position 0 of 'y' marks a position to ignor",
+        ),
         (np.zeros((6, 0)), {}, "(6, 0)"),
         (np.array(["cat"] * 6), {}, "dtype str96"),
     ],
@@ -265,6 +274,13 @@ def test_changed_bytes_in_an_npz_are_noticed(npz: Save) -> None:
     at = whole.index(GOOD.tobytes())
     whole[at + 4] ^= 1
     assert "damaged" in unreadable(bytes(whole))
+
+
+def test_a_member_that_says_it_is_encrypted_is_refused(npz: Save) -> None:
+    whole = bytearray(npz(x=GOOD).getvalue())
+    flags = whole.index(b"PK\x01\x02") + 8
+    whole[flags] |= 1
+    assert "'x' of the npz file is damaged" in unreadable(bytes(whole))
 
 
 @settings(max_examples=300)

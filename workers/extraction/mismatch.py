@@ -1,0 +1,191 @@
+"""A model and a probe that do not fit: what was expected, what was found, and what would fit."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from service.failures import FailureCode
+from service.probes.spec import Transform
+from workers.errors import JobError
+from workers.extraction.corrections import corrections, written
+from workers.extraction.execution import Batch, copied, describe_batch, execute
+from workers.extraction.expectations import find_expectation
+from workers.extraction.signature import Argument, read_arguments
+from workers.probes.combination import combine
+
+_ARGUMENTS_SHOWN = 8
+_TAKING_TENSORS = ("Tensor", "Optional[Tensor]", "Any", "Union[")
+
+
+class CorrectableError(JobError):
+    """An `input_mismatch` with a conversion of the inputs that the model runs on.
+
+    Args:
+        message: What was wrong and what was expected.
+        detail: Figures behind the message; `suggestion` is added where a transform is enough.
+        transform: The conversion, as far as a transform expresses it.
+        storing: The rest, in words; empty if there is none.
+    """
+
+    def __init__(
+        self, message: str, detail: dict[str, JsonValue], transform: Transform, storing: str
+    ) -> None:
+        suggestion = {} if storing else {"suggestion": transform.model_dump(mode="json")}
+        super().__init__(
+            FailureCode.INPUT_MISMATCH,
+            message,
+            hint=_suggest(transform, storing),
+            detail={**detail, **suggestion},
+        )
+        self._arguments = (message, detail, transform, storing)
+
+    def after(self, earlier: Transform) -> JobError:
+        """The same error for inputs that a transform made: both transforms as one."""
+        message, detail, transform, storing = self._arguments
+        try:
+            return CorrectableError(message, detail, combine(earlier, transform), storing)
+        except ValueError:  # no transform does both; the one that was tried remains
+            return self
+
+
+@contextmanager
+def suggesting_after(earlier: Transform | list[Transform] | None) -> Iterator[None]:
+    """Lets what is suggested within be the whole transform to set, not a part to add to another.
+
+    Args:
+        earlier: What made the batch that the model is given; of several inputs, for which nothing
+            is suggested, a list.
+    """
+    try:
+        yield
+    except CorrectableError as error:
+        raise error.after(earlier if isinstance(earlier, Transform) else Transform()) from error
+
+
+def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
+    """Says why a model does not run on a batch, and which conversion of the batch it does run on.
+
+    The model runs once more, watched, and then on a few conversions of the batch. A conversion is
+    only suggested if the model ran on it and gave one row per sample.
+
+    Args:
+        model: The model.
+        batch: What it cannot take, after the probe's transform; a few samples.
+        error: The `input_mismatch` of its run.
+
+    Returns:
+        `input_mismatch` with the detail of `error` and, where they are known, `expected` and
+        `suggestion`, the transform to add.
+    """
+    detail = dict(error.failure.detail)
+    arguments = read_arguments(model)
+    if not _fit(arguments, batch):
+        return _wrong_arguments(arguments, batch, detail)
+    expected = find_expectation(model, batch)
+    message = (
+        "The model could not run on what the probe's transform gives, a batch of "
+        f"{describe_batch(batch)}."
+    )
+    advice = "Compare shape and dtype with what the model was trained on."
+    dtype = channels = None
+    if expected is not None:
+        message += f" {expected.sentence}"
+        detail["expected"] = expected.figures
+        advice = expected.advice or advice
+        dtype, channels = expected.dtype, expected.channels
+    message += f" Its error: {detail['model_error']}"
+    candidates = corrections(batch[0], dtype, channels) if len(batch) == 1 else iter(())
+    found = next((c for c in candidates if _runs(model, c.inputs)), None)
+    if found is not None:
+        return CorrectableError(message, detail, found.transform, found.storing)
+    hint = (
+        "None of the usual conversions makes it run (another layout or dtype, flattening, a "
+        f"channel axis). {advice}"
+    )
+    return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
+
+
+@contextmanager
+def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
+    """Explains that a model which took others refuses this batch, for a value in it, say.
+
+    Args:
+        model: The model.
+        batch: What it is run on within.
+        rows: How many samples of it to look at in one go.
+    """
+    try:
+        yield
+    except JobError as error:
+        if error.failure.code is not FailureCode.INPUT_MISMATCH:
+            raise
+        for start in range(0, len(batch[0]), rows):
+            part = tuple(tensor[start : start + rows] for tensor in batch)
+            try:
+                execute(model, copied(part))  # unwatched, since a watched error loses its text
+            except JobError as refusal:
+                if refusal.failure.code is FailureCode.INPUT_MISMATCH:
+                    raise explain(model, part, refusal) from error
+        raise
+
+
+def _fit(arguments: Sequence[Argument], batch: Batch) -> bool:
+    needed = sum(argument.default is None for argument in arguments)
+    given = arguments[: len(batch)]
+    return needed <= len(batch) <= len(arguments) and all(
+        a.type.startswith(_TAKING_TENSORS) for a in given
+    )
+
+
+def _wrong_arguments(
+    arguments: Sequence[Argument], batch: Batch, detail: dict[str, JsonValue]
+) -> JobError:
+    shown = [f"{argument.name}: {argument.type}" for argument in arguments[:_ARGUMENTS_SHOWN]]
+    more = "" if len(shown) == len(arguments) else ", …"
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"The model takes {_count(len(arguments), 'input')} ({', '.join(shown)}{more}); the probe "
+        f"gives {_count(len(batch), 'tensor')} of {describe_batch(batch)}.",
+        hint='Name one array of the probe for each, in this order, in its spec: "input": '
+        f"{json.dumps([argument.name for argument in arguments if argument.default is None])}; or "
+        "save the model inside a module that takes what the probe has.",
+        detail={**detail, "expected": {"inputs": list(shown)}},
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _runs(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the model takes the inputs and gives one row per sample."""
+    try:
+        outputs = execute(model, (inputs.clone(),))
+    except JobError:
+        return False
+    return any(_is_rows(output.tensor, len(inputs)) for output in outputs)
+
+
+def _is_rows(output: Tensor, rows: int) -> bool:
+    return (
+        output.dim() > 0
+        and len(output) == rows
+        and sum(size != 1 for size in output.shape[1:]) <= 1
+    )
+
+
+def _suggest(transform: Transform, storing: str) -> str:
+    keys = transform.model_fields_set
+    setting = f"set {written(transform)} in the probe's spec" if keys else ""
+    giving = f"give the model inputs of shape {storing}" if storing else ""
+    said = ", and ".join(filter(None, (giving, setting)))
+    hint = f"{said[0].upper()}{said[1:]} (tried: it runs)."
+    if "scale" in keys:
+        hint += (
+            " The scale brings bytes into [0, 1], as is usual; leave it out if the model was "
+            "trained on values up to 255."
+        )
+    return hint

@@ -1,0 +1,84 @@
+"""Rows of features: one a sample for most models, one for each position of a sample for dense ones.
+
+Rows are sample-major: all positions of the first sample come first.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from service.failures import FailureCode
+from workers.errors import JobError
+from workers.extraction import FeatureMap
+from workers.probes.container import shape_text
+from workers.probes.probe import ProbeData
+
+# Values of eigenfunctions are kept for at most so many rows: the same ones for every model on one
+# probe, so that models can be compared through them.
+KEPT_ROWS = 10_000
+_KEPT_SEED = 0
+
+
+class KeptRows:
+    """Features of some rows, gathered batch by batch.
+
+    Args:
+        samples: Where in the probe's file each analysed sample is, ascending, `(n,)`.
+        positions: Rows a sample.
+
+    Attributes:
+        sample_of: Where in the file the sample of each chosen row is, ascending, `(m,)`.
+        position_of: Which of that sample's positions the row is, from 0, `(m,)`.
+    """
+
+    def __init__(self, samples: npt.NDArray[np.int64], positions: int) -> None:
+        chosen = _choose(len(samples) * positions)
+        self.sample_of = samples[chosen // positions]
+        self.position_of = chosen % positions
+        self._chosen = chosen
+        self._seen = 0
+        self._features: list[Tensor] = []
+
+    def add(self, phi: Tensor) -> None:
+        """Take the chosen ones out of the next rows, `(rows, p)`."""
+        first, last = np.searchsorted(self._chosen, (self._seen, self._seen + len(phi)))
+        self._features.append(phi[torch.from_numpy(self._chosen[first:last] - self._seen)])
+        self._seen += len(phi)
+
+    def features(self) -> Tensor:
+        """Return the features of the chosen rows, `(m, p)`."""
+        return torch.cat(self._features)
+
+
+def check_targets(feature_map: FeatureMap, probe: ProbeData) -> None:
+    """Refuse a probe that does not hold one target for each row the model gives.
+
+    Raises:
+        JobError: `input_mismatch`.
+    """
+    targets, positions = probe.targets, feature_map.positions
+    if targets is None or targets.positions == positions:
+        return
+    outputs = (len(probe), positions, feature_map.outputs)
+    raise JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"The model's outputs are (samples, positions, outputs) = {shape_text(outputs)} and the "
+        f"probe's targets {shape_text(targets.values.shape)}: {positions:,} against "
+        f"{targets.positions:,} a sample; expected equal numbers.",
+        hint=(
+            "Use a probe with one label a sample, of shape (n,) or one-hot (n, classes), set "
+            '"task": "regression" if they are values'
+            if positions == 1
+            else "Use a probe with one integer label for each position of the model's output, of "
+            "shape (n, *positions)"
+        )
+        + ', or register it with "target": null for a report without what needs targets.',
+    )
+
+
+def _choose(rows: int) -> npt.NDArray[np.int64]:
+    if rows <= KEPT_ROWS:
+        return np.arange(rows)
+    generator = np.random.default_rng(_KEPT_SEED)
+    return np.sort(generator.choice(rows, KEPT_ROWS, replace=False))
