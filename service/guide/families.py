@@ -218,7 +218,8 @@ _ROWS = (
         "sums_of_heads",
         "Sums and joins of heads: ensembles, wide and deep, test-time augmentation, distilled "
         "tokens, a residual around the last layer",
-        "Analyse the members one by one: save each so that it returns the outputs of one layer.",
+        "Analyse the members one by one: save each so that it returns the outputs of one layer. "
+        "Augmented views work if they go through the head as one batch.",
         _SUM,
     ),
     _refused(

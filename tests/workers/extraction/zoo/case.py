@@ -15,7 +15,7 @@ from zoo.saving import quiet, save
 
 Batch = tuple[Tensor, ...]
 
-DISCOVERY_ROWS, FRESH_ROWS = 16, 37
+DISCOVERY_ROWS, FRESH_ROWS, SETTLING_ROWS = 16, 37, 256
 UNVERIFIED = "unverified"
 
 
@@ -83,7 +83,7 @@ class Case:
     def model(self) -> nn.Module:
         torch.manual_seed(7)
         model = self.build()
-        settle(model)
+        settle(model, self.batch(SETTLING_ROWS))
         return model.train(self.way.startswith("train_"))
 
     @cached_property
@@ -106,14 +106,18 @@ class Case:
             return self.expected.answer(self.model.eval()(*batch))
 
 
-def settle(model: nn.Module) -> None:
-    """Gives batch norms statistics and factors that are not their defaults."""
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.running_mean is not None:
-            nn.init.normal_(module.running_mean, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
+def settle(model: nn.Module, batch: Batch) -> None:
+    """Gives batch norms factors that are not their defaults, and statistics as if trained."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.3)
+        norm.momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            model.train()(*batch)
+    for norm in norms:
+        norm.momentum = 0.1
 
 
 TORCHSCRIPT_WAYS = ("scripted", "traced", "frozen")
