@@ -147,8 +147,9 @@ def _wrong_arguments(
         FailureCode.INPUT_MISMATCH,
         f"The model takes {_count(len(arguments), 'input')} ({', '.join(shown)}{more}); the probe "
         f"gives {_count(len(batch), 'tensor')} of {describe_batch(batch)}.",
-        hint="Wrap the model in a module that takes one tensor, the probe's inputs, and makes the "
-        "others of it (a mask of ones, say); save that.",
+        hint='Name the arrays that it takes, in this order, by "input" in the probe\'s spec; or '
+        "wrap the model in a module that takes what the probe holds and makes the others of it (a "
+        "mask of ones, say), and save that.",
         detail={**detail, "expected": {"inputs": list(shown)}},
     )
 
