@@ -1,5 +1,6 @@
 """A model and a probe that do not fit: what was expected, what was found, and what would fit."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -51,16 +52,17 @@ class CorrectableError(JobError):
 
 
 @contextmanager
-def suggesting_after(earlier: Transform | None) -> Iterator[None]:
+def suggesting_after(earlier: Transform | list[Transform] | None) -> Iterator[None]:
     """Lets what is suggested within be the whole transform to set, not a part to add to another.
 
     Args:
-        earlier: What made the batch that the model is given.
+        earlier: What made the batch that the model is given; of several inputs, for which nothing
+            is suggested, a list.
     """
     try:
         yield
     except CorrectableError as error:
-        raise error.after(earlier or Transform()) from error
+        raise error.after(earlier if isinstance(earlier, Transform) else Transform()) from error
 
 
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
@@ -147,9 +149,9 @@ def _wrong_arguments(
         FailureCode.INPUT_MISMATCH,
         f"The model takes {_count(len(arguments), 'input')} ({', '.join(shown)}{more}); the probe "
         f"gives {_count(len(batch), 'tensor')} of {describe_batch(batch)}.",
-        hint='Name the arrays that it takes, in this order, by "input" in the probe\'s spec; or '
-        "wrap the model in a module that takes what the probe holds and makes the others of it (a "
-        "mask of ones, say), and save that.",
+        hint='Name one array of the probe for each, in this order, in its spec: "input": '
+        f"{json.dumps([argument.name for argument in arguments if argument.default is None])}; or "
+        "save the model inside a module that takes what the probe has.",
         detail={**detail, "expected": {"inputs": list(shown)}},
     )
 
