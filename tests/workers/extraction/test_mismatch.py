@@ -111,7 +111,7 @@ def transformed(stored: Tensor, transform: object) -> Tensor:
     """What a model is given of a probe that is stored so."""
     content = io.BytesIO(npz(x=stored.numpy(), y=np.arange(len(stored)) % 5))
     spec = ProbeSpec.model_validate({"transform": transform})
-    return next(load_probe(content, spec, Limits()).batches(16))[0]
+    return next(load_probe(content, spec, Limits()).batches(16))[0][0]
 
 
 def stored_bytes(*shape: int) -> Tensor:
@@ -348,7 +348,7 @@ def test_a_second_input_is_named(how: str, archive: Archive) -> None:
     assert "takes 2 inputs (input_ids: Tensor, attention_mask: Tensor)" in failure.message
     assert "gives 1 tensor" in failure.message
     assert failure.detail["expected"] == {"inputs": ["input_ids: Tensor", "attention_mask: Tensor"]}
-    assert "takes one tensor" in (failure.hint or "")
+    assert '"input": ["input_ids", "attention_mask"]' in (failure.hint or "")
 
 
 def test_an_input_that_is_no_tensor_is_named(archive: Archive) -> None:

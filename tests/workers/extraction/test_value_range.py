@@ -77,7 +77,7 @@ def warned(model: nn.Module, batch: Tensor) -> str:
 def transformed(stored: Tensor, **transform: object) -> Tensor:
     content = io.BytesIO(npz(x=stored.numpy(), y=np.arange(len(stored)) % 10))
     spec = ProbeSpec.model_validate({"transform": transform})
-    return next(load_probe(content, spec, Limits()).batches(64))[0]
+    return next(load_probe(content, spec, Limits()).batches(64))[0][0]
 
 
 @pytest.fixture(params=["dense", "convolutional"])
