@@ -13,7 +13,6 @@ from pydantic import JsonValue
 
 from service import __version__
 from service.failures import FailureCode
-from service.probes.spec import Transform
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
@@ -84,9 +83,7 @@ def analyse(
     with _timed(timings, "head"):
         first = next(probe.batches(batch_size))[0]
         choice = None if options.feature_map == "auto" else options.feature_map
-        transform = probe.spec.transform
-        # Where there are several transforms, for several inputs, nothing is suggested.
-        with suggesting_after(transform if isinstance(transform, Transform) else None):
+        with suggesting_after(probe.spec.transform):
             extractor = discover(model, first, choice)
         layers = None
         if options.layers == "all":

@@ -28,6 +28,7 @@ class InspectionWork:
     def __init__(self, inspection: Inspection, model: Model, settings: Settings) -> None:
         self._inspection_id = inspection.id
         self._request = inspection.request
+        self._format = model.format
         self._sha256 = model.sha256
         self._settings = settings
         self._findings: Findings | None = None
@@ -42,6 +43,7 @@ class InspectionWork:
         """Return what the child is asked to do."""
         return JobRequest(
             kind="inspect_model",
+            warm_up="torch_export" if self._format == "torch_export" else None,
             arguments=self._request,
             threads=self._settings.threads_per_job,
         )

@@ -6,8 +6,8 @@ is that operation's input.
 """
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
+from workers.extraction.fit.mismatch import suggesting_after
 from workers.extraction.loading import load_model
-from workers.extraction.mismatch import suggesting_after
 from workers.extraction.refusals import Refusal
 
 __all__ = [

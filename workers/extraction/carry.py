@@ -1,26 +1,14 @@
 """Carrying z = Φ Wᵀ + b from the head to the output, by the table of rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.extraction.affine import AFFINE
 from workers.extraction.heads import Head
-from workers.extraction.indexing import CHOOSING
-from workers.extraction.links import ELEMENTWISE, OVER_CLASSES, elementwise, linked, over_classes
 from workers.extraction.path import Hop
-from workers.extraction.positions import HARMLESS, POOLING, Rule
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
-
-RULES: Mapping[str, Rule] = {
-    **HARMLESS,
-    **POOLING,
-    **CHOOSING,
-    **AFFINE,
-    **dict.fromkeys(OVER_CLASSES, over_classes),
-    **dict.fromkeys(ELEMENTWISE, elementwise),
-}
-"""Every operation that may stand between the head and the output."""
+from workers.extraction.rules import AFFINE, CHOOSING, POOLING, RULES
+from workers.extraction.rules.links import linked
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from service.analyses.schemas import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.execution import Output
-from workers.extraction.heads import HEADS, find_operand
 from workers.extraction.operations import Step
 from workers.extraction.refusals import Refusal, printable, refuse
 from workers.extraction.structure import (
     Names,
     Structure,
+    carrying_factor,
     declare_head,
     locate,
     trace_output,
@@ -149,7 +149,7 @@ def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
 
 
 def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
-    heads = [step for step in tape.steps if _operand(tape, step) is not None]
+    heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
     if choice.operation is not None:
         found = [step for step in heads if step.index + 1 == choice.operation]
         wanted = f"at operation {choice.operation}"
@@ -160,7 +160,7 @@ def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
     if len(found) == 1:
         return found[0]
     places = [
-        f"{locate(tape, step, _operand(tape, step) or 0, names)} at operation {step.index + 1}"
+        f"{locate(tape, step, carrying_factor(tape, step) or 0, names)} at operation {step.index + 1}"
         for step in (found or heads)[-_LISTED:]
     ]
     count = f"{len(found)} linear operations" if found else "no linear operation"
@@ -176,17 +176,8 @@ def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
     )
 
 
-def _operand(tape: Tape, step: Step) -> int | None:
-    if step.name not in HEADS:
-        return None
-    try:
-        return find_operand(step, tape.depends)
-    except JobError:
-        return None
-
-
 def _belongs(tape: Tape, step: Step, names: Names, module: str) -> bool:
-    operand = _operand(tape, step)
+    operand = carrying_factor(tape, step)
     return operand is not None and any(
         name == module or name.startswith(f"{module}.")
         for name in weight_names(tape, step, operand, names)

@@ -18,14 +18,14 @@ from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
 from workers.extraction.execution import Batch, dtype_name, resized
+from workers.extraction.fit.mismatch import explaining
+from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
-from workers.extraction.mismatch import explaining
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import record
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import UNVERIFIED, Names, Structure, count_parameters
-from workers.extraction.value_range import check_value_range
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""

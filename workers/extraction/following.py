@@ -12,8 +12,8 @@ from typing import cast
 
 from torch import Tensor
 
-from workers.extraction.links import ELEMENTWISE
 from workers.extraction.operations import Step
+from workers.extraction.rules.links import ELEMENTWISE
 from workers.extraction.tape import Site, Tape
 
 # Positions in the schema of the two factors. Either of them may be the weight.

@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute, resized
-from workers.extraction.mismatch import explain
+from workers.extraction.fit.mismatch import explain
 from workers.extraction.tape import Tape
 
 _BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)

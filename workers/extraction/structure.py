@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workers.errors import JobError
 from workers.extraction.carry import Carried, carry
 from workers.extraction.consistency import finite, supported
 from workers.extraction.execution import Output
@@ -77,6 +78,23 @@ class Names:
         keys = dict.fromkeys(storage_key(tensor) for tensor in by_size)
         # Of tied weights the last name is the head's as a rule, the first an embedding's.
         return [name for key in keys for name in reversed(self.by_storage.get(key, []))]
+
+
+def carrying_factor(tape: Tape, step: Step) -> int | None:
+    """Which factor of an operation is the one that depends on the input, as a head's Φ is.
+
+    Returns:
+        Its position among the operation's factors; `None` if it is no linear operation, or if not
+        exactly one factor depends on the input.
+    """
+    if step.name not in HEADS:
+        return None
+    try:
+        factors = HEADS[step.name].factors(step)
+    except JobError:
+        return None
+    dependent = [k for k, factor in enumerate(factors) if tape.depends(factor)]
+    return dependent[0] if len(dependent) == 1 else None
 
 
 def weight_names(tape: Tape, step: Step, operand: int, names: Names) -> list[str]:

@@ -4,12 +4,12 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from workers.errors import JobError
-from workers.extraction.carry import RULES
 from workers.extraction.heads import HEADS
-from workers.extraction.indexing import CHOOSING
 from workers.extraction.operations import Step
 from workers.extraction.path import Hop, Path
 from workers.extraction.refusals import Refusal, refuse
+from workers.extraction.rules import RULES
+from workers.extraction.rules.indexing import CHOOSING
 from workers.extraction.tape import Tape
 
 _JOINING = {

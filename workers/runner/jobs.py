@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from workers.analysis import analyse
-from workers.inspection import inspect_model
+from workers.inspection.job import inspect_model
 from workers.probes.job import validate_probe
 from workers.runner.protocol import Job
 

@@ -11,14 +11,10 @@ from torch.nn import functional
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction import load_model
-from workers.extraction.example_inputs import find_example
-from workers.extraction.forms import Form
-from workers.extraction.signature import (
-    Recorded,
-    leading_tensors,
-    read_arguments,
-    read_recorded,
-)
+from workers.extraction.signature import leading_tensors, read_arguments
+from workers.inspection.example_inputs import find_example
+from workers.inspection.forms import Form
+from workers.inspection.recorded import Recorded, read_recorded
 
 
 class Archive(Protocol):

@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from workers.errors import JobError
 from workers.extraction import discover
-from workers.extraction.candidates import (
+from workers.extraction.execution import copied, execute
+from workers.extraction.tape import Tape
+from workers.inspection.candidates import (
     Candidate,
     candidate_steps,
     describe_candidates,
     find_endings,
 )
-from workers.extraction.execution import copied, execute
-from workers.extraction.tape import Tape
 
 
 class Archive(Protocol):

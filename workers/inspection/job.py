@@ -12,26 +12,21 @@ from service.inspections import schemas
 from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.errors import JobError
 from workers.extraction import discover, load_model
-from workers.extraction.candidates import (
+from workers.extraction.execution import Output, copied, dtype_name, execute
+from workers.extraction.refusals import printable
+from workers.extraction.signature import Argument, leading_tensors, read_arguments
+from workers.extraction.structure import count_parameters
+from workers.extraction.tape import Tape
+from workers.inspection.candidates import (
     Candidate,
     Ending,
     candidate_steps,
     describe_candidates,
     find_endings,
 )
-from workers.extraction.example_inputs import Example, find_example
-from workers.extraction.execution import Output, copied, dtype_name, execute
-from workers.extraction.forms import Form
-from workers.extraction.refusals import printable
-from workers.extraction.signature import (
-    Argument,
-    Recorded,
-    leading_tensors,
-    read_arguments,
-    read_recorded,
-)
-from workers.extraction.structure import count_parameters
-from workers.extraction.tape import Tape
+from workers.inspection.example_inputs import Example, find_example
+from workers.inspection.forms import Form
+from workers.inspection.recorded import Recorded, read_recorded
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
 

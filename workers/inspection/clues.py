@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.extraction.forms import Form
 from workers.extraction.operations import Step
+from workers.inspection.forms import Form
 
 _IMAGE_CHANNELS = (1, 3)
 

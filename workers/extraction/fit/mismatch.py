@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from service.failures import FailureCode
 from service.probes.spec import Transform
 from workers.errors import JobError
-from workers.extraction.corrections import corrections, written
 from workers.extraction.execution import Batch, copied, describe_batch, execute
-from workers.extraction.expectations import find_expectation
+from workers.extraction.fit.corrections import corrections, written
+from workers.extraction.fit.expectations import find_expectation
 from workers.extraction.signature import Argument, read_arguments
 from workers.probes.combination import combine
 

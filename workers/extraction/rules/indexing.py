@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workers.extraction.path import Hop
-from workers.extraction.positions import Rule
 from workers.extraction.relation import Relation, not_followed
+from workers.extraction.rules.positions import Rule
 
 
 def select(relation: Relation, hop: Hop) -> Relation:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from service.failures import FailureCode
 from workers.errors import JobError
-from workers.extraction.attempts import Attempt, Clue
-from workers.extraction.clues import forms_of_weight
 from workers.extraction.execution import Batch, Output, copied, execute
-from workers.extraction.forms import Form, draw, elements, is_open
 from workers.extraction.refusals import last_line
-from workers.extraction.signature import Origin, Recorded
+from workers.inspection.attempts import Attempt, Clue
+from workers.inspection.clues import forms_of_weight
+from workers.inspection.forms import Form, draw, elements, is_open
+from workers.inspection.recorded import Origin, Recorded
 
 _Forms = tuple[Form, ...]
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from torch import nn
 
 from workers.errors import JobError
-from workers.extraction.carry import RULES
 from workers.extraction.execution import Output
 from workers.extraction.heads import HEADS, Head, parse_head
 from workers.extraction.operations import Step
 from workers.extraction.refusals import printable
-from workers.extraction.structure import Names, Structure, locate, trace_output
+from workers.extraction.rules import RULES
+from workers.extraction.structure import (
+    Names,
+    Structure,
+    carrying_factor,
+    locate,
+    trace_output,
+)
 from workers.extraction.tape import Tape
 from workers.extraction.walk import walk_back
 
@@ -82,7 +88,7 @@ def _ending(tape: Tape, output: Output, names: Names) -> Ending:
 
 def candidate_steps(tape: Tape) -> list[Step]:
     """The linear operations of a run, in the order in which they ran."""
-    return [step for step in tape.steps if _is_candidate(tape, step)]
+    return [step for step in tape.steps if carrying_factor(tape, step) is not None]
 
 
 def describe_candidates(
@@ -105,20 +111,6 @@ def describe_candidates(
     return [describer.describe(step) for step in steps]
 
 
-def _is_candidate(tape: Tape, step: Step) -> bool:
-    return step.name in HEADS and _operand(tape, step) is not None
-
-
-def _operand(tape: Tape, step: Step) -> int | None:
-    """Which factor of a linear operation depends on the input, if exactly one does."""
-    try:
-        factors = HEADS[step.name].factors(step)
-    except JobError:
-        return None
-    dependent = [k for k, factor in enumerate(factors) if tape.depends(factor)]
-    return dependent[0] if len(dependent) == 1 else None
-
-
 class _Describer:
     """Describes the operations of one run."""
 
@@ -132,7 +124,7 @@ class _Describer:
         self._names = Names.of(model)
 
     def describe(self, step: Step) -> Candidate:
-        operand = _operand(self._tape, step) or 0
+        operand = carrying_factor(self._tape, step) or 0
         head = _parse(step, operand)
         outputs, features = (None, None) if head is None else head.weight.shape
         is_taken, reason = self._judge(step)

@@ -15,7 +15,7 @@ from service.probes.spec import ProbeSpec, Transform
 from workers.errors import JobError
 from workers.extraction import discover
 from workers.extraction.execution import execute
-from workers.extraction.mismatch import explain, suggesting_after
+from workers.extraction.fit.mismatch import explain, suggesting_after
 from workers.probes.container import Limits
 from workers.probes.probe import load_probe
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from workers.extraction.clues import WEIGHTED, Failing, read_expectation
 from workers.extraction.execution import Batch
-from workers.extraction.forms import Form
 from workers.extraction.operations import Step, tensors_in
 from workers.extraction.tape import Tape, storage_key
+from workers.inspection.clues import WEIGHTED, Failing, read_expectation
+from workers.inspection.forms import Form
 
 # Operations that fail where their kernel is larger than what it slides over.
 _SHRINKING = ("pool", "unfold", "pad")

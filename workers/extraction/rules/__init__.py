@@ -1,0 +1,20 @@
+"""What each operation between the head and the output does to the relation z = Φ Wᵀ + b."""
+
+from collections.abc import Mapping
+
+from workers.extraction.rules.affine import AFFINE
+from workers.extraction.rules.indexing import CHOOSING
+from workers.extraction.rules.links import ELEMENTWISE, OVER_CLASSES, elementwise, over_classes
+from workers.extraction.rules.positions import HARMLESS, POOLING, Rule
+
+__all__ = ["AFFINE", "CHOOSING", "POOLING", "RULES"]
+
+RULES: Mapping[str, Rule] = {
+    **HARMLESS,
+    **POOLING,
+    **CHOOSING,
+    **AFFINE,
+    **dict.fromkeys(OVER_CLASSES, over_classes),
+    **dict.fromkeys(ELEMENTWISE, elementwise),
+}
+"""Every operation that may stand between the head and the output."""

@@ -1,0 +1,1 @@
+"""Looking into a model without data: what it takes, what it returns, and where its head is."""
