@@ -17,6 +17,7 @@ from workers.celery_app import create_celery
 from workers.executor import Executor
 from workers.relay import Relay
 from workers.runner.supervisor import Runner
+from workers.runner.warm_parent import RunnerError
 from workers.tasks import register
 
 log = structlog.get_logger()
@@ -46,6 +47,8 @@ def main() -> int:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     relay.start()
     try:
+        # Before the first claim, whose lease would run while nothing yet works on its job.
+        runner.start()
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
@@ -60,6 +63,9 @@ def main() -> int:
                 "--loglevel=INFO",
             ]
         )
+    except RunnerError as error:
+        log.error("cannot start", reason=str(error))  # noqa: TRY400 - the installation, not a defect
+        return 1
     finally:
         relay.stop()
         runner.close()

@@ -33,6 +33,7 @@ class Folds:
         self._positions = positions
         self._moments: list[Moments] = []
         self._waiting: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [[] for _ in range(count)]
+        self._rows = [0] * count
 
     def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
         """Deal out the next batch.
@@ -50,11 +51,12 @@ class Folds:
         samples = len(phi) // self._positions
         dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
         self._seen += samples
-        for fold in range(self._count):
+        for fold in set(dealt.tolist()):
             rows = dealt == fold
             part = (phi[rows], outputs[rows], None if targets is None else targets[rows])
             self._waiting[fold].append(part)
-            if sum(len(features) for features, _, _ in self._waiting[fold]) >= _BUFFERED_ROWS:
+            self._rows[fold] += len(part[0])
+            if self._rows[fold] >= _BUFFERED_ROWS:
                 self._multiply(fold)
 
     def moments(self) -> list[Moments]:
@@ -65,6 +67,7 @@ class Folds:
 
     def _multiply(self, fold: int) -> None:
         waiting, self._waiting[fold] = self._waiting[fold], []
+        self._rows[fold] = 0
         if not waiting:
             return
         features, outputs, targets = zip(*waiting, strict=True)

@@ -159,10 +159,7 @@ def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
         wanted = f"with the weights of {printable(module, 200)!r}"
     if len(found) == 1:
         return found[0]
-    places = [
-        f"{locate(tape, step, carrying_factor(tape, step) or 0, names)} at operation {step.index + 1}"
-        for step in (found or heads)[-_LISTED:]
-    ]
+    places = [_place(tape, step, names) for step in (found or heads)[-_LISTED:]]
     count = f"{len(found)} linear operations" if found else "no linear operation"
     raise refuse(
         Refusal.NO_LINEAR_HEAD,
@@ -174,6 +171,11 @@ def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
         ),
         candidates=list(places),
     )
+
+
+def _place(tape: Tape, step: Step, names: Names) -> str:
+    location = locate(tape, step, carrying_factor(tape, step) or 0, names)
+    return f"{location} at operation {step.index + 1}"
 
 
 def _belongs(tape: Tape, step: Step, names: Names, module: str) -> bool:

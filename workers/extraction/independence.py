@@ -103,8 +103,8 @@ def _observe_reordered(
     if rows > 1 and not same(restored.features, first.features, _SAME_SAMPLES):
         raise refuse(
             Refusal.BAD_OUTPUT,
-            "The model's rows of outputs do not follow the samples when those are reordered. "
-            "Expected the rows of each sample in the samples' order.",
+            "The model's rows of outputs do not follow the samples when those are reordered; "
+            "expected one row per sample, or one per position of it, in the samples' order.",
         )
     return restored
 
