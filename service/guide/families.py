@@ -189,7 +189,7 @@ _ROWS = (
     _choice(
         "several_heads",
         "Several results, each of a head of its own",
-        'Say which: `{"output": "logits"}`, or its place, `{"output": "0"}`. Φ is what that '
+        'Say which: `{"output": "logits"}`, or its place, `{"output": 0}`. Φ is what that '
         "head sees.",
         _AMBIGUOUS,
     ),

@@ -263,7 +263,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
         yield (
             "declared_features: Φ is the result that the model's owner named. No linear layer was "
             "seen to turn it into the outputs; consistency_residual is the part of the outputs' "
-            "variance that no linear layer on Φ explains."
+            "spread that no linear layer on Φ explains."
         )
     elif structure.output is None:
         yield (

@@ -30,11 +30,18 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
 
     Args:
         inputs: What the model is given; dependence starts here.
+
+    Attributes:
+        steps: What ran, in order.
+        failed: The last operation that raised an error, with its arguments.
+        error: What it raised; once the error has left the mode, its text is lost.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.steps: list[Step] = []
+        self.failed: Step | None = None
+        self.error: Exception | None = None
         self._inputs = inputs
         self._held: list[Sequence[Tensor]] = []
         self._dependent = {storage_key(tensor) for tensor in inputs}
@@ -55,7 +62,11 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:
+            self.failed, self.error = Step(len(self.steps), func, args, kwargs, ()), error
+            raise
         self.record(func, args, kwargs, result)
         return result
 

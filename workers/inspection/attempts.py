@@ -40,15 +40,10 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
 
     Args:
         inputs: What the model is given.
-
-    Attributes:
-        error: What an operation raised. Once it has left the mode, its text is lost.
     """
 
     def __init__(self, inputs: Batch) -> None:
         super().__init__(inputs)
-        self.error: Exception | None = None
-        self._failed: Step | None = None
         self._shapes = [tensor.shape for tensor in inputs]
         self._origins = {storage_key(t): frozenset({i}) for i, t in enumerate(inputs)}
         self._weighed: set[int] = set()
@@ -60,11 +55,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        try:
-            result = super().__torch_dispatch__(func, types, args, kwargs)
-        except Exception as error:
-            self._failed, self.error = Step(len(self.steps), func, args, kwargs or {}, ()), error
-            raise
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         self._trace(self.steps[-1])
         return result
 
@@ -87,7 +78,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
 
     def clue(self) -> Clue:
         """What the failed operation tells; nothing if the model raised the error by itself."""
-        step = self._failed
+        step = self.failed
         if step is None:
             return Clue()
         inputs, is_weighed = self._ancestry(step)

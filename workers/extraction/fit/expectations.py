@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.fx import GraphModule
 
 from workers.errors import JobError
@@ -46,25 +45,6 @@ class Expectation:
     advice: str | None = None
 
 
-class _Witness(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
-    """A tape that also keeps the operation that failed last."""
-
-    failed: Step | None = None
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        try:
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        except Exception:
-            self.failed = Step(len(self.steps), func, args, kwargs or {}, ())
-            raise
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """One layer's demand, before it is put into words.
@@ -95,7 +75,7 @@ def find_expectation(model: nn.Module, batch: Batch) -> Expectation | None:
         `None` if nothing could be read off.
     """
     copies = copied(batch)
-    witness = _Witness(copies)
+    witness = Tape(copies)
     with suppress(JobError):  # it is known to fail; the witness learns where
         execute(model, copies, witness)
     step = witness.failed
