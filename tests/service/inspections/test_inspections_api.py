@@ -186,6 +186,21 @@ def test_a_model_that_would_be_refused_shows_why_and_what_there_is(client: Clien
         assert f"although the output `{name}` is its result" in reasons[f"{name}.weight"]
 
 
+def test_made_up_values_are_not_judged_by_their_scale(client: Client) -> None:
+    """Its batch norm was trained on values a thousand times as large."""
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), *pooled, nn.Linear(8, 10))
+    for _ in range(200):
+        model(1000 * torch.randn(16, 3, 20, 20))
+    # Exported for as many samples as tell a variance.
+    program = torch.export.export(model.eval(), (torch.randn(16, 3, 20, 20),))
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    findings = look(client, content.getvalue())
+    assert findings["head"] == "4.weight"
+    assert [warning.split(":")[0] for warning in findings["warnings"]] == ["fixed_batch"]
+
+
 def test_several_inputs_are_found_and_warned_of(client: Client) -> None:
     findings = look(client, Sum())
     assert [shape for _, shape, _, _ in shapes(findings)] == [[5], [7]]
