@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from workers.errors import JobError
 from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step, describe, tensors_in
 
@@ -195,18 +196,27 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         if func is self._site.func:
-            factors = HEADS[describe(func).name].factors(Step(0, func, args, kwargs or {}, ()))
+            factors = self._factors(func, args, kwargs or {})
             if self._is_head(factors):
                 return self._tap(func, args, kwargs or {}, factors[self._site.operand])
         if self.steps:
             return super().__torch_dispatch__(func, types, args, kwargs)
         return func(*args, **kwargs) if kwargs else func(*args)
 
+    @staticmethod
+    def _factors(
+        func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[Tensor, ...]:
+        try:
+            return HEADS[describe(func).name].factors(Step(0, func, args, kwargs, ()))
+        except JobError:  # an einsum of three tensors, say, which is no head
+            return ()
+
     def _is_head(self, factors: tuple[Tensor, ...]) -> bool:
-        if self._site.weight is not None:
-            return storage_key(factors[1 - self._site.operand]) == self._site.weight
-        self._countdown -= 1
-        return self._countdown < 0 and not self.steps
+        if self._site.weight is None:
+            self._countdown -= 1
+            return bool(factors) and self._countdown < 0 and not self.steps
+        return bool(factors) and storage_key(factors[1 - self._site.operand]) == self._site.weight
 
     def _tap(
         self,

@@ -96,6 +96,22 @@ class Einsum(nn.Module):
         return torch.einsum("nij,jki->nk", h, self.weight)
 
 
+class ThreeInOne(nn.Module):
+    """The operation of the head, used before it for a product of three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = mlp()
+        self.left, self.right = (nn.Parameter(torch.rand(16)) for _ in range(2))
+        self.weight = nn.Parameter(torch.randn(5, 16))
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.einsum("np,p,p->np", self.trunk(x), self.left, self.right)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("np,kp->nk", self.features(x), self.weight)
+
+
 class Broadcast(nn.Module):
     """One matrix for a batch of products."""
 
@@ -392,6 +408,9 @@ CASES = {
         lambda net, x: Truth(
             net.trunk(x).flatten(1), net.fc.weight.permute(1, 2, 0).reshape(5, 48), None
         ),
+    ),
+    "three_in_one_einsum": Case(
+        ThreeInOne, FLAT, lambda net, x: Truth(net.features(x), net.weight, None)
     ),
     "bmm": Case(
         lambda: Net(mlp(), Broadcast(), nn.Identity()),
