@@ -69,10 +69,8 @@ def check_samples(
             "batch is cut into such pieces and the last one filled up; trace the model with a "
             "dynamic batch size to make this faster."
         )
-        part = _observe_reordered(model, found, sample, first)
-    if part is not None and not _agree(part, first, half):
-        if baked_rows is None:
-            _observe_reordered(model, found, sample, first)
+    reordered = _observe_reordered(model, found, sample, first)
+    if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
         warnings.append(
             "batch_dependent: a sample's features change with the other samples of its batch, so "
             "the figures depend on the batch size and the order of the samples."

@@ -99,7 +99,9 @@ def _explain(
     logits = logits.dequantize() if logits.is_quantized else logits
     if not supported(logits.dtype):
         raise _changed(f"its outputs are of dtype {logits.dtype}")
-    precision = head.precision or coarsest(tapped.source.dtype, tapped.product.dtype, logits.dtype)
+    # A cast on the way rounds as much as a layer in that precision.
+    dtypes = [tapped.source.dtype, tapped.product.dtype, *(h.result.dtype for h in path.hops)]
+    precision = head.precision or coarsest(*filter(supported, dtypes))
     features, rows, positions = _rows(relation, logits, samples)
     if answer is not None and finite(rows):
         _check_answer(replay(path.hops[structure.depth :], logits), answer, precision)

@@ -89,6 +89,45 @@ def test_samples_that_influence_each_other_are_reported(archive: Archive) -> Non
     assert [warning.split(":")[0] for warning in found.warnings] == ["batch_dependent"]
 
 
+class Cumulative(Base):
+    """A sample's features depend on those before it, so that any first half of a batch agrees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x).cumsum(0))
+
+
+class Reversed(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x)).flip(0)
+
+
+@pytest.mark.parametrize("model", [Cumulative, Reversed])
+def test_rows_that_do_not_follow_the_samples_are_refused(
+    model: type[nn.Module], archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(16, 12)
+    with pytest.raises(JobError) as caught:
+        discover(archive(model(), batch), (batch,))
+    assert caught.value.failure.detail["code"] == "bad_output"
+    assert "do not follow the samples" in caught.value.failure.message
+
+
+class Rounded(Base):
+    """Rounds its outputs on the way, which the tolerance must know."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x)).half().float()
+
+
+def test_a_cast_after_the_head_widens_the_tolerance(archive: Archive) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(64, 12)
+    extractor = discover(archive(Rounded(), batch), (batch,))
+    extractor.run((batch,))
+    assert 1e-5 < extractor.residual < 1e-2
+
+
 class Baked(Base):
     """Reshapes to the batch size it was traced with, and fails on every other."""
 
