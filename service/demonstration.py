@@ -61,4 +61,4 @@ def _say_what_next(commands: list[str]) -> None:
     )
     for command, meaning in zip(commands, meanings, strict=False):
         console.print(f"  {command:30} {meaning}")
-    console.print("  README.md                      your own model, in five commands with curl")
+    console.print("  README.md                      your own model, in a few commands with curl")
