@@ -4,13 +4,15 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import torch
 
 from service.client import ApiError, Client
+from service.local.errors import LocalStackError
 
 from .analyses import Analyst, product
 from .catalogue import DEFAULT, FULL, Experiment
@@ -18,6 +20,7 @@ from .data import SEED, DataError, Problem
 from .document import write
 from .training import train
 
+_SETTINGS = "training.json"  # written last, so that it tells complete archives
 _BEGAN = time.monotonic()
 
 
@@ -26,9 +29,10 @@ def main() -> int:
     arguments = _arguments(sys.argv[1:])
     torch.set_num_threads(1)  # the product's worker wants the other core
     catalogue = FULL if arguments.full else DEFAULT
+    chosen = [each for each in catalogue if each.name in (arguments.only or [each.name])]
     try:
-        failed = _reproduce(_chosen(catalogue, arguments.only), arguments)
-    except (DataError, ApiError) as error:
+        failed = _reproduce(chosen, arguments)
+    except (DataError, ApiError, httpx.TransportError, LocalStackError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     write(catalogue, arguments.out, arguments.page)
@@ -55,17 +59,12 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--url", help="a running Phiscope; without it one is started")
     parser.add_argument("--page", type=Path, help="write the guide's page to this file, too")
-    return parser.parse_args(given)
-
-
-def _chosen(experiments: Sequence[Experiment], names: Iterable[str] | None) -> Sequence[Experiment]:
-    by_name = {experiment.name: experiment for experiment in experiments}
-    unknown = [name for name in names or () if name not in by_name]
+    arguments = parser.parse_args(given)
+    names = [experiment.name for experiment in (FULL if arguments.full else DEFAULT)]
+    unknown = [name for name in arguments.only or () if name not in names]
     if unknown:
-        raise DataError(
-            f"There is no experiment {', '.join(unknown)}; there are {', '.join(by_name)}."
-        )
-    return [by_name[name] for name in names or by_name]
+        parser.error(f"no experiment is called {', '.join(unknown)}; there are {', '.join(names)}")
+    return arguments
 
 
 def _reproduce(experiments: Sequence[Experiment], arguments: argparse.Namespace) -> int:
@@ -84,6 +83,9 @@ def _reproduce(experiments: Sequence[Experiment], arguments: argparse.Namespace)
             problem = experiment.source.load(arguments.data)
             if not arguments.analyse_only:
                 _train_unless_done(experiment, archives, problem)
+            elif not (archives / _SETTINGS).exists():
+                _say(f"{experiment.name}: skipped, for it has not been trained into {archives}")
+                continue
             analyst.start(experiment.name, archives, experiment.source.name, problem)
         return analyst.collect()
 
@@ -91,7 +93,7 @@ def _reproduce(experiments: Sequence[Experiment], arguments: argparse.Namespace)
 def _train_unless_done(experiment: Experiment, archives: Path, problem: Problem) -> None:
     torch.manual_seed(SEED)
     model = experiment.network()
-    done = archives / "training.json"
+    done = archives / _SETTINGS
     settings = {
         "source": repr(experiment.source),
         "network": repr(model),
@@ -119,4 +121,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

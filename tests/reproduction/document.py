@@ -1,8 +1,8 @@
 """The documents: the tables as Markdown, the rows as JSON, and pictures."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import findings, table
@@ -37,9 +37,20 @@ python -m tests.reproduction --data DIR --out OUT
 `DIR` holds `mnist.npz`, `cifar10.npz` (or `cifar10_subset.npz`, a part of it), and where there are
 any `fashion_mnist.npz` and `cifar100.npz`, each with the arrays `x_train`, `y_train`, `x_test` and
 `y_test` (images NHWC, uint8). What is missing is skipped. It takes less than an hour on two cores;
-`--full` trains networks of the paper's size, for which a GPU is needed. `OUT` keeps every archive and
-every report, and `--analyse-only` judges the archives again.
+`--full` trains networks of the paper's size, for which a GPU is needed. `OUT` keeps every archive
+and every report, and `--analyse-only` judges the archives again.
 """
+
+
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    title: str
+    svg: str
+
+    @property
+    def file(self) -> str:
+        return f"reproduction-{self.name}.svg"
 
 
 def write(experiments: Sequence[Experiment], out: Path, page: Path | None) -> None:
@@ -55,19 +66,19 @@ def write(experiments: Sequence[Experiment], out: Path, page: Path | None) -> No
     absent = [each.title for each in experiments if each.name not in seen]
     pictures = _pictures(found)
     text = _text(found, pictures, absent)
+    for directory in [out, *([page.parent.parent / "pictures"] if page else [])]:
+        directory.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            (directory / picture.file).write_text(picture.svg)
     (out / "reproduction.md").write_text(text)
     (out / "reproduction.json").write_text(json.dumps(_plain(found), indent=1))
-    for directory in [out, *([page.parent.parent / "pictures"] if page else [])]:
-        directory.mkdir(exist_ok=True)
-        for name, picture in pictures.items():
-            (directory / name).write_text(picture)
     if page:
         page.write_text(text)
 
 
-def _text(found: Sequence[Row], pictures: Iterable[str], absent: Sequence[str]) -> str:
+def _text(found: Sequence[Row], pictures: Sequence[_Picture], absent: Sequence[str]) -> str:
     judged = [row.as_expected for row in found if row.as_expected is not None]
-    shown = "\n".join(f"![{name}]({_PICTURES}/{name})\n" for name in pictures)
+    shown = "\n".join(f"![{each.title}]({_PICTURES}/{each.file})\n" for each in pictures)
     verdicts = f"{sum(judged)} of {len(judged)} verdicts are as expected; ✗ marks the others."
     not_run = f"Not run, for want of data: {'; '.join(absent)}.\n" if absent else ""
     return f"""{_INTRODUCTION}
@@ -97,34 +108,30 @@ def _plain(found: Sequence[Row]) -> list[dict[str, object]]:
     ]
 
 
-def _pictures(found: Sequence[Row]) -> dict[str, str]:
+def _pictures(found: Sequence[Row]) -> list[_Picture]:
     """Draw what there is something to draw of."""
     images = [row for row in found if isinstance(row.experiment.source, Images)]
     sums = [row for row in found if not isinstance(row.experiment.source, Images)]
-    pictures = {}
+    pictures = []
     along = _along(images, "d_lr", "train")
     if along:
-        pictures["reproduction-training.svg"] = lines(
-            "raw D_LR along training, train probe", "epoch", along
-        )
+        title = "Raw D_LR along training, train probe"
+        pictures.append(_Picture("training", title, lines(title, "epoch", along)))
     grokking = {
         label: points
         for label, name, probe in _GROKKING
         for points in _along(sums, name, probe).values()
     }
     if grokking:
-        pictures["reproduction-grokking.svg"] = lines(
-            "Modular addition: what it knows, and its features", "step", grokking
-        )
+        title = "Modular addition: what it knows, and its features"
+        pictures.append(_Picture("grokking", title, lines(title, "step", grokking)))
     ends = [_dot(row) for row in {row.experiment.name: row for row in found}.values()]
     known = [dot for dot in ends if dot is not None]
     if known:
+        title = "U' at the end of training, 95 % interval, train probe (filled: MF; dashed: bounds)"
         thresholds = found[0].reports["train"]["verdict"]["thresholds"]
-        pictures["reproduction-utilization.svg"] = dots(
-            "U' at the end of training, 95 % interval, train probe (filled: MF; dashed: bounds)",
-            known,
-            (thresholds["ef_utilization"], thresholds["mf_utilization"]),
-        )
+        bounds = (thresholds["ef_utilization"], thresholds["mf_utilization"])
+        pictures.append(_Picture("utilization", title, dots(title, known, bounds)))
     return pictures
 
 

@@ -114,8 +114,8 @@ def rows(experiments: Sequence[Experiment], reports: Path) -> Iterator[Row]:
 
 
 def markdown(found: Sequence[Row]) -> str:
-    """Lay rows out as a table, "train / test" in each cell."""
-    return table(HEADINGS, [cells(row) for row in found])
+    """Lay rows out as a table: train · test in each cell, and other probes in lines below."""
+    return table(HEADINGS, [line for row in found for line in texts(row)])
 
 
 def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -131,9 +131,15 @@ def number(value: float | None, digits: int = 2) -> str:
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
 
 
-def cells(row: Row) -> list[str]:
-    """The texts of one row, in the order of `HEADINGS`."""
-    pair = [row.figures[probe] for probe in ("train", "test")]
+def texts(row: Row) -> Iterator[list[str]]:
+    """Yield the lines of one row, in the order of `HEADINGS`."""
+    figures = row.figures
+    yield _line(row, [figures.pop("train"), figures.pop("test")], _expectation(row))
+    for probe, of_probe in figures.items():
+        yield _line(row, [of_probe], f"(probe: {probe})")
+
+
+def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
     return [
         row.experiment.title,
         str(row.epoch),
@@ -146,7 +152,7 @@ def cells(row: Row) -> list[str]:
         _pair(pair, "raw_k95"),
         _pair(pair, "quality"),
         " · ".join(dict.fromkeys(each.regime + ", poor" * each.poor for each in pair)),
-        _expectation(row),
+        remark,
     ]
 
 

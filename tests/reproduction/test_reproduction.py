@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import Digits
+from support import Digits, scripted
 
 from reproduction.analyses import Analyst
 from reproduction.catalogue import Experiment
 from reproduction.data import Addition, Images
 from reproduction.document import write
 from reproduction.networks import AdditionTransformer, multilayer
-from reproduction.table import cells, reached, rows
+from reproduction.table import reached, rows, texts
 from reproduction.training import Recipe, train
 from service.client import Client
 
@@ -90,7 +90,9 @@ def test_archives_are_analysed_and_what_comes_out_is_written_down(
 
     text = page.read_text()
     assert text == (out / "reproduction.md").read_text()
-    assert [f"| {' | '.join(cells(row))} |" in text for row in (*along, last, sums)] == [True] * 5
+    shown = [line for row in (*along, last, sums) for line in texts(row)]
+    assert [f"| {' | '.join(line)} |" in text for line in shown] == [True] * 6
+    assert shown[-1][-1] == "(probe: all)"
     assert "1 of 2 verdicts are as expected" in text
     assert "MF ✗" in text
     assert "Not run, for want of data: Absent." in text
@@ -105,10 +107,10 @@ def test_an_analysis_that_fails_is_counted_and_told(
     client: Client, tmp_path: Path, digits: Digits
 ) -> None:
     write_digits(tmp_path, digits)
-    (tmp_path / "0.pt").write_bytes(b"no archive at all")
+    (tmp_path / "0.pt").write_bytes(scripted(multilayer(25, (30,), 10)))  # for images of 5×5
     said: list[str] = []
     analyst = Analyst(client, tmp_path / "reports", said.append)
-    analyst.start("broken", tmp_path, "digits", Images("digits").load(tmp_path))
+    analyst.start("misfit", tmp_path, "digits", Images("digits").load(tmp_path))
     assert analyst.collect() == 2
-    assert "not_a_model" in said[0]
+    assert "input_mismatch" in said[0]
     assert list(rows(EXPERIMENTS, tmp_path / "reports")) == []
