@@ -98,8 +98,8 @@ _cifar_resnet = Experiment(
     "CIFAR-10, ResNet-8",
     _CIFAR10,
     partial(residual, 3, _RESNET8, 10),
-    Recipe((*_ALONG, 12)),
-    {0: "EF", 8: "MF", 12: "MF"},
+    Recipe((*_ALONG, 16, 30)),
+    {0: "EF", 30: "MF"},
 )
 _cifar_mlp = Experiment(
     "cifar10-mlp",
@@ -182,7 +182,7 @@ DEFAULT = (
     _cifar_resnet,
     _frozen(_cifar_resnet),
     _shuffled,
-    *_rates(_cifar_resnet, {0.005: {12: "MF"}, 0.2: {12: "MF"}}),
+    *_rates(_cifar_resnet, {0.005: {30: "MF"}, 0.2: {30: "MF"}}),
     _cifar100,
     _addition,
 )
