@@ -59,12 +59,18 @@ class Analyst:
     def start(self, name: str, archives: Path, source: str, problem: Problem) -> None:
         """Start the analyses of all archives of an experiment, each on all probes.
 
+        Its reports of earlier runs are removed.
+
         Args:
             name: Of the experiment.
             archives: Directory with its `EPOCH.pt`.
             source: Name of its problem; the same one has the same probes.
             problem: Its problem.
         """
+        reports = self._directory / name
+        reports.mkdir(parents=True, exist_ok=True)
+        for stale in reports.glob("*.json"):
+            stale.unlink()
         probes = {
             probe: self._registered(f"{source}-{probe}".replace(" ", "-"), samples, problem)
             for probe, samples in problem.probes.items()
@@ -73,7 +79,7 @@ class Analyst:
             model = self._client.upload_model(archive, name=name, run=name, step=int(archive.stem))
             for probe, identifier in probes.items():
                 analysis = self._client.start(model["id"], identifier)
-                file = self._directory / name / f"{archive.stem}-{probe}.json"
+                file = reports / f"{archive.stem}-{probe}.json"
                 self._pending.append(Pending(analysis["id"], file))
 
     def collect(self) -> int:
@@ -87,7 +93,6 @@ class Analyst:
                 outcome = str(AnalysisFailedError(analysis))
             else:
                 report = self._client.report(pending.analysis)
-                pending.file.parent.mkdir(parents=True, exist_ok=True)
                 pending.file.write_text(json.dumps(report))
             what = f"{pending.file.parent.name} {pending.file.stem}"
             self._report(f"analysed {k} of {len(self._pending)}: {what}: {outcome}")

@@ -29,7 +29,10 @@ HEADINGS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What the table takes from one report; None for what that does not have."""
+    """What the table takes from one report; None for what that does not have.
+
+    `poor`: Π*(C) is hardly above its chance level, whatever the regime.
+    """
 
     accuracy: float | None
     utilization: float | None
@@ -58,7 +61,7 @@ class Figures:
             raw_k95=reached(projections["cumulative_utilization"], _NEARLY_ALL),
             quality=projections["quality_at_dim_target"],
             regime=verdict["regime"],
-            poor=any(reason.startswith("Minimal but poor") for reason in verdict["reasons"]),
+            poor=_poor(projections, verdict["thresholds"]["poor_quality"]),
         )
 
 
@@ -91,6 +94,11 @@ class Row:
         return found["train"].regime == regime and (not poor or found["test"].poor)
 
 
+def _poor(projections: Mapping[str, Any], bound: float) -> bool:
+    quality, chance = (projections[f"quality_at_dim_target{part}"] for part in ("", "_chance"))
+    return quality is not None and (quality - chance) / (1 - chance) < bound
+
+
 def reached(cumulative: Sequence[float], bound: float) -> int | None:
     """Return how many entries it takes to reach a bound; None if all are below it."""
     counted = enumerate(cumulative, 1)
@@ -98,7 +106,7 @@ def reached(cumulative: Sequence[float], bound: float) -> int | None:
 
 
 def rows(experiments: Sequence[Experiment], reports: Path) -> Iterator[Row]:
-    """Yield a row for each checkpoint that has reports.
+    """Yield a row for each checkpoint that has reports on its train and its test probe.
 
     Args:
         experiments: In the order of the table.
@@ -109,8 +117,9 @@ def rows(experiments: Sequence[Experiment], reports: Path) -> Iterator[Row]:
         for file in sorted((reports / experiment.name).glob("*.json")):
             epoch, _, probe = file.stem.partition("-")
             by_epoch.setdefault(int(epoch), {})[probe] = json.loads(file.read_text())
-        for reached_epoch, by_probe in sorted(by_epoch.items()):
-            yield Row(experiment, reached_epoch, by_probe)
+        for trained, by_probe in sorted(by_epoch.items()):
+            if by_probe.keys() >= {"train", "test"}:
+                yield Row(experiment, trained, by_probe)
 
 
 def markdown(found: Sequence[Row]) -> str:
@@ -151,9 +160,13 @@ def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
         " · ".join(f"{number(each.k95)}/{each.rank}" for each in pair),
         _pair(pair, "raw_k95"),
         _pair(pair, "quality"),
-        " · ".join(dict.fromkeys(each.regime + ", poor" * each.poor for each in pair)),
+        " · ".join(dict.fromkeys(map(_regime, pair))),
         remark,
     ]
+
+
+def _regime(figures: Figures) -> str:
+    return "MF, poor" if figures.regime == "MF" and figures.poor else figures.regime
 
 
 def _expectation(row: Row) -> str:
