@@ -197,7 +197,11 @@ def _resnet18(classes: int) -> Callable[[], nn.Module]:
 
 
 _full_mnist = replace(
-    _mnist_mlp, source=Images("mnist"), recipe=Recipe((*_ALONG, 50)), expected={0: "EF", 50: "MF"}
+    _mnist_mlp,
+    name="mnist-mlp-whole",
+    source=Images("mnist"),
+    recipe=Recipe((*_ALONG, 50)),
+    expected={0: "EF", 50: "MF"},
 )
 _full_cifar10 = Experiment(
     "cifar10-resnet18",

@@ -24,7 +24,8 @@ _INTRODUCTION = """\
 # What the paper found, reproduced
 
 Networks are trained, and each checkpoint is judged by this product, through its public API: once on
-a probe of up to 5,000 training images, once on as many test images.
+a probe of up to 5,000 training images, once on as many test images. The paper is Nam, Mingard, Lee,
+Hayou and Louis, [arXiv 2410.04264](https://arxiv.org/abs/2410.04264), and its later version.
 """
 
 _COMMAND = """\

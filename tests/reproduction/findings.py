@@ -14,7 +14,7 @@ class Finding:
         what: The networks, in the order of the figures.
         paper: Its D_LR of each, or what it says in words.
         ours: For each the experiment and the epoch; None for the last.
-        remark: Why ours differ.
+        remark: How ours deviate, and why.
     """
 
     what: str
@@ -25,16 +25,24 @@ class Finding:
 
 FINDINGS = (
     Finding(
-        "MNIST, trained in full / last layer only",
+        "MNIST, fully connected: trained in full / last layer only",
         "0.0087 / 0.63",
         (("mnist-mlp", None), ("mnist-mlp-frozen", None)),
-        "",
+        "A sixth of the images. The leading features are those that are used, but of unequal "
+        "strength, and D_LR counts that as distance too.",
     ),
     Finding(
-        "CIFAR-10, labels true / shuffled",
+        "MNIST, CNN with batch norm: trained in full / last layer only",
+        "0.0087 / 0.63",
+        (("mnist-cnn", None), ("mnist-cnn-frozen", None)),
+        "Nearer with convolutions and batch norm, on a sixth of the images.",
+    ),
+    Finding(
+        "CIFAR-10, ResNet: labels true / shuffled",
         "0.031 / 0.034",
         (("cifar10-resnet", None), ("cifar10-shuffled", None)),
-        "",
+        "8,000 images and 64 features; shuffled, 2,000 and 128. Both are minimal, as in the paper; labels learned by heart "
+        "treat all classes alike, true ones do not, which makes the features unequal.",
     ),
     Finding(
         "ResNet at learning rate 0.005 / 0.05 / 0.2 (paper: CIFAR-100, ResNet-18)",
@@ -44,43 +52,85 @@ FINDINGS = (
             ("cifar10-resnet", None),
             ("cifar10-resnet-lr-0.2", None),
         ),
-        "",
+        "Lowest in the middle, as in the paper; all are farther from minimal, with eight layers, "
+        "8,000 images and 30 epochs. At 0.005 the network has not fitted all of its images yet.",
     ),
     Finding(
-        "without / with batch norm (paper: CIFAR-100, VGG16)",
+        "CNN without / with batch norm (paper: CIFAR-100, VGG16)",
         "0.66 / 0.073",
         (("cifar10-cnn", None), ("cifar10-cnn-norm", None)),
-        "",
+        "Five layers where VGG16 has sixteen, and a sixth of the images. Batch norm moves the "
+        "features towards minimality, as in the paper, but a shallow network stops half way.",
     ),
     Finding(
         "modular addition before / after grokking (paper: modulo 97)",
         "0.51 / 0.11",
         (("addition", 100), ("addition", None)),
-        "",
+        "Not reproduced. Under this strong weight decay the network that generalises relies on a "
+        "few frequencies of unequal strength, which is far from the projection onto all its "
+        "outputs. And the features of so small a transformer are nearly a sum of one function of "
+        "each number from the start, so they span little more than the outputs in any state.",
     ),
     Finding(
         "fully connected on CIFAR-10",
         "stays EF",
         (("cifar10-mlp", None),),
-        "",
+        "None.",
     ),
     Finding(
         "ResNet on CIFAR-10 after 0, 1, 2, 4, 8, 16, 30 epochs",
         "MF within a few epochs",
         tuple(("cifar10-resnet", epoch) for epoch in (0, 1, 2, 4, 8, 16, 30)),
+        "An epoch is 63 steps here; one of all 50,000 images is 391.",
+    ),
+    Finding(
+        "ResNet on MNIST after 0, 1, 2, 4, 8 epochs",
+        "MF within a few epochs",
+        tuple(("mnist-resnet", epoch) for epoch in (0, 1, 2, 4, 8)),
+        "None.",
+    ),
+    *(
+        Finding(what, paper, [(name, None) for name in names], "")
+        for what, paper, names in (
+            (
+                "MNIST: trained in full / last layer only",
+                "0.0087 / 0.63",
+                ("mnist-mlp-whole", "mnist-mlp-whole-frozen"),
+            ),
+            (
+                "CIFAR-10, ResNet-18: labels true / shuffled",
+                "0.031 / 0.034",
+                ("cifar10-resnet18", "cifar10-resnet18-shuffled"),
+            ),
+            (
+                "CIFAR-100, ResNet-18 at learning rate 0.005 / 0.05 / 0.2",
+                "0.053 / 0.025 / 0.039",
+                ("cifar100-resnet18-lr-0.005", "cifar100-resnet18", "cifar100-resnet18-lr-0.2"),
+            ),
+            (
+                "CIFAR-100, VGG16 without / with batch norm",
+                "0.66 / 0.073",
+                ("cifar100-vgg16", "cifar100-vgg16-norm"),
+            ),
+        )
+    ),
+    Finding(
+        "addition modulo 97 before / after grokking",
+        "0.51 / 0.11",
+        (("addition-97", 200), ("addition-97", None)),
         "",
     ),
 )
 
 
 def markdown(found: Sequence[Row]) -> str:
-    """Lay the findings out as a table, D_LR and regime of ours on the train probe."""
-    headings = ("finding", "paper", "here: raw D_LR", "here: regime", "why they differ")
-    return table(headings, [_cells(finding, found) for finding in FINDINGS])
+    """Lay out as a table what was run of them, D_LR and regime of ours on the train probe."""
+    headings = ("finding", "paper", "here: raw D_LR", "here: regime", "deviation")
+    beside = ((each, [_figures(found, *wanted) for wanted in each.ours]) for each in FINDINGS)
+    return table(headings, [_cells(each, ours) for each, ours in beside if any(ours)])
 
 
-def _cells(finding: Finding, found: Sequence[Row]) -> list[str]:
-    figures = [_figures(found, *wanted) for wanted in finding.ours]
+def _cells(finding: Finding, figures: Sequence[Figures | None]) -> list[str]:
     return [
         finding.what,
         finding.paper,
