@@ -12,7 +12,7 @@ Point = tuple[float, float]
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 4", "12 3", "4 4 1 4")
 _WIDTH, _LEFT, _TOP, _BOTTOM = 760, 60, 40, 46
-_PLOT = 440
+_PLOT, _HEIGHT = 440, 300  # of lines
 _ROW = 22
 _LABELS = 320
 _TICK_ROOM = 28
@@ -29,20 +29,17 @@ class Dot:
     filled: bool
 
 
-def lines(
-    title: str, across: str, series: Mapping[str, Sequence[Point]], *, height: int = 300
-) -> str:
+def lines(title: str, across: str, series: Mapping[str, Sequence[Point]]) -> str:
     """Draw series of values in [0, 1] over a scale that is equidistant in log(1 + x).
 
     Args:
         title: What the values are.
         across: What the scale is.
         series: Points by name, in ascending order.
-        height: Of the picture, in pixels.
     """
     ticks = sorted({x for points in series.values() for x, _ in points})
     low, high = math.log1p(ticks[0]), math.log1p(ticks[-1])
-    bottom = height - _BOTTOM
+    bottom = _HEIGHT - _BOTTOM
 
     def at(point: Point) -> tuple[float, float]:
         share = (math.log1p(point[0]) - low) / (high - low or 1)
@@ -68,7 +65,7 @@ def lines(
         parts.append(f'<path d="M{path}" fill="none" stroke-width="2" {style}/>')
         parts.append(f'<path d="M{key} {y}h26" stroke-width="2" {style}/>')
         parts.append(_text(key + 34, y + 4, name))
-    return _picture(height, title, parts)
+    return _picture(_HEIGHT, title, parts)
 
 
 def dots(title: str, rows: Sequence[Dot], bands: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """Training a network, and keeping its archives along the way."""
 
+import copy
 import time
 import warnings
 from collections.abc import Callable
@@ -158,8 +159,7 @@ def _settle(model: nn.Module, batch: Tensor) -> None:
 
 
 def _save(model: nn.Module, file: Path) -> None:
-    training = model.training
+    archived = copy.deepcopy(model).cpu().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is; people still use it
-        torch.jit.save(torch.jit.script(model.eval()), file)
-    model.train(training)
+        torch.jit.save(torch.jit.script(archived), file)
