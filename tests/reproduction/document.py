@@ -74,6 +74,7 @@ def write(experiments: Sequence[Experiment], out: Path, page: Path | None) -> No
     (out / "reproduction.md").write_text(text)
     (out / "reproduction.json").write_text(json.dumps(_plain(found), indent=1))
     if page:
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text)
 
 

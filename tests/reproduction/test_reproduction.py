@@ -59,7 +59,6 @@ def test_archives_are_analysed_and_what_comes_out_is_written_down(
 ) -> None:
     write_digits(tmp_path, digits)
     out, page = tmp_path / "out", tmp_path / "guide" / "pages" / "reproduction.md"
-    page.parent.mkdir(parents=True)
     said: list[str] = []
     analyst = Analyst(client, out / "reports", said.append)
     for experiment in EXPERIMENTS[:2]:
