@@ -19,6 +19,7 @@ from workers.diagnostics import (
     IncompatibleShapesError,
     NonFiniteError,
     TooFewSamplesError,
+    assess,
     diagnose,
     unexplained,
 )
@@ -97,6 +98,9 @@ def analyse(
             evaluation.folds,
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
+            head=extractor.feature_map.W,
+            rows=evaluation.kept.rows(),
+            performance=evaluation.performance,
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -201,8 +205,21 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
             **_plain(diagnosis.alignment),
             "confidence_interval": _plain(diagnosis.alignment_interval),
         },
-        "verdict": _plain(diagnosis.verdict),
+        "verdict": _verdict(diagnosis),
+        "neural_collapse": None
+        if diagnosis.neural_collapse is None
+        else {**_plain(diagnosis.neural_collapse), "nc4_mismatch": diagnosis.nc4},
+        "compression": _plain(diagnosis.compression),
     }
+
+
+def _verdict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Lay out both axes; what the second says follows the first in reasons and warnings."""
+    verdict = _plain(diagnosis.verdict)
+    assessment = _plain(assess(diagnosis.verdict.regime, diagnosis.evidence))
+    for name in ("reasons", "warnings"):
+        verdict[name] += assessment.pop(name)
+    return {**verdict, "assessment": assessment}
 
 
 def _plain(value: Any) -> Any:
@@ -231,7 +248,7 @@ def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | s
     wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.features().double() @ vectors).numpy()
+    projected = (evaluation.kept.rows().features.double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
             "rows": evaluation.kept.sample_of,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from workers.diagnostics import Moments, Performance
+from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
 from workers.layers import LayerPass
@@ -31,7 +31,7 @@ class Evaluation:
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
         performance: Sums of correct answers and loss over rows; None without targets.
-        kept: Features of some rows.
+        kept: Features and answers of some rows.
     """
 
     folds: list[Moments]
@@ -80,7 +80,12 @@ def evaluate(
             layers.add(extracted.outputs, targets)
         if performance is not None and targets is not None and probe.spec.task is not None:
             performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
-        kept.add(extracted.phi)
+        is_classifier = probe.spec.task != "regression"
+        kept.add(
+            extracted.phi,
+            answers(extracted.outputs) if is_classifier else None,
+            stored_targets.flatten() if is_classifier and stored_targets is not None else None,
+        )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
     return Evaluation(folds.moments(), performance, kept)

@@ -7,8 +7,11 @@ from operator import add
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.assessment import Evidence, skill_of
+from workers.diagnostics.compression import CompressedModel, Rows, compress
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize
 from workers.diagnostics.errors import (
     DegenerateFeaturesError,
@@ -18,7 +21,12 @@ from workers.diagnostics.errors import (
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import learned_basis, minimality, without_mean_output
 from workers.diagnostics.moments import Averages, Moments
-from workers.diagnostics.performance import Task
+from workers.diagnostics.neural_collapse import (
+    NeuralCollapse,
+    nearest_mean_mismatch,
+    neural_collapse,
+)
+from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
 from workers.diagnostics.uncertainty import (
@@ -82,6 +90,10 @@ class Diagnosis:
         alignment: D_LR and CKA.
         alignment_interval: 95 % interval of each of them, by name.
         verdict: MF or EF, and why.
+        evidence: How good features and answers are, for the second axis.
+        neural_collapse: NC1 to NC3; None unless there are classes.
+        nc4: NC4 on the given rows; None likewise.
+        compression: What is left of the model with its first k eigenfunctions; empty without rows.
     """
 
     n: int
@@ -94,6 +106,10 @@ class Diagnosis:
     alignment: Alignment
     alignment_interval: dict[str, Interval | None]
     verdict: Verdict
+    evidence: Evidence
+    neural_collapse: NeuralCollapse | None
+    nc4: float | None
+    compression: tuple[CompressedModel, ...]
 
 
 @torch.inference_mode()
@@ -102,6 +118,9 @@ def diagnose(
     *,
     task: Task,
     positions: int = 1,
+    head: Tensor | None = None,
+    rows: Rows | None = None,
+    performance: Performance | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -116,6 +135,9 @@ def diagnose(
         positions: Rows a sample. Moments count rows, and inner products average over them; but the
             positions of one image or sentence are alike, so they are no evidence of their own, and
             whether there is enough of it is judged by samples.
+        head: Weights of the final linear layer `(c, p)`, for NC3.
+        rows: Single rows, for NC4 and the compression curve.
+        performance: Sums over all rows; None without targets.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -158,13 +180,15 @@ def diagnose(
         verdict_tolerance=verdict_tolerance,
     )
     sizes = [fold.n for fold in folds]
+    has_classes = task == "classification" and total.d > 0
+    counts = total.y.numpy() if has_classes else None
     circumstances = Circumstances(
         n=samples,
         p=total.p,
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
-        class_counts=total.y.numpy() if task == "classification" and total.d else None,
+        class_counts=counts,
         positions=positions,
     )
     return Diagnosis(
@@ -181,8 +205,26 @@ def diagnose(
             figures,
             minimality_intervals(figures, left_out, sizes, directions=directions),
             circumstances,
-            projections,
         ),
+        evidence=Evidence(
+            quality=projections.quality_at_dim_target,
+            quality_chance=projections.quality_at_dim_target_chance,
+            dim_target=projections.dim_target,
+            skill=skill_of(
+                performance,
+                task=task,
+                largest_class=0.0 if counts is None else float(counts.max() / counts.sum()),
+                variance=float(centered.y_y.trace()) / max(total.d, 1),
+            ),
+            held_out=False,
+        ),
+        neural_collapse=neural_collapse(total, head) if has_classes else None,
+        nc4=nearest_mean_mismatch(total, rows.features, rows.answers)
+        if has_classes and rows is not None and rows.answers is not None
+        else None,
+        compression=()
+        if rows is None
+        else compress(centered, cleaned, centered_pairs, rows, means=raw, r=basis.shape[1]),
     )
 
 

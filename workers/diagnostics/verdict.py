@@ -11,8 +11,7 @@ from typing import Literal
 import numpy as np
 
 from workers.diagnostics.intervals import Interval
-from workers.diagnostics.minimality import Minimality, chance_corrected
-from workers.diagnostics.projections import Projections
+from workers.diagnostics.minimality import Minimality
 
 Regime = Literal["MF", "EF", "undetermined"]
 
@@ -47,6 +46,11 @@ class Thresholds:
     # Chance-corrected Π*: 0.0 for shuffled labels on fresh images, 0.28 for the poorest honest
     # network.
     poor_quality: float = 0.25
+    # Mislabelled classes leave quality untouched: from here on it contradicts answers that are no
+    # better than guessing.
+    good_quality: float = 0.5
+    # Half the way from guessing to perfect: 0.51 for a fully connected network on CIFAR-10.
+    accurate_skill: float = 0.5
 
 
 THRESHOLDS = Thresholds()
@@ -102,7 +106,6 @@ def judge(
     figures: Minimality,
     intervals: Mapping[str, Interval | None],
     circumstances: Circumstances,
-    projections: Projections,
 ) -> Verdict:
     """Apply the rule.
 
@@ -110,7 +113,6 @@ def judge(
         figures: Minimality of the features.
         intervals: 95 % interval of each of its fields, by name.
         circumstances: Sizes that decide whether the rule applies.
-        projections: Uncentred projections; they word the second axis and decide nothing.
     """
     obstacle = _obstacle(figures, circumstances)
     if obstacle is None:
@@ -122,7 +124,7 @@ def judge(
         rule=RULE_VERSION,
         minimality=figures,
         confidence_interval=intervals,
-        reasons=(*reasons, *_quality_remark(regime, projections)),
+        reasons=tuple(reasons),
         thresholds=THRESHOLDS,
         warnings=tuple(_warnings(circumstances)),
     )
@@ -203,24 +205,6 @@ def _compare(
 
 def _with_interval(value: float | None, interval: Interval) -> str:
     return f"{value:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _quality_remark(regime: Regime, projections: Projections) -> list[str]:
-    """The second axis: minimal features may still be the wrong ones."""
-    quality = projections.quality_at_dim_target
-    chance = projections.quality_at_dim_target_chance
-    if quality is None or chance is None:
-        return []
-    above = chance_corrected(quality, chance)
-    facts = (
-        f"The first {projections.dim_target} eigenfunctions hold {quality:.1%} of the target, "
-        f"{chance:.1%} by chance"
-    )
-    if regime == "MF" and above is not None and above < THRESHOLDS.poor_quality:
-        return [
-            f"Minimal but poor: {facts[0].lower()}{facts[1:]}. Quality does not enter the verdict."
-        ]
-    return [f"{facts}. Quality does not enter the verdict."]
 
 
 def _warnings(circumstances: Circumstances) -> list[str]:
