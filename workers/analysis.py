@@ -216,7 +216,9 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
 def _verdict(diagnosis: Diagnosis) -> dict[str, Any]:
     """Lay out both axes; what the second says follows the first in reasons and warnings."""
     verdict = _plain(diagnosis.verdict)
-    assessment = _plain(assess(diagnosis.verdict.regime, diagnosis.evidence))
+    assessment = _plain(
+        assess(diagnosis.verdict.regime, diagnosis.evidence, curve=diagnosis.compression)
+    )
     for name in ("reasons", "warnings"):
         verdict[name] += assessment.pop(name)
     return {**verdict, "assessment": assessment}

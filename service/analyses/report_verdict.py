@@ -98,6 +98,7 @@ class Assessment(Part):
     ]
     skill: Annotated[Annotated[float, Field(le=1)] | None, figure("verdict.assessment.skill")]
     held_out: Annotated[bool, Field(description="Whether the figures are of the held-out probe.")]
+    k99_agreement: Annotated[Count | None, figure("verdict.assessment.k99_agreement")]
 
 
 class Verdict(Part):

@@ -217,6 +217,16 @@ _ASSESSMENT = (
         failure_modes="Negative where a model is worse than always naming the largest class.",
         reference="Phiscope",
     ),
+    MetricCard(
+        key="verdict.assessment.k99_agreement",
+        title="Features that keep 99 % of the answers",
+        definition="The fewest leading eigenfunctions that keep 99 % of the model's answers.",
+        formula="min {k : agreement(k') ≥ 0.99 for all k' ≥ k}, on the compression curve",
+        range="0 … centred rank; null for regression",
+        reading="Compare it with the width p: a layer so wide would give the same answers.",
+        failure_modes="Above 32 the curve's steps are 15 %. Answers on other data may need more.",
+        reference="Phiscope",
+    ),
 )
 
 _THRESHOLDS = {

@@ -129,6 +129,7 @@ def _report() -> dict[str, Any]:
                 "quality_corrected": 0.44,
                 "skill": 0.95,
                 "held_out": False,
+                "k99_agreement": 2,
             },
         },
         "neural_collapse": {
