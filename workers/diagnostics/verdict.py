@@ -91,6 +91,8 @@ class Circumstances:
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
         positions: Rows a sample: 1 unless the model is dense.
+        effective_n: Samples of equal weight that would leave as much to chance; None where all
+            weigh the same.
     """
 
     n: int
@@ -100,6 +102,7 @@ class Circumstances:
     feature_rank: int
     class_counts: np.ndarray | None
     positions: int = 1
+    effective_n: float | None = None
 
 
 def judge(
@@ -226,10 +229,11 @@ def _warnings(circumstances: Circumstances) -> list[str]:
             f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "
             "of all functions on the probe, so far down the list any target at all is captured."
         )
-    return found + _class_warnings(circumstances.class_counts)
+    return found + _class_warnings(circumstances)
 
 
-def _class_warnings(counts: np.ndarray | None) -> list[str]:
+def _class_warnings(circumstances: Circumstances) -> list[str]:
+    counts, effective = circumstances.class_counts, circumstances.effective_n
     if counts is None:
         return []
     found = []
@@ -239,9 +243,19 @@ def _class_warnings(counts: np.ndarray | None) -> list[str]:
             f"{len(counts) - len(present)} of {len(counts)} classes have no sample in the probe."
         )
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
-    if imbalance > THRESHOLDS.warn_imbalance:
+    if imbalance <= THRESHOLDS.warn_imbalance:
+        return found
+    unequal = (
+        f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the smallest."
+    )
+    if effective is None:
         found.append(
-            f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the "
-            "smallest. Imbalance lowers U and raises D; a balanced probe judges more fairly."
+            f"{unequal} Imbalance lowers U and raises D; the option class_weighting: balanced, or "
+            "a balanced probe, judges more fairly."
+        )
+    else:
+        found.append(
+            f"{unequal} Samples were weighted so that all classes count alike (class_weighting: "
+            f"balanced); that leaves as much to chance as {effective:.0f} samples of equal weight."
         )
     return found
