@@ -12,6 +12,7 @@ from workers.diagnostics.minimality import (
     chance_corrected,
     learned_basis,
     minimality,
+    needed_for,
     without_mean_output,
 )
 from workers.diagnostics.moments import Moments
@@ -64,7 +65,7 @@ def without_each_fold(
         cleaned = without_mean_output(centered, task)
         basis = learned_basis(cleaned, tolerance=verdict_tolerance)
         available = min(pairs.rank, rest.n - 1)
-        count = min(max(basis.shape[1], _needed(entire, total.p)), available)
+        count = min(max(needed_for(basis.shape[1]), _needed(entire, total.p)), available)
         leading = leading_eigenpairs(cleaned.phi_phi, count, near=pairs).leading(available)
         found.append(
             Figures(

@@ -59,6 +59,7 @@ def _report() -> dict[str, Any]:
         "rank": 1,
         "utilization": 0.99,
         "utilization_corrected": 0.98,
+        "utilization_tapered": 0.98,
         "energy": 0.9,
         "distance": 0.1,
         "alignment": 0.95,
@@ -116,7 +117,7 @@ def _report() -> dict[str, Any]:
         "effective_rank": {**ranks, "uncentered": ranks},
         "verdict": {
             "regime": "MF",
-            "rule": "UED-1",
+            "rule": "UED-2",
             "minimality": minimality,
             "confidence_interval": {name: [0.9, 1.0] for name in minimality},
             "reasons": ["U' = 0.98."],
