@@ -23,30 +23,36 @@ class Folds:
         positions: Rows a sample.
         count: Folds.
         seed: Of the dealing.
+
+    Attributes:
+        count: Folds.
     """
 
     def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
         self._seen = 0
-        self._count = count
+        self.count = count
         self._positions = positions
         self._moments: list[Moments] = []
         self._waiting: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [[] for _ in range(count)]
         self._rows = [0] * count
 
-    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
+    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> Tensor:
         """Deal out the next batch.
 
         Args:
             phi: Features `(batch · positions, p)`, all positions of the first sample first.
             outputs: Outputs `(batch · positions, c)`.
             targets: Targets `(batch · positions, d)`, or None; always the same of the two.
+
+        Returns:
+            The fold that each row went to, `(batch · positions,)`.
         """
         d = 0 if targets is None else targets.shape[1]
         if not self._moments:
             self._moments = [
-                Moments.zeros(phi.shape[1], outputs.shape[1], d) for _ in range(self._count)
+                Moments.zeros(phi.shape[1], outputs.shape[1], d) for _ in range(self.count)
             ]
         samples = len(phi) // self._positions
         dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
@@ -58,10 +64,11 @@ class Folds:
             self._rows[fold] += len(part[0])
             if self._rows[fold] >= _BUFFERED_ROWS:
                 self._multiply(fold)
+        return dealt
 
     def moments(self) -> list[Moments]:
         """Return the folds' moments over everything dealt so far."""
-        for fold in range(self._count):
+        for fold in range(self.count):
             self._multiply(fold)
         return self._moments
 
