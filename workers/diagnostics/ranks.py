@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.diagnostics.diagonalization import Eigenpairs
-
 _RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
 
 
@@ -44,31 +42,6 @@ def effective_rank(eigenvalues: Tensor) -> EffectiveRank | None:
     return EffectiveRank(
         participation_ratio=float(total.square() / relative.square().sum()),
         entropy=_exponentiated_entropy(relative / total),
-        rankme=_exponentiated_entropy(singular / singular.sum() + _RANKME_OFFSET),
-        stable=float(total),
-    )
-
-
-def effective_rank_near(gram: Tensor, near: Eigenpairs, *, largest: float) -> EffectiveRank:
-    """Effective ranks of a matrix from the eigenvectors of a similar one.
-
-    Participation ratio and stable rank are exact. Entropy rank and RankMe take `vᵀ A v` for the
-    eigenvalues. They are symmetric in the spectrum, so that is exact to first order in the
-    difference even where eigenvalues coincide.
-
-    Args:
-        gram: A, symmetric positive semidefinite `(p, p)`, not zero.
-        near: Eigenpairs of the similar matrix.
-        largest: The first eigenvalue of A.
-    """
-    relative = gram / largest
-    total = relative.trace()
-    moved = (near.eigenvectors * (relative @ near.eigenvectors)).sum(0)
-    moved = moved[moved > 0]
-    singular = moved.sqrt()
-    return EffectiveRank(
-        participation_ratio=float(total.square() / relative.square().sum()),
-        entropy=_exponentiated_entropy(moved / moved.sum()),
         rankme=_exponentiated_entropy(singular / singular.sum() + _RANKME_OFFSET),
         stable=float(total),
     )
