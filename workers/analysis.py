@@ -21,6 +21,7 @@ from workers.diagnostics import (
     TooFewSamplesError,
     assess,
     diagnose,
+    performance_intervals,
     unexplained,
 )
 from workers.errors import JobError
@@ -120,7 +121,7 @@ def analyse(
                 extractor, evaluation, [] if layers is None else layers.warnings
             ),
             **_figures(diagnosis),
-            "performance": _performance(evaluation),
+            "performance": _performance(evaluation, extractor.feature_map.positions),
             "layers": layer_figures,
             "provenance": _provenance(extractor, timings),
         },
@@ -198,22 +199,25 @@ def _feature_map(
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
     """Lay the diagnosis out as the report does; its names are the report's."""
-    centered = _plain(diagnosis.centered_projections)
+
+    def part(figures: Any, name: str, **more: Any) -> dict[str, Any]:
+        bounds = _plain(diagnosis.confidence_interval[name]) or None
+        return {**_plain(figures), **more, "confidence_interval": bounds}
+
+    collapse = diagnosis.neural_collapse
+    centered = part(diagnosis.centered_projections, "projections.centered")
+    uncentered = part(diagnosis.uncentered_effective_rank, "effective_rank.uncentered")
     return {
-        "spectrum": _plain(diagnosis.spectrum),
-        "projections": {**_plain(diagnosis.projections), "centered": centered},
-        "effective_rank": {
-            **_plain(diagnosis.effective_rank or _NO_RANK),
-            "uncentered": _plain(diagnosis.uncentered_effective_rank),
-        },
-        "alignment": {
-            **_plain(diagnosis.alignment),
-            "confidence_interval": _plain(diagnosis.alignment_interval),
-        },
+        "spectrum": part(diagnosis.spectrum, "spectrum"),
+        "projections": part(diagnosis.projections, "projections", centered=centered),
+        "effective_rank": part(
+            diagnosis.effective_rank or _NO_RANK, "effective_rank", uncentered=uncentered
+        ),
+        "alignment": part(diagnosis.alignment, "alignment"),
         "verdict": _verdict(diagnosis),
         "neural_collapse": None
-        if diagnosis.neural_collapse is None
-        else {**_plain(diagnosis.neural_collapse), "nc4_mismatch": diagnosis.nc4},
+        if collapse is None
+        else part(collapse, "neural_collapse", nc4_mismatch=diagnosis.nc4),
         "compression": _plain(diagnosis.compression),
     }
 
@@ -242,11 +246,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _performance(evaluation: Evaluation) -> dict[str, Any]:
+def _performance(evaluation: Evaluation, positions: int) -> dict[str, Any]:
     measured = evaluation.performance
     if measured is None:
-        return {"accuracy": None, "loss": None}
-    return {"accuracy": measured.accuracy, "loss": measured.loss}
+        return {"accuracy": None, "loss": None, "confidence_interval": None}
+    bounds = performance_intervals(evaluation.performance_by_fold, positions=positions)
+    return {
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "confidence_interval": _plain(bounds),
+    }
 
 
 def _moments(evaluation: Evaluation) -> bytes:

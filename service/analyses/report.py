@@ -10,13 +10,22 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
+from service.analyses.report_intervals import (
+    AlignmentIntervals,
+    CenteredQualityInterval,
+    EffectiveRankIntervals,
+    NeuralCollapseIntervals,
+    PerformanceIntervals,
+    QualityInterval,
+    SpectrumIntervals,
+    UncenteredEffectiveRankIntervals,
+)
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
     Count,
     Cumulative,
     Eigenvalues,
-    Interval,
     Name,
     NonNegative,
     Part,
@@ -128,6 +137,8 @@ class Spectrum(Part):
     trace: Annotated[float, Field(gt=0), figure("spectrum.trace")]
     rank: Annotated[Positive, figure("spectrum.rank")]
     centered: CenteredSpectrum
+    # Reports written before every part had intervals lack it; so in the parts below.
+    confidence_interval: SpectrumIntervals | None = None
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
@@ -157,6 +168,7 @@ class CenteredProjections(Part):
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("projections.centered.quality_at_dim_target_chance")
     ]
+    confidence_interval: CenteredQualityInterval | None = None
 
 
 class Projections(Part):
@@ -174,6 +186,7 @@ class Projections(Part):
         Share | None, figure("projections.quality_at_dim_target_chance")
     ]
     centered: CenteredProjections
+    confidence_interval: QualityInterval | None = None
 
 
 class UncenteredEffectiveRank(Part):
@@ -185,6 +198,7 @@ class UncenteredEffectiveRank(Part):
     entropy: Annotated[NonNegative, figure("effective_rank.uncentered.entropy")]
     rankme: Annotated[NonNegative, figure("effective_rank.uncentered.rankme")]
     stable: Annotated[NonNegative, figure("effective_rank.uncentered.stable")]
+    confidence_interval: UncenteredEffectiveRankIntervals | None = None
 
 
 class EffectiveRank(Part):
@@ -195,14 +209,7 @@ class EffectiveRank(Part):
     rankme: Annotated[NonNegative | None, figure("effective_rank.rankme")]
     stable: Annotated[NonNegative | None, figure("effective_rank.stable")]
     uncentered: UncenteredEffectiveRank
-
-
-class AlignmentIntervals(Part):
-    """95 % intervals of the alignments."""
-
-    d_lr: Annotated[Interval | None, figure("alignment.confidence_interval.d_lr")]
-    cka_target: Annotated[Interval | None, figure("alignment.confidence_interval.cka_target")]
-    cka_outputs: Annotated[Interval | None, figure("alignment.confidence_interval.cka_outputs")]
+    confidence_interval: EffectiveRankIntervals | None = None
 
 
 class Alignment(Part):
@@ -219,6 +226,7 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+    confidence_interval: PerformanceIntervals | None = None
 
 
 class NeuralCollapse(Part):
@@ -233,6 +241,7 @@ class NeuralCollapse(Part):
     nc2_etf_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_etf_means")]
     nc3: Annotated[NonNegative | None, figure("neural_collapse.nc3")]
     nc4_mismatch: Annotated[Share | None, figure("neural_collapse.nc4_mismatch")]
+    confidence_interval: NeuralCollapseIntervals | None = None
 
 
 class CompressedModel(Part):

@@ -112,9 +112,14 @@ def _report() -> dict[str, Any]:
             "trace": 4.5,
             "rank": 3,
             "centered": {"eigenvalues": [1.0, 0.5], "relative": [1.0, 0.5], "rank": 2},
+            "confidence_interval": {"trace": [4.0, 5.0]},
         },
         "projections": {**_projections(3), "centered": _projections(2)},
-        "effective_rank": {**ranks, "uncentered": ranks},
+        "effective_rank": {
+            **ranks,
+            "uncentered": ranks,
+            "confidence_interval": {name: [1.0, 3.0] for name in ranks},
+        },
         "verdict": {
             "regime": "MF",
             "rule": "UED-2",
@@ -152,7 +157,11 @@ def _report() -> dict[str, Any]:
             "cka_outputs": 0.9,
             "confidence_interval": {"d_lr": [0.0, 0.2], "cka_target": None, "cka_outputs": None},
         },
-        "performance": {"accuracy": 0.98, "loss": 0.1},
+        "performance": {
+            "accuracy": 0.98,
+            "loss": 0.1,
+            "confidence_interval": {"accuracy": [0.96, 0.99], "loss": None},
+        },
         "layers": [_layer("conv1", ranks), _layer("conv2", None)],
         "provenance": {
             "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
