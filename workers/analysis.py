@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from service import __version__
 from service.failures import FailureCode
+from workers.allowance import check_allowance
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
@@ -22,12 +23,14 @@ from workers.diagnostics import (
     diagnose,
     unexplained,
 )
+from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
+from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
 from workers.weighting import RowWeights
@@ -65,6 +68,7 @@ def analyse(
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
     model_file, probe_file = files
+    allocated = data_bytes()
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
@@ -90,6 +94,14 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(
             extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
@@ -152,6 +164,12 @@ def _probe(probe: ProbeData) -> dict[str, Any]:
         "class_counts": None if targets is None else targets.class_counts,
         "task": probe.spec.task,
     }
+
+
+def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+    found, targets = extractor.feature_map, probe.targets
+    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
 
 
 def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
