@@ -41,6 +41,9 @@ _KEPT_PER_OUTPUT = 2
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
 
+# Machine epsilon of features that a model gives in less than float32.
+_REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
+
 _FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
     (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
     (NonFiniteError, FailureCode.NON_FINITE),
@@ -114,6 +117,7 @@ def analyse(
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
             basis=evaluation.basis,
+            precision=_REDUCED.get(extractor.feature_map.dtype),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -130,7 +134,7 @@ def analyse(
             **_figures(diagnosis),
             "performance": _performance(evaluation),
             "layers": layer_figures,
-            "provenance": _provenance(extractor, timings),
+            "provenance": _provenance(extractor, problem, timings),
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
@@ -172,7 +176,9 @@ def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
     return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
 
 
-def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
+def _provenance(
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "versions": {
             "phiscope": __version__,
@@ -181,6 +187,7 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
         },
         "device": "cpu",
         "dtype": extractor.feature_map.dtype,
+        "solver": {"method": problem.method, "accuracy": problem.accuracy},
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
     }
 

@@ -105,6 +105,7 @@ def diagnose(
     task: Task,
     positions: int = 1,
     basis: Tensor | None = None,
+    precision: float | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -121,6 +122,8 @@ def diagnose(
             whether there is enough of it is judged by samples.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
+        precision: Machine epsilon of the features as the model gave them, if coarser than that of
+            float32, which the rank takes for granted.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -173,6 +176,7 @@ def diagnose(
         class_counts=total.y_count.numpy() if task == "classification" and total.d else None,
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
+        rounded_from=_first_rounded(pairs, precision),
     )
     return Diagnosis(
         n=total.n,
@@ -214,6 +218,14 @@ def _total(folds: Sequence[Moments], positions: int) -> Moments:
                 "down."
             )
     return total
+
+
+def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
+    """The first k whose eigenvalue may be the rounding of the features, if there is one."""
+    if precision is None:
+        return None
+    above = int((pairs.eigenvalues > precision**2 * pairs.eigenvalues[0]).sum())
+    return above + 1 if above < pairs.rank else None
 
 
 def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:
