@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from service import __version__
 from service.failures import FailureCode
+from workers.allowance import check_allowance
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
@@ -24,12 +25,14 @@ from workers.diagnostics import (
     performance_intervals,
     unexplained,
 )
+from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
+from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
 from workers.weighting import RowWeights
@@ -39,6 +42,9 @@ _KEPT_PER_OUTPUT = 2
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+
+# Machine epsilon of features that a model gives in less than float32.
+_REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
 _FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
     (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
@@ -67,6 +73,7 @@ def analyse(
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
     model_file, probe_file = files
+    allocated = data_bytes()
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
@@ -92,6 +99,14 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(
             extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
@@ -107,6 +122,7 @@ def analyse(
             rows=evaluation.kept.rows(),
             performance=evaluation.performance,
             basis=evaluation.basis,
+            precision=_REDUCED.get(extractor.feature_map.dtype),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -123,7 +139,7 @@ def analyse(
             **_figures(diagnosis),
             "performance": _performance(evaluation, extractor.feature_map.positions),
             "layers": layer_figures,
-            "provenance": _provenance(extractor, timings),
+            "provenance": _provenance(extractor, problem, timings),
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
@@ -159,7 +175,15 @@ def _probe(probe: ProbeData) -> dict[str, Any]:
     }
 
 
-def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
+def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+    found, targets = extractor.feature_map, probe.targets
+    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
+
+
+def _provenance(
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "versions": {
             "phiscope": __version__,
@@ -168,6 +192,7 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
         },
         "device": "cpu",
         "dtype": extractor.feature_map.dtype,
+        "solver": {"method": problem.method, "accuracy": problem.accuracy},
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
     }
 

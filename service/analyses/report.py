@@ -261,12 +261,28 @@ class Versions(Part):
     numpy: Name
 
 
+class Solver(Part):
+    """How the eigenvalues were found."""
+
+    method: Annotated[
+        Literal["full", "dual"],
+        Field(
+            description="full: of the p × p sums over features; dual: of the n × n sums over "
+            "their coordinates, where rows are fewer than features. Both give all eigenvalues. "
+            "Intervals use the leading ones alone where these suffice, to a residual of 1e-8."
+        ),
+    ]
+    accuracy: Annotated[NonNegative, figure("provenance.solver.accuracy")]
+
+
 class Provenance(Part):
     """How the report came about: enough to compute it again."""
 
     versions: Versions
     device: Name
     dtype: Annotated[Name, Field(description="Precision of the features as the model gave them.")]
+    # Reports written before there was a choice lack it.
+    solver: Solver | None = None
     seed: Annotated[Count, figure("provenance.seed")]
     options: Annotated[
         dict[str, JsonValue],

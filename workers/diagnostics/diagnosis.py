@@ -120,6 +120,7 @@ def diagnose(
     rows: Rows | None = None,
     performance: Performance | None = None,
     basis: Tensor | None = None,
+    precision: float | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -139,6 +140,8 @@ def diagnose(
         performance: Sums over all rows; None without targets.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
+        precision: Machine epsilon of the features as the model gave them, if coarser than that of
+            float32, which the rank takes for granted.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -184,6 +187,7 @@ def diagnose(
         class_counts=counts,
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
+        rounded_from=_first_rounded(pairs, precision),
     )
     centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
     centered_rank = effective_rank(centered_pairs.eigenvalues)
@@ -274,6 +278,14 @@ def _total(folds: Sequence[Moments], positions: int) -> Moments:
                 "down."
             )
     return total
+
+
+def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
+    """The first k whose eigenvalue may be the rounding of the features, if there is one."""
+    if precision is None:
+        return None
+    above = int((pairs.eigenvalues > precision**2 * pairs.eigenvalues[0]).sum())
+    return above + 1 if above < pairs.rank else None
 
 
 def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:

@@ -98,6 +98,8 @@ class Circumstances:
         positions: Rows a sample: 1 unless the model is dense.
         effective_n: Samples of equal weight that would leave as much to chance; None where all
             weigh the same.
+        rounded_from: The first k whose eigenvalue is within the rounding of the features; None if
+            all are above it.
     """
 
     n: int
@@ -108,6 +110,7 @@ class Circumstances:
     class_counts: np.ndarray | None
     positions: int = 1
     effective_n: float | None = None
+    rounded_from: int | None = None
 
 
 def judge(
@@ -243,6 +246,12 @@ def _warnings(circumstances: Circumstances) -> list[str]:
         found.append(
             f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "
             "of all functions on the probe, so far down the list any target at all is captured."
+        )
+    if circumstances.rounded_from is not None:
+        found.append(
+            "Saturated precision: the model gives features in a reduced precision, and from k = "
+            f"{circumstances.rounded_from} on eigenvalues are no larger than its rounding. Save "
+            "the model in float32 to see what lies below."
         )
     return found + _class_warnings(circumstances)
 

@@ -167,6 +167,7 @@ def _report() -> dict[str, Any]:
             "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
             "device": "cpu",
             "dtype": "float32",
+            "solver": {"method": "full", "accuracy": 1e-14},
             "seed": 0,
             "options": {"batch_size": "auto"},
             "timings": {"forward": 1.5},
