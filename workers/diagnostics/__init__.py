@@ -21,6 +21,13 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.explanation import unexplained
+from workers.diagnostics.held_out import (
+    HeldOut,
+    HeldOutMinimality,
+    HeldOutProjections,
+    held_out,
+)
+from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
@@ -41,6 +48,10 @@ __all__ = [
     "Diagnosis",
     "DiagnosticsError",
     "EffectiveRank",
+    "HeldOut",
+    "HeldOutMinimality",
+    "HeldOutProjections",
+    "HeldOutSums",
     "IncompatibleShapesError",
     "Interval",
     "Minimality",
@@ -55,5 +66,6 @@ __all__ = [
     "TooFewSamplesError",
     "Verdict",
     "diagnose",
+    "held_out",
     "unexplained",
 ]

@@ -74,6 +74,7 @@ class Diagnosis:
     Attributes:
         n: Rows: samples, or positions of samples for a dense model.
         eigenvectors: `(p, rank)`; `e_k(x) = eigenvectors[:, k]ᵀ Φ(x) / √spectrum.eigenvalues[k]`.
+        centered_eigenvectors: `(p, rank)` of the centred spectrum; the same for its eigenfunctions.
         spectrum: Eigenvalues, uncentred and centred.
         projections: Quality and utilization as given.
         centered_projections: The same with the constant removed from Φ, F and Y.
@@ -86,6 +87,7 @@ class Diagnosis:
 
     n: int
     eigenvectors: np.ndarray
+    centered_eigenvectors: np.ndarray
     spectrum: Spectrum
     projections: Projections
     centered_projections: Projections
@@ -170,6 +172,7 @@ def diagnose(
     return Diagnosis(
         n=total.n,
         eigenvectors=pairs.eigenvectors.numpy(),
+        centered_eigenvectors=centered_pairs.eigenvectors.numpy(),
         spectrum=_spectrum(raw, pairs, centered_pairs),
         projections=projections,
         centered_projections=project(centered, centered_pairs, output_tolerance=output_tolerance),
