@@ -12,12 +12,16 @@ import torch
 from pydantic import JsonValue
 
 from service import __version__
+from service.analyses.schemas import Options
 from service.failures import FailureCode
+from service.probes.spec import ProbeSpec
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
+    HeldOut,
     IncompatibleShapesError,
     NonFiniteError,
+    Performance,
     TooFewSamplesError,
     diagnose,
     unexplained,
@@ -25,6 +29,7 @@ from workers.diagnostics import (
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.held_out import blaming_eval_probe, evaluate_held_out
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
@@ -52,7 +57,7 @@ def analyse(
 
     Args:
         arguments: `AnalysisArguments`.
-        files: The model and the probe.
+        files: The model and the probe, and the eval probe if there is one.
         progress: Told of each stage, and of the samples seen.
 
     Returns:
@@ -63,22 +68,16 @@ def analyse(
     """
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
-    model_file, probe_file = files
+    model_file, probe_file, *eval_files = files
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
     with _timed(timings, "probe"):
-        probe = load_probe(
-            probe_file,
-            request.spec,
-            request.limits,
-            max_samples=options.max_samples,
-            seed=options.seed,
-        )
+        probe = _load_probe(probe_file, request.spec, request)
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
         model = load_model(model_file)
-    batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
+    batch_size = _batch_size(probe, options)
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
         first = next(probe.batches(batch_size))[0]
@@ -102,16 +101,34 @@ def analyse(
     if layers is not None:
         with _timed(timings, "layers"):
             layer_figures = layers.figures()
+    about_probe = _probe(probe)
+    held_out: dict[str, Any] | None = None
+    if request.eval_spec is not None:
+        progress.report(Stage.READING_EVAL_PROBE)
+        del probe  # memory is meant for one probe at a time
+        with _timed(timings, "held_out"), blaming_eval_probe(), _explained():
+            eval_probe = _load_probe(eval_files[0], request.eval_spec, request)
+            found = evaluate_held_out(
+                extractor,
+                diagnosis,
+                eval_probe,
+                _batch_size(eval_probe, options),
+                options.seed,
+                progress=progress,
+                task=about_probe["task"],
+            )
+        held_out = {"probe": _probe(eval_probe), **_held_out(found)}
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
-            "probe": _probe(probe),
+            "probe": about_probe,
             "feature_map": _feature_map(
                 extractor, evaluation, [] if layers is None else layers.warnings
             ),
             **_figures(diagnosis),
-            "performance": _performance(evaluation),
+            "performance": _performance(evaluation.performance),
+            "held_out": held_out,
             "layers": layer_figures,
             "provenance": _provenance(extractor, timings),
         },
@@ -120,6 +137,17 @@ def analyse(
             "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
         },
     )
+
+
+def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> ProbeData:
+    options = request.options
+    return load_probe(
+        file, spec, request.limits, max_samples=options.max_samples, seed=options.seed
+    )
+
+
+def _batch_size(probe: ProbeData, options: Options) -> int:
+    return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
 
 
 @contextmanager
@@ -205,6 +233,16 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
+def _held_out(found: HeldOut) -> dict[str, Any]:
+    return {
+        **_plain(found.projections),
+        "centered": _plain(found.centered_projections),
+        "minimality": _plain(found.minimality),
+        "confidence_interval": _plain(found.confidence_interval),
+        "performance": _performance(found.performance),
+    }
+
+
 def _plain(value: Any) -> Any:
     """Turn dataclasses and arrays into what JSON holds."""
     if is_dataclass(value):
@@ -218,8 +256,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _performance(evaluation: Evaluation) -> dict[str, Any]:
-    measured = evaluation.performance
+def _performance(measured: Performance | None) -> dict[str, Any]:
     if measured is None:
         return {"accuracy": None, "loss": None}
     return {"accuracy": measured.accuracy, "loss": measured.loss}
