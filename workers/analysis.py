@@ -23,6 +23,7 @@ from workers.diagnostics import (
     NonFiniteError,
     Performance,
     TooFewSamplesError,
+    assess,
     diagnose,
     unexplained,
 )
@@ -35,6 +36,7 @@ from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
+from workers.weighting import RowWeights
 
 # top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
 _KEPT_PER_OUTPUT = 2
@@ -74,6 +76,7 @@ def analyse(
     progress.report(Stage.READING_PROBE)
     with _timed(timings, "probe"):
         probe = _load_probe(probe_file, request.spec, request)
+        weights = RowWeights(probe, options.class_weighting)
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
         model = load_model(model_file)
@@ -88,7 +91,9 @@ def analyse(
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
+        evaluation = evaluate(
+            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+        )
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
@@ -96,6 +101,10 @@ def analyse(
             evaluation.folds,
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
+            head=extractor.feature_map.W,
+            rows=evaluation.kept.rows(),
+            performance=evaluation.performance,
+            basis=evaluation.basis,
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -114,6 +123,7 @@ def analyse(
                 eval_probe,
                 _batch_size(eval_probe, options),
                 options.seed,
+                weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],
             )
@@ -134,7 +144,7 @@ def analyse(
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
+            "moments.safetensors": _moments(evaluation),
         },
     )
 
@@ -229,8 +239,23 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
             **_plain(diagnosis.alignment),
             "confidence_interval": _plain(diagnosis.alignment_interval),
         },
-        "verdict": _plain(diagnosis.verdict),
+        "verdict": _verdict(diagnosis),
+        "neural_collapse": None
+        if diagnosis.neural_collapse is None
+        else {**_plain(diagnosis.neural_collapse), "nc4_mismatch": diagnosis.nc4},
+        "compression": _plain(diagnosis.compression),
     }
+
+
+def _verdict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Lay out both axes; what the second says follows the first in reasons and warnings."""
+    verdict = _plain(diagnosis.verdict)
+    assessment = _plain(
+        assess(diagnosis.verdict.regime, diagnosis.evidence, curve=diagnosis.compression)
+    )
+    for name in ("reasons", "warnings"):
+        verdict[name] += assessment.pop(name)
+    return {**verdict, "assessment": assessment}
 
 
 def _held_out(found: HeldOut) -> dict[str, Any]:
@@ -262,13 +287,20 @@ def _performance(measured: Performance | None) -> dict[str, Any]:
     return {"accuracy": measured.accuracy, "loss": measured.loss}
 
 
+def _moments(evaluation: Evaluation) -> bytes:
+    arrays = evaluation.total().to_arrays()
+    if evaluation.basis is not None:
+        arrays["basis"] = evaluation.basis.contiguous().numpy()
+    return safetensors.numpy.save(arrays)
+
+
 def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
     """Evaluate the leading eigenfunctions on the kept rows: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
     eigenvalues = diagnosis.spectrum.eigenvalues
     wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.features().double() @ vectors).numpy()
+    projected = (evaluation.kept.rows().features.double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
             "rows": evaluation.kept.sample_of,

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from workers.diagnostics import Moments, Performance
+from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData
 from workers.rows import KeptRows, check_targets
 from workers.runner.progress import ProgressWriter, Stage
+from workers.weighting import RowWeights
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model.
@@ -31,12 +32,15 @@ class Evaluation:
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
         performance: Sums of correct answers and loss over rows; None without targets.
-        kept: Features of some rows.
+        kept: Features and answers of some rows.
+        basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
+            basis, which fewer rows than features are reduced to; None: of the features themselves.
     """
 
     folds: list[Moments]
     performance: Performance | None
     kept: KeptRows
+    basis: Tensor | None
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
@@ -50,6 +54,7 @@ def evaluate(
     seed: int,
     progress: ProgressWriter,
     *,
+    weights: RowWeights | None = None,
     layers: LayerPass | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
@@ -60,6 +65,7 @@ def evaluate(
         batch_size: How many the model sees at once.
         seed: Of the dealing to folds.
         progress: Told of the samples seen.
+        weights: How much rows count in the moments; None: all alike.
         layers: Sums up all layers in the same pass.
 
     Raises:
@@ -75,15 +81,21 @@ def evaluate(
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
         targets = target_functions(probe, stored_targets)
-        folds.update(extracted.phi, extracted.outputs, targets)
+        row_weights = None if weights is None else weights.of(stored_targets)
+        folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
-            layers.add(extracted.outputs, targets)
+            layers.add(extracted.outputs, targets, row_weights)
         if performance is not None and targets is not None and probe.spec.task is not None:
             performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
-        kept.add(extracted.phi)
+        is_classifier = probe.spec.task != "regression"
+        kept.add(
+            extracted.phi,
+            answers(extracted.outputs) if is_classifier else None,
+            stored_targets.flatten() if is_classifier and stored_targets is not None else None,
+        )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performance, kept)
+    return Evaluation(folds.moments(), performance, kept, folds.basis)
 
 
 def choose_batch_size(probe: ProbeData) -> int:

@@ -12,6 +12,7 @@ from workers.extraction import Extractor, suggesting_after
 from workers.probes.probe import ProbeData
 from workers.rows import check_targets
 from workers.runner.progress import ProgressWriter, Stage
+from workers.weighting import RowWeights
 
 
 @contextmanager
@@ -36,6 +37,7 @@ def evaluate_held_out(
     batch_size: int,
     seed: int,
     *,
+    weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
 ) -> HeldOut:
@@ -47,6 +49,7 @@ def evaluate_held_out(
         probe: The eval probe.
         batch_size: How many samples the model sees at once.
         seed: Of the dealing to folds.
+        weights: How much the eval probe's rows count.
         progress: Told of the samples seen.
         task: That of the first probe; None if it has no targets.
 
@@ -72,7 +75,12 @@ def evaluate_held_out(
     for inputs, stored_targets in probe.batches(batch_size):
         with suggesting_after(probe.spec.transform):
             extracted = extractor.run(inputs)
-        sums.update(extracted.phi, extracted.outputs, target_functions(probe, stored_targets))
+        sums.update(
+            extracted.phi,
+            extracted.outputs,
+            target_functions(probe, stored_targets),
+            weights.of(stored_targets),
+        )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING_HELD_OUT, seen, n)
     return held_out(sums)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
-from service.analyses.report_held_out import HeldOut
+from service.analyses.report_held_out import EvalProbe, HeldOut
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
@@ -30,8 +30,10 @@ from service.analyses.report_parts import (
     figure,
     require_length,
 )
+from service.analyses.report_verdict import Verdict
 
 MAX_OPTIONS_CHARACTERS = 16_384
+MAX_POINTS = 256
 
 
 def _plain_json(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -196,77 +198,6 @@ class EffectiveRank(Part):
     uncentered: UncenteredEffectiveRank
 
 
-class Minimality(Part):
-    """The figures that the verdict rests on."""
-
-    rank: Annotated[Count, figure("verdict.minimality.rank")]
-    utilization: Annotated[Share | None, figure("verdict.minimality.utilization")]
-    utilization_corrected: Annotated[
-        Annotated[float, Field(le=1)] | None, figure("verdict.minimality.utilization_corrected")
-    ]
-    energy: Annotated[Share | None, figure("verdict.minimality.energy")]
-    distance: Annotated[Share | None, figure("verdict.minimality.distance")]
-    alignment: Annotated[Share | None, figure("verdict.minimality.alignment")]
-    shape: Annotated[Share | None, figure("verdict.minimality.shape")]
-    k90_utilization: Annotated[Positive | None, figure("verdict.minimality.k90_utilization")]
-    k95_utilization: Annotated[Positive | None, figure("verdict.minimality.k95_utilization")]
-    k95_energy: Annotated[Positive | None, figure("verdict.minimality.k95_energy")]
-
-
-class MinimalityIntervals(Part):
-    """95 % intervals of the figures of minimality."""
-
-    rank: Annotated[Interval | None, figure("verdict.confidence_interval.rank")]
-    utilization: Annotated[Interval | None, figure("verdict.confidence_interval.utilization")]
-    utilization_corrected: Annotated[
-        Interval | None, figure("verdict.confidence_interval.utilization_corrected")
-    ]
-    energy: Annotated[Interval | None, figure("verdict.confidence_interval.energy")]
-    distance: Annotated[Interval | None, figure("verdict.confidence_interval.distance")]
-    alignment: Annotated[Interval | None, figure("verdict.confidence_interval.alignment")]
-    shape: Annotated[Interval | None, figure("verdict.confidence_interval.shape")]
-    k90_utilization: Annotated[
-        Interval | None, figure("verdict.confidence_interval.k90_utilization")
-    ]
-    k95_utilization: Annotated[
-        Interval | None, figure("verdict.confidence_interval.k95_utilization")
-    ]
-    k95_energy: Annotated[Interval | None, figure("verdict.confidence_interval.k95_energy")]
-
-
-class Thresholds(Part):
-    """What the figures were compared with."""
-
-    mf_utilization: Annotated[float, figure("verdict.thresholds.mf_utilization")]
-    mf_energy: Annotated[float, figure("verdict.thresholds.mf_energy")]
-    mf_distance: Annotated[float, figure("verdict.thresholds.mf_distance")]
-    ef_utilization: Annotated[float, figure("verdict.thresholds.ef_utilization")]
-    ef_energy: Annotated[float, figure("verdict.thresholds.ef_energy")]
-    ef_distance: Annotated[float, figure("verdict.thresholds.ef_distance")]
-    min_samples: Annotated[Count, figure("verdict.thresholds.min_samples")]
-    min_samples_per_dimension: Annotated[
-        Count, figure("verdict.thresholds.min_samples_per_dimension")
-    ]
-    min_rank_share: Annotated[float, figure("verdict.thresholds.min_rank_share")]
-    min_rank_ratio: Annotated[float, figure("verdict.thresholds.min_rank_ratio")]
-    warn_samples: Annotated[Count, figure("verdict.thresholds.warn_samples")]
-    warn_imbalance: Annotated[float, figure("verdict.thresholds.warn_imbalance")]
-    warn_saturation: Annotated[float, figure("verdict.thresholds.warn_saturation")]
-    poor_quality: Annotated[float, figure("verdict.thresholds.poor_quality")]
-
-
-class Verdict(Part):
-    """MF or EF, and why."""
-
-    regime: Annotated[Literal["MF", "EF", "undetermined"], figure("verdict.regime")]
-    rule: Annotated[Name, Field(description="Version of the rule that decided.")]
-    minimality: Minimality
-    confidence_interval: MinimalityIntervals
-    reasons: Annotated[Sentences, Field(min_length=1, description="Why, with figures.")]
-    thresholds: Thresholds
-    warnings: Annotated[Sentences, Field(description="What to mind when reading the figures.")]
-
-
 class AlignmentIntervals(Part):
     """95 % intervals of the alignments."""
 
@@ -289,6 +220,29 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+
+
+class NeuralCollapse(Part):
+    """How far the classes have collapsed to points; 0 is complete collapse."""
+
+    nc1: Annotated[NonNegative | None, figure("neural_collapse.nc1")]
+    nc1_quotient: Annotated[NonNegative | None, figure("neural_collapse.nc1_quotient")]
+    nc2_equinorm_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_equinorm_means")]
+    nc2_equiangle_means: Annotated[
+        NonNegative | None, figure("neural_collapse.nc2_equiangle_means")
+    ]
+    nc2_etf_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_etf_means")]
+    nc3: Annotated[NonNegative | None, figure("neural_collapse.nc3")]
+    nc4_mismatch: Annotated[Share | None, figure("neural_collapse.nc4_mismatch")]
+
+
+class CompressedModel(Part):
+    """What is left of the model whose outputs are projected on its first k eigenfunctions."""
+
+    k: Annotated[Count, figure("compression.*.k")]
+    accuracy: Annotated[Share | None, figure("compression.*.accuracy")]
+    agreement: Annotated[Share | None, figure("compression.*.agreement")]
+    output_error: Annotated[Share, figure("compression.*.output_error")]
 
 
 class Versions(Part):
@@ -330,7 +284,18 @@ class Report(Part):
     effective_rank: EffectiveRank
     verdict: Verdict
     alignment: Alignment
+    neural_collapse: Annotated[
+        NeuralCollapse | None, Field(description="Null unless the probe names classes.")
+    ] = None
     performance: Performance
+    compression: Annotated[
+        Annotated[list[CompressedModel], Field(max_length=MAX_POINTS)],
+        Field(
+            default_factory=list,
+            description="The model with fewer features, by increasing k; empty if its outputs do "
+            "not vary.",
+        ),
+    ]
     # Reports written before there were eval probes lack it.
     held_out: Annotated[
         HeldOut | None,
@@ -350,7 +315,10 @@ class Report(Part):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
-        for probe in (self.probe, *([] if self.held_out is None else [self.held_out.probe])):
+        probes: list[ProbePart | EvalProbe] = [self.probe]
+        if self.held_out is not None:
+            probes.append(self.held_out.probe)
+        for probe in probes:
             counts, labels = probe.class_counts, probe.n * self.feature_map.positions
             if counts is not None and (len(counts) != probe.classes or sum(counts) != labels):
                 raise ValueError(

@@ -5,6 +5,8 @@ model or knows of the service.
 """
 
 from workers.diagnostics.alignment import Alignment
+from workers.diagnostics.assessment import Assessment, Evidence, assess, skill_of
+from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
     MIN_SAMPLES,
@@ -31,7 +33,8 @@ from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
-from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.neural_collapse import NeuralCollapse
+from workers.diagnostics.performance import Performance, Task, answers
 from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranks import EffectiveRank
 from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
@@ -42,12 +45,15 @@ __all__ = [
     "RULE_VERSION",
     "THRESHOLDS",
     "Alignment",
+    "Assessment",
     "Averages",
     "CenteredSpectrum",
+    "CompressedModel",
     "DegenerateFeaturesError",
     "Diagnosis",
     "DiagnosticsError",
     "EffectiveRank",
+    "Evidence",
     "HeldOut",
     "HeldOutMinimality",
     "HeldOutProjections",
@@ -56,16 +62,21 @@ __all__ = [
     "Interval",
     "Minimality",
     "Moments",
+    "NeuralCollapse",
     "NonFiniteError",
     "Performance",
     "Projections",
     "Regime",
+    "Rows",
     "Spectrum",
     "Task",
     "Thresholds",
     "TooFewSamplesError",
     "Verdict",
+    "answers",
+    "assess",
     "diagnose",
     "held_out",
+    "skill_of",
     "unexplained",
 ]

@@ -131,12 +131,11 @@ def held_out(
     """
     parts = sums.parts()
     total = reduce(add, parts)
-    n = total.leading.n
     centered = _coordinates(sums.centered.centered_averages(), slice(0, sums.centered_rank))
     return HeldOut(
         projections=_project(
             sums.uncentered.averages(),
-            energy=total.energy / n,
+            energy=total.energy / total.leading.weight,
             noise=_noise(total),
             output_tolerance=output_tolerance,
         ),
@@ -248,7 +247,7 @@ def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
 
 
 def _chance_level(averages: Averages, functions: _Functions, target: Tensor) -> np.ndarray:
-    """Expected `Π*(k)` over all permutations of the targets, exact; as on the first probe.
+    """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
 
     The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
     """
@@ -256,7 +255,7 @@ def _chance_level(averages: Averages, functions: _Functions, target: Tensor) -> 
     constant = float((target.T @ averages.y).square().sum())
     in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
     elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
-    share = (dimension - constant) / max(averages.n - 1, 1)
+    share = (dimension - constant) / max(averages.effective_n - 1, 1.0)
     return _cumulative(in_constant * constant + elsewhere * share, dimension)
 
 
@@ -335,13 +334,13 @@ def _coordinates(averages: Averages, chosen: slice) -> Averages:
 
 
 def _noise(part: PartSums) -> float:
-    return _ROUNDING * part.energy / part.leading.n
+    return _ROUNDING * part.energy / part.leading.weight
 
 
 def _variance(part: PartSums) -> float:
     """Mean `‖Φ − mean Φ‖²`."""
-    n = part.leading.n
-    return part.energy / n - float((part.phi / n).square().sum())
+    weight = part.leading.weight
+    return part.energy / weight - float((part.phi / weight).square().sum())
 
 
 def _outside(inside: float, energy: float, noise: float) -> float | None:

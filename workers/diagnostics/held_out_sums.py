@@ -21,12 +21,14 @@ _FOLDS = 10
 class PartSums:
     """Sums over some samples, for the figures that have an interval. They add.
 
+    A sample enters as often as its weight w says, but for its performance.
+
     Attributes:
         leading: Moments of the coordinates in the first eigenvectors, one for each target function,
             followed by those in the first centred eigenvectors, one for each output.
-        phi: `ΣΦ`, `(p,)` float64.
-        energy: `Σ‖Φ‖²`.
-        inside: `Σ‖BᵀΦ‖²`, B all eigenvectors.
+        phi: `ΣwΦ`, `(p,)` float64.
+        energy: `Σw‖Φ‖²`.
+        inside: `Σw‖BᵀΦ‖²`, B all eigenvectors.
         performance: Correct answers and loss; None without targets.
     """
 
@@ -109,23 +111,32 @@ class HeldOutSums:
         self._parts: dict[int, PartSums] = {}
         self._seen = 0
         self._origin: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
+    def update(
+        self,
+        phi: Tensor,
+        outputs: Tensor,
+        targets: Tensor | None,
+        weights: Tensor | None = None,
+    ) -> None:
         """Add a batch of whole samples.
 
         Args:
             phi: Features `(batch · positions, p)`, all positions of the first sample first.
             outputs: Outputs `(batch · positions, c)`.
             targets: Targets `(batch · positions, d)`; None if there are none.
+            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit, or the model has no output for some
                 target.
             NonFiniteError: The batch holds NaN or infinity.
         """
-        self._waiting.append((phi, outputs, phi[:, :0] if targets is None else targets))
-        if sum(len(rows) for rows, _, _ in self._waiting) >= _BUFFERED_ROWS:
+        y = phi[:, :0] if targets is None else targets
+        w = phi.new_ones(len(phi)) if weights is None else weights
+        self._waiting.append((phi, outputs, y, w))
+        if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
     def parts(self) -> list[PartSums]:
@@ -152,34 +163,36 @@ class HeldOutSums:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        features, outputs, targets = (torch.cat(tensors) for tensors in zip(*waiting, strict=True))
+        features, outputs, targets, weights = (
+            torch.cat(tensors) for tensors in zip(*waiting, strict=True)
+        )
         phi = features.double()
         uncentered, centered = phi @ self._vectors, phi @ self._centered_vectors
         if self._origin is None:
             self._origin = centered.mean(0)
         centered -= self._origin
-        self.uncentered.update(uncentered, outputs, targets)
-        self.centered.update(centered, outputs, targets)
+        self.uncentered.update(uncentered, outputs, targets, weights)
+        self.centered.update(centered, outputs, targets, weights)
         leading = torch.cat([uncentered[:, : self.leading], centered[:, : self._outputs]], 1)
-        inside = uncentered.square().sum(1)
+        squares = torch.stack([phi.square().sum(1), uncentered.square().sum(1)], 1)
         samples = len(phi) // self._positions
         dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
         self._seen += samples
         for fold in set(dealt.tolist()):
             rows = dealt == fold
-            part = self._part(leading[rows], phi[rows], inside[rows], outputs[rows], targets[rows])
+            moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
+            moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
+            w = weights[rows].double()
+            energy, inside = (w @ squares[rows]).tolist()
+            part = PartSums(
+                moments,
+                w @ phi[rows],
+                energy,
+                inside,
+                self._performance(outputs[rows], targets[rows]),
+            )
             held = self._parts.get(fold)
             self._parts[fold] = part if held is None else held + part
 
-    def _part(
-        self, leading: Tensor, phi: Tensor, inside: Tensor, outputs: Tensor, targets: Tensor
-    ) -> PartSums:
-        moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
-        moments.update(leading, outputs, targets)
-        return PartSums(
-            moments,
-            phi.sum(0),
-            float(phi.square().sum()),
-            float(inside.sum()),
-            Performance.of(outputs, targets, task=self.task) if targets.shape[1] else None,
-        )
+    def _performance(self, outputs: Tensor, targets: Tensor) -> Performance | None:
+        return Performance.of(outputs, targets, task=self.task) if targets.shape[1] else None

@@ -11,8 +11,7 @@ from typing import Literal
 import numpy as np
 
 from workers.diagnostics.intervals import Interval
-from workers.diagnostics.minimality import Minimality, chance_corrected
-from workers.diagnostics.projections import Projections
+from workers.diagnostics.minimality import Minimality
 
 Regime = Literal["MF", "EF", "undetermined"]
 
@@ -47,6 +46,11 @@ class Thresholds:
     # Chance-corrected Π*: 0.0 for shuffled labels on fresh images, 0.28 for the poorest honest
     # network.
     poor_quality: float = 0.25
+    # Mislabelled classes leave quality untouched: from here on it contradicts answers that are no
+    # better than guessing.
+    good_quality: float = 0.5
+    # Half the way from guessing to perfect: 0.51 for a fully connected network on CIFAR-10.
+    accurate_skill: float = 0.5
 
 
 THRESHOLDS = Thresholds()
@@ -87,6 +91,8 @@ class Circumstances:
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
         positions: Rows a sample: 1 unless the model is dense.
+        effective_n: Samples of equal weight that would leave as much to chance; None where all
+            weigh the same.
     """
 
     n: int
@@ -96,13 +102,13 @@ class Circumstances:
     feature_rank: int
     class_counts: np.ndarray | None
     positions: int = 1
+    effective_n: float | None = None
 
 
 def judge(
     figures: Minimality,
     intervals: Mapping[str, Interval | None],
     circumstances: Circumstances,
-    projections: Projections,
 ) -> Verdict:
     """Apply the rule.
 
@@ -110,7 +116,6 @@ def judge(
         figures: Minimality of the features.
         intervals: 95 % interval of each of its fields, by name.
         circumstances: Sizes that decide whether the rule applies.
-        projections: Uncentred projections; they word the second axis and decide nothing.
     """
     obstacle = _obstacle(figures, circumstances)
     if obstacle is None:
@@ -122,7 +127,7 @@ def judge(
         rule=RULE_VERSION,
         minimality=figures,
         confidence_interval=intervals,
-        reasons=(*reasons, *_quality_remark(regime, projections)),
+        reasons=tuple(reasons),
         thresholds=THRESHOLDS,
         warnings=tuple(_warnings(circumstances)),
     )
@@ -205,24 +210,6 @@ def _with_interval(value: float | None, interval: Interval) -> str:
     return f"{value:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
 
 
-def _quality_remark(regime: Regime, projections: Projections) -> list[str]:
-    """The second axis: minimal features may still be the wrong ones."""
-    quality = projections.quality_at_dim_target
-    chance = projections.quality_at_dim_target_chance
-    if quality is None or chance is None:
-        return []
-    above = chance_corrected(quality, chance)
-    facts = (
-        f"The first {projections.dim_target} eigenfunctions hold {quality:.1%} of the target, "
-        f"{chance:.1%} by chance"
-    )
-    if regime == "MF" and above is not None and above < THRESHOLDS.poor_quality:
-        return [
-            f"Minimal but poor: {facts[0].lower()}{facts[1:]}. Quality does not enter the verdict."
-        ]
-    return [f"{facts}. Quality does not enter the verdict."]
-
-
 def _warnings(circumstances: Circumstances) -> list[str]:
     n, p, limits = circumstances.n, circumstances.p, THRESHOLDS
     found = []
@@ -242,10 +229,11 @@ def _warnings(circumstances: Circumstances) -> list[str]:
             f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "
             "of all functions on the probe, so far down the list any target at all is captured."
         )
-    return found + _class_warnings(circumstances.class_counts)
+    return found + _class_warnings(circumstances)
 
 
-def _class_warnings(counts: np.ndarray | None) -> list[str]:
+def _class_warnings(circumstances: Circumstances) -> list[str]:
+    counts, effective = circumstances.class_counts, circumstances.effective_n
     if counts is None:
         return []
     found = []
@@ -255,9 +243,19 @@ def _class_warnings(counts: np.ndarray | None) -> list[str]:
             f"{len(counts) - len(present)} of {len(counts)} classes have no sample in the probe."
         )
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
-    if imbalance > THRESHOLDS.warn_imbalance:
+    if imbalance <= THRESHOLDS.warn_imbalance:
+        return found
+    unequal = (
+        f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the smallest."
+    )
+    if effective is None:
         found.append(
-            f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the "
-            "smallest. Imbalance lowers U and raises D; a balanced probe judges more fairly."
+            f"{unequal} Imbalance lowers U and raises D; the option class_weighting: balanced, or "
+            "a balanced probe, judges more fairly."
+        )
+    else:
+        found.append(
+            f"{unequal} Samples were weighted so that all classes count alike (class_weighting: "
+            f"balanced); that leaves as much to chance as {effective:.0f} samples of equal weight."
         )
     return found

@@ -157,6 +157,78 @@ _MINIMALITY = (
     ),
 )
 
+_ASSESSMENT = (
+    MetricCard(
+        key="verdict.assessment.summary",
+        title="Both axes in words",
+        definition="The regime, and whether its features or answers are good.",
+        formula=(
+            "MF: poor if quality_corrected < 0.25, else good. EF: accurate if skill ≥ 0.5, else "
+            "inaccurate"
+        ),
+        range=(
+            "minimal and good, minimal but poor, extended but accurate, extended and inaccurate; "
+            "null without targets or regime"
+        ),
+        reading=(
+            "Minimal but poor: shuffled labels, a shortcut, or a probe unlike the training data. "
+            "Extended but accurate: it works, on features it did not need to learn."
+        ),
+        failure_modes="On training data memory looks good: give a held-out probe.",
+        reference=f"{PAPER}; {RULE}",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality",
+        title="Quality that the summary rests on",
+        definition="Π*(dim H*), on the held-out probe where there is one.",
+        formula="projections.quality_at_dim_target, or that of held_out",
+        range="[0, 1]; null without targets",
+        reading="Are the strongest features the right ones?",
+        failure_modes="Depends on how hard the task is: compare models on one probe only.",
+        reference=f"{PAPER}, §2",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality_chance",
+        title="Chance level of that quality",
+        definition="What it would be on average if the targets were shuffled.",
+        formula="quality_at_dim_target_chance",
+        range="[0, 1]; null without targets",
+        reading="Quality at this level is no quality.",
+        failure_modes="An average over shuffles.",
+        reference="Exact average over all permutations of the targets",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality_corrected",
+        title="Quality above chance",
+        definition="Quality, rescaled so that shuffled targets score 0.",
+        formula="(quality − chance)/(1 − chance)",
+        range="at most 1, 0 at chance; null without targets",
+        reading="Below 0.25 minimal features are called poor.",
+        failure_modes="Noisy on small probes.",
+        reference=RULE,
+    ),
+    MetricCard(
+        key="verdict.assessment.skill",
+        title="Skill of the answers",
+        definition="How far the answers are from guessing towards perfect.",
+        formula="(accuracy − a)/(1 − a) with a the share of the largest class; R² for regression",
+        range="at most 1, 0 for guessing; null without targets",
+        reading="From 0.5 on extended networks are called accurate.",
+        failure_modes="Negative where a model is worse than always naming the largest class.",
+        reference="Phiscope",
+    ),
+    MetricCard(
+        key="verdict.assessment.k99_agreement",
+        title="Features that keep 99 % of the answers",
+        definition="The fewest leading eigenfunctions that keep 99 % of the model's answers.",
+        formula="min {k : agreement(k') ≥ 0.99 for all k' ≥ k}, on the compression curve",
+        range="0 … centred rank; null for regression",
+        reading="Compare it with the width p: a layer so wide would give the same answers.",
+        failure_modes="Above 32 the curve's steps are 15 %. Answers on other data may need more.",
+        reference="Phiscope",
+    ),
+)
+
 _THRESHOLDS = {
     "mf_utilization": ("MF: U' at least", "Lower bound of U' from which MF is possible."),
     "mf_energy": ("MF: E at least", "Lower bound of E that confirms MF."),
@@ -190,6 +262,14 @@ _THRESHOLDS = {
         "Poor quality below",
         "Π*(C) corrected for chance below which a minimal network is called poor.",
     ),
+    "good_quality": (
+        "Good quality from",
+        "Π*(C) corrected for chance from which answers no better than guessing are warned of.",
+    ),
+    "accurate_skill": (
+        "Accurate from",
+        "Skill from which an extended network is called accurate.",
+    ),
 }
 
 
@@ -211,6 +291,7 @@ def _threshold(name: str, title: str, definition: str) -> MetricCard:
 
 CARDS = (
     _REGIME,
+    *_ASSESSMENT,
     *_MINIMALITY,
     *(
         interval(card, card.key.replace(".minimality.", ".confidence_interval."))

@@ -154,7 +154,29 @@ def _report() -> dict[str, Any]:
             "reasons": ["U' = 0.98."],
             "thresholds": thresholds,
             "warnings": [],
+            "assessment": {
+                "summary": "minimal and good",
+                "quality": 0.5,
+                "quality_chance": 0.1,
+                "quality_corrected": 0.44,
+                "skill": 0.95,
+                "held_out": False,
+                "k99_agreement": 2,
+            },
         },
+        "neural_collapse": {
+            "nc1": 0.2,
+            "nc1_quotient": 0.3,
+            "nc2_equinorm_means": 0.1,
+            "nc2_equiangle_means": 0.1,
+            "nc2_etf_means": 0.2,
+            "nc3": 0.4,
+            "nc4_mismatch": 0.01,
+        },
+        "compression": [
+            {"k": 0, "accuracy": 0.6, "agreement": 0.6, "output_error": 1.0},
+            {"k": 2, "accuracy": 0.98, "agreement": 1.0, "output_error": 0.0},
+        ],
         "alignment": {
             "d_lr": 0.1,
             "cka_target": 0.8,
@@ -216,7 +238,9 @@ FIGURES = {
     # Options are whatever the analysis was asked for; the API documents them.
     if not path.startswith("provenance.options")
 }
+# Figures in words.
 FIGURES["verdict.regime"] = SCHEMA["$defs"]["Verdict"]["properties"]["regime"]
+FIGURES["verdict.assessment.summary"] = SCHEMA["$defs"]["Assessment"]["properties"]["summary"]
 
 
 def test_every_figure_has_a_card_and_every_card_a_figure() -> None:
