@@ -167,6 +167,11 @@ class Client:
     def analyse(self, model: str, probe: str, options: Mapping[str, Any] | None = None) -> Document:
         """Start an analysis, wait for it, and return its report.
 
+        Args:
+            model: Id of the model.
+            probe: Id, name or name@version of the probe.
+            options: As in the API: `{"eval_probe": "digits-test"}` adds figures on a second probe.
+
         Raises:
             ApiError: It was refused.
             AnalysisFailedError: It ended without a report.

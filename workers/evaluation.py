@@ -86,7 +86,7 @@ def evaluate(
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
-        targets = _targets(probe, stored_targets)
+        targets = target_functions(probe, stored_targets)
         row_weights = None if weights is None else weights.of(stored_targets)
         dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
@@ -118,7 +118,7 @@ def choose_batch_size(probe: ProbeData) -> int:
     return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
 
 
-def _targets(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
+def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
     """Return labels as class indicators `(rows, classes)`, values as they are."""
     if stored is None or probe.targets is None:
         return None

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
+from service.analyses.report_held_out import EvalProbe, HeldOut
 from service.analyses.report_intervals import (
     AlignmentIntervals,
     CenteredQualityInterval,
@@ -320,6 +321,14 @@ class Report(Part):
             "not vary.",
         ),
     ]
+    # Reports written before there were eval probes lack it.
+    held_out: Annotated[
+        HeldOut | None,
+        Field(
+            description="What the eigenfunctions hold on a second probe; null unless the analysis "
+            "was given one."
+        ),
+    ] = None
     layers: Annotated[
         Annotated[list[Layer], Field(max_length=MAX_LAYERS)] | None,
         Field(
@@ -331,18 +340,24 @@ class Report(Part):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
-        counts, labels = self.probe.class_counts, self.probe.n * self.feature_map.positions
-        if counts is not None and (len(counts) != self.probe.classes or sum(counts) != labels):
-            raise ValueError(
-                f"class_counts must name each of {self.probe.classes} classes and sum to n × "
-                f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
-            )
+        probes: list[ProbePart | EvalProbe] = [self.probe]
+        if self.held_out is not None:
+            probes.append(self.held_out.probe)
+        for probe in probes:
+            counts, labels = probe.class_counts, probe.n * self.feature_map.positions
+            if counts is not None and (len(counts) != probe.classes or sum(counts) != labels):
+                raise ValueError(
+                    f"class_counts must name each of {probe.classes} classes and sum to n × "
+                    f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
+                )
         return self
 
     @model_validator(mode="after")
     def _vectors_match_the_spectrum(self) -> Self:
         _require_vectors(self.projections, self.spectrum.rank)
         _require_vectors(self.projections.centered, self.spectrum.centered.rank)
+        if self.held_out is not None:
+            self.held_out.require_ranks(self.spectrum.rank, self.spectrum.centered.rank)
         if self.spectrum.rank > self.feature_map.p:
             raise ValueError(
                 f"the rank {self.spectrum.rank} exceeds the {self.feature_map.p} features"

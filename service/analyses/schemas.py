@@ -89,8 +89,12 @@ class Options(BaseModel):
     feature_map: FeatureMapChoice | Auto = Field(
         default="auto", description="The last linear layer; auto finds it."
     )
+    eval_probe: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="A second probe, which the eigenfunctions are judged on: its id, name (its "
+        "newest version) or name@version. An analysis shows the id that this was when it began.",
+    )
     # What follows has one value in this version. It is in the contract, so it may be said.
-    eval_probe: None = Field(default=None, description="Held-out figures: not in this version.")
     shards: Auto | Literal[1] = "auto"
     device: Literal["auto", "cpu"] = "auto"
 
@@ -137,6 +141,7 @@ class AnalysisRead(BaseModel):
     status: Status
     model_id: UUID
     probe_id: UUID
+    eval_probe_id: UUID | None
     options: Options
     priority: str
     progress: Progress

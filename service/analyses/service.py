@@ -26,7 +26,7 @@ async def create(
 
     Raises:
         NotFound: There is no such model or probe.
-        InvalidRequest: The probe failed its validation.
+        InvalidRequest: A probe failed its validation.
         IdempotencyConflict: The key came before with another request.
     """
     analysis_id = new_id()
@@ -43,11 +43,18 @@ async def create(
     model = await models.get(session, request.model)
     probe = await probes.get(session, request.probe)
     _refuse_failed(probe)
+    options = request.options
+    eval_probe = None
+    if options.eval_probe is not None:
+        eval_probe = await probes.get(session, options.eval_probe)
+        _refuse_failed(eval_probe)
+        # A name may mean another version tomorrow.
+        options = options.model_copy(update={"eval_probe": str(eval_probe.id)})
     fingerprint = _digest(
         {
             "model": str(model.id),
             "probe": str(probe.id),
-            "options": request.options.model_dump(mode="json"),
+            "options": options.model_dump(mode="json"),
             "version": __version__,
         }
     )
@@ -60,7 +67,8 @@ async def create(
         id=analysis_id,
         model_id=model.id,
         probe_id=probe.id,
-        options=request.options.model_dump(mode="json"),
+        eval_probe_id=None if eval_probe is None else eval_probe.id,
+        options=options.model_dump(mode="json"),
         priority=request.priority,
         status=Status.QUEUED,
         progress=Progress(stage="queued", done=0, total=0).model_dump(),

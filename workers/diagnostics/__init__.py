@@ -23,6 +23,13 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.explanation import unexplained
+from workers.diagnostics.held_out import (
+    HeldOut,
+    HeldOutMinimality,
+    HeldOutProjections,
+    held_out,
+)
+from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
@@ -48,6 +55,10 @@ __all__ = [
     "DiagnosticsError",
     "EffectiveRank",
     "Evidence",
+    "HeldOut",
+    "HeldOutMinimality",
+    "HeldOutProjections",
+    "HeldOutSums",
     "IncompatibleShapesError",
     "Interval",
     "Minimality",
@@ -66,6 +77,7 @@ __all__ = [
     "answers",
     "assess",
     "diagnose",
+    "held_out",
     "performance_intervals",
     "skill_of",
     "unexplained",

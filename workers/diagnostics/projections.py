@@ -11,7 +11,7 @@ from workers.diagnostics.moments import Averages
 
 # dim H* counts singular values of the targets above this share of the first. Indicators of a class
 # with one sample in a million still pass; linear dependence (all indicators sum to 1) does not.
-_TARGET_TOLERANCE = 1e-6
+TARGET_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -
             quality_at_dim_target_chance=None,
         )
     target = orthonormal_coefficients(
-        averages.y_y, tolerance=_TARGET_TOLERANCE, noise=averages.y_noise
+        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
     )
     quality = squared_projections(pairs, averages.phi_y, target)
     cumulative = _cumulative(quality, target.shape[1])
