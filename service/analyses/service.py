@@ -8,7 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import __version__
 from service.analyses import repository
-from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links, Progress
+from service.analyses.schemas import (
+    AnalysisCreate,
+    AnalysisRead,
+    ArtifactRead,
+    Links,
+    Options,
+    Progress,
+)
 from service.analyses.tables import Analysis, Artifact, Status
 from service.database import new_id
 from service.jobs.service import PRIORITIES, enqueue, withdraw
@@ -26,7 +33,7 @@ async def create(
 
     Raises:
         NotFound: There is no such model or probe.
-        InvalidRequest: A probe failed its validation.
+        InvalidRequest: A probe failed its validation, or has no classes to balance.
         IdempotencyConflict: The key came before with another request.
     """
     analysis_id = new_id()
@@ -43,6 +50,7 @@ async def create(
     model = await models.get(session, request.model)
     probe = await probes.get(session, request.probe)
     _refuse_failed(probe)
+    _refuse_unlabelled(probe, request.options)
     options = request.options
     eval_probe = None
     if options.eval_probe is not None:
@@ -86,6 +94,16 @@ def _refuse_failed(probe: Probe) -> None:
         message = (probe.error or {}).get("message", "")
         raise InvalidRequest(
             f"Probe {probe.name}@{probe.version} cannot be used, its validation failed: {message}"
+        )
+
+
+def _refuse_unlabelled(probe: Probe, options: Options) -> None:
+    """Say at once what the worker would; of a probe not yet read only the worker can tell."""
+    unlabelled = probe.status == ProbeStatus.READY and probe.classes is None
+    if options.class_weighting != "none" and unlabelled:
+        raise InvalidRequest(
+            f'"class_weighting": "{options.class_weighting}" needs class labels, and probe '
+            f'{probe.name}@{probe.version} has none. Use one that has, or leave it at "none".'
         )
 
 
