@@ -32,6 +32,7 @@ from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
+from workers.weighting import RowWeights
 
 # top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
 _KEPT_PER_OUTPUT = 2
@@ -77,6 +78,7 @@ def analyse(
             max_samples=options.max_samples,
             seed=options.seed,
         )
+        weights = RowWeights(probe, options.class_weighting)
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
         model = load_model(model_file)
@@ -91,7 +93,9 @@ def analyse(
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
+        evaluation = evaluate(
+            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+        )
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
@@ -102,6 +106,7 @@ def analyse(
             head=extractor.feature_map.W,
             rows=evaluation.kept.rows(),
             performance=evaluation.performance,
+            basis=evaluation.basis,
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -122,7 +127,7 @@ def analyse(
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
+            "moments.safetensors": _moments(evaluation),
         },
     )
 
@@ -220,7 +225,9 @@ def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
 def _verdict(diagnosis: Diagnosis) -> dict[str, Any]:
     """Lay out both axes; what the second says follows the first in reasons and warnings."""
     verdict = _plain(diagnosis.verdict)
-    assessment = _plain(assess(diagnosis.verdict.regime, diagnosis.evidence))
+    assessment = _plain(
+        assess(diagnosis.verdict.regime, diagnosis.evidence, curve=diagnosis.compression)
+    )
     for name in ("reasons", "warnings"):
         verdict[name] += assessment.pop(name)
     return {**verdict, "assessment": assessment}
@@ -249,6 +256,13 @@ def _performance(evaluation: Evaluation, positions: int) -> dict[str, Any]:
         "loss": measured.loss,
         "confidence_interval": _plain(bounds),
     }
+
+
+def _moments(evaluation: Evaluation) -> bytes:
+    arrays = evaluation.total().to_arrays()
+    if evaluation.basis is not None:
+        arrays["basis"] = evaluation.basis.contiguous().numpy()
+    return safetensors.numpy.save(arrays)
 
 
 def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:

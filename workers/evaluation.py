@@ -16,6 +16,7 @@ from workers.layers import LayerPass
 from workers.probes.probe import ProbeData
 from workers.rows import KeptRows, check_targets
 from workers.runner.progress import ProgressWriter, Stage
+from workers.weighting import RowWeights
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model.
@@ -33,11 +34,14 @@ class Evaluation:
         performance_by_fold: Sums of correct answers and loss over the rows of each; none without
             targets.
         kept: Features and answers of some rows.
+        basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
+            basis, which fewer rows than features are reduced to; None: of the features themselves.
     """
 
     folds: list[Moments]
     performance_by_fold: list[Performance]
     kept: KeptRows
+    basis: Tensor | None
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
@@ -56,6 +60,7 @@ def evaluate(
     seed: int,
     progress: ProgressWriter,
     *,
+    weights: RowWeights | None = None,
     layers: LayerPass | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
@@ -66,6 +71,7 @@ def evaluate(
         batch_size: How many the model sees at once.
         seed: Of the dealing to folds.
         progress: Told of the samples seen.
+        weights: How much rows count in the moments; None: all alike.
         layers: Sums up all layers in the same pass.
 
     Raises:
@@ -81,9 +87,10 @@ def evaluate(
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
         targets = _targets(probe, stored_targets)
-        dealt = folds.update(extracted.phi, extracted.outputs, targets)
+        row_weights = None if weights is None else weights.of(stored_targets)
+        dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
-            layers.add(extracted.outputs, targets)
+            layers.add(extracted.outputs, targets, row_weights)
         if targets is not None and probe.spec.task is not None:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
@@ -98,7 +105,7 @@ def evaluate(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performances, kept)
+    return Evaluation(folds.moments(), performances, kept, folds.basis)
 
 
 def choose_batch_size(probe: ProbeData) -> int:

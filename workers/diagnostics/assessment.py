@@ -4,9 +4,11 @@ A minimal network may have learned the wrong thing, shuffled labels or a waterma
 one may still be accurate. Nothing here enters the regime.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from workers.diagnostics.compression import CompressedModel, features_needed
 from workers.diagnostics.minimality import chance_corrected
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.verdict import THRESHOLDS, Regime
@@ -52,6 +54,8 @@ class Assessment:
         quality_corrected: `(quality − chance)/(1 − chance)`: 0 at chance, 1 at best.
         skill: As in `Evidence`.
         held_out: Whether these figures are of the held-out probe.
+        k99_agreement: Eigenfunctions that keep 99 % of the model's answers; None if there are no
+            answers to keep.
         reasons: Sentences with figures.
         warnings: What to mind.
     """
@@ -62,6 +66,7 @@ class Assessment:
     quality_corrected: float | None
     skill: float | None
     held_out: bool
+    k99_agreement: int | None
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -85,13 +90,17 @@ def skill_of(
     return 1 - performance.loss / variance if variance > 0 else None
 
 
-def assess(regime: Regime, evidence: Evidence) -> Assessment:
+def assess(
+    regime: Regime, evidence: Evidence, *, curve: Sequence[CompressedModel] = ()
+) -> Assessment:
     """Put the second axis beside the regime.
 
     Args:
         regime: The verdict, which stays as it is.
         evidence: Figures of the held-out probe if there is one, of the probe itself otherwise.
+        curve: The compression curve.
     """
+    needed = features_needed(curve)
     quality, chance = evidence.quality, evidence.quality_chance
     corrected = None if quality is None or chance is None else chance_corrected(quality, chance)
     summary = _summarise(regime, corrected, evidence.skill)
@@ -102,7 +111,8 @@ def assess(regime: Regime, evidence: Evidence) -> Assessment:
         quality_corrected=corrected,
         skill=evidence.skill,
         held_out=evidence.held_out,
-        reasons=_reasons(summary, evidence),
+        k99_agreement=needed,
+        reasons=(*_reasons(summary, evidence), *_remark_on_width(needed, curve)),
         warnings=_warnings(corrected, evidence.skill),
     )
 
@@ -132,6 +142,12 @@ def _reasons(summary: Summary | None, evidence: Evidence) -> tuple[str, ...]:
     if summary is None:
         return (sentence,)
     return (f"{summary[0].upper()}{summary[1:]}: {sentence[0].lower()}{sentence[1:]}",)
+
+
+def _remark_on_width(needed: int | None, curve: Sequence[CompressedModel]) -> tuple[str, ...]:
+    if needed is None:
+        return ()
+    return (f"The first {needed} of {curve[-1].k} eigenfunctions keep 99% of the answers.",)
 
 
 def _warnings(corrected: float | None, skill: float | None) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from workers.diagnostics.performance import answers
 # Every k is looked at up to here, then each by a share more than the last.
 _EVERY = 32
 _GROWTH = 1.15
+_NEARLY_ALL_ANSWERS = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,16 @@ def compress(
             )
         )
     return tuple(found)
+
+
+def features_needed(curve: Sequence[CompressedModel]) -> int | None:
+    """The smallest k from which on 99 % of the answers are kept; None where no k keeps them."""
+    needed = None
+    for point in reversed(curve):
+        if point.agreement is None or point.agreement < _NEARLY_ALL_ANSWERS:
+            break
+        needed = point.k
+    return needed
 
 
 def _steps(rank: int, r: int) -> list[int]:

@@ -1,7 +1,7 @@
 """From the moments of folds to every figure of a report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from workers.diagnostics.alignment import Alignment, align
 from workers.diagnostics.assessment import Evidence, skill_of
 from workers.diagnostics.compression import CompressedModel, Rows, compress
-from workers.diagnostics.diagonalization import Eigenpairs, diagonalize
+from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
     DegenerateFeaturesError,
     NonFiniteError,
@@ -35,6 +35,7 @@ from workers.diagnostics.verdict import THRESHOLDS, Circumstances, Verdict, judg
 # A spectrum and its intervals over ten folds mean nothing below one sample a fold.
 MIN_SAMPLES = 10
 MIN_FOLDS = 2
+_FLOAT64_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,7 @@ def diagnose(
     head: Tensor | None = None,
     rows: Rows | None = None,
     performance: Performance | None = None,
+    basis: Tensor | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -135,6 +137,8 @@ def diagnose(
         head: Weights of the final linear layer `(c, p)`, for NC3.
         rows: Single rows, for NC4 and the compression curve.
         performance: Sums over all rows; None without targets.
+        basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
+            this basis (see `Folds`); None: of the features themselves.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -146,40 +150,44 @@ def diagnose(
         IncompatibleShapesError: The folds are of different models or probes.
     """
     folds = [fold for fold in folds if fold.n]
+    if rows is not None and basis is not None:
+        rows = replace(rows, features=rows.features.double() @ basis)
     total = _total(folds, positions)
     samples = total.n // positions
     raw, centered = total.averages(), total.centered_averages()
-    pairs = diagonalize(raw.phi_phi, n=samples, positions=positions)
+    p = total.p if basis is None else basis.shape[0]
+    pairs = diagonalize(raw.phi_phi, n=samples, positions=positions, features=p)
     entire_rank = effective_rank(pairs.eigenvalues)
     if entire_rank is None:
         raise DegenerateFeaturesError(
-            f"All {total.p} features are zero on all {samples} samples. Either every unit is dead, "
+            f"All {p} features are zero on all {samples} samples. Either every unit is dead, "
             "or the probe is not scaled as the model was trained."
         )
     centered_pairs = diagonalize(
-        centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise
+        centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise, features=p
     )
     projections = project(raw, pairs, output_tolerance=output_tolerance)
     alignment = align(raw, centered, output_tolerance=output_tolerance)
 
     cleaned = without_mean_output(centered, task)
-    basis = learned_basis(cleaned, tolerance=verdict_tolerance)
-    directions = _directions(raw, centered, centered_pairs, basis.shape[1])
-    figures = minimality(cleaned, centered_pairs, basis, directions=directions)
+    learned = learned_basis(cleaned, tolerance=verdict_tolerance)
+    directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
+    figures = minimality(cleaned, centered_pairs, learned, directions=directions)
     has_classes = task == "classification" and total.d > 0
-    counts = total.y.numpy() if has_classes else None
+    counts = total.y_count.numpy() if has_classes else None
     circumstances = Circumstances(
         n=samples,
-        p=total.p,
+        p=p,
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
         class_counts=counts,
         positions=positions,
+        effective_n=total.effective_n / positions if total.is_weighted else None,
     )
     centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
     centered_rank = effective_rank(centered_pairs.eigenvalues)
-    collapse = neural_collapse(total, head) if has_classes else None
+    collapse = neural_collapse(total, head, basis=basis) if has_classes else None
     confidence_interval = intervals(
         Figures(
             minimality=figures,
@@ -198,6 +206,7 @@ def diagnose(
             centered_pairs=centered_pairs,
             task=task,
             head=head,
+            basis=basis,
             directions=directions,
             output_tolerance=output_tolerance,
             verdict_tolerance=verdict_tolerance,
@@ -215,7 +224,7 @@ def diagnose(
         )
     return Diagnosis(
         n=total.n,
-        eigenvectors=pairs.eigenvectors.numpy(),
+        eigenvectors=_of_features(pairs, basis).numpy(),
         spectrum=_spectrum(raw, pairs, centered_pairs),
         projections=projections,
         centered_projections=centered_projections,
@@ -239,7 +248,7 @@ def diagnose(
         nc4=nc4,
         compression=()
         if rows is None
-        else compress(centered, cleaned, centered_pairs, rows, means=raw, r=basis.shape[1]),
+        else compress(centered, cleaned, centered_pairs, rows, means=raw, r=learned.shape[1]),
         confidence_interval=confidence_interval,
     )
 
@@ -267,7 +276,13 @@ def _total(folds: Sequence[Moments], positions: int) -> Moments:
     return total
 
 
-def _directions(raw: Averages, centered: Averages, pairs: Eigenpairs, r: int) -> int:
+def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:
+    return pairs.eigenvectors if basis is None else oriented(basis @ pairs.eigenvectors)
+
+
+def _directions(
+    raw: Averages, centered: Averages, pairs: Eigenpairs, r: int, basis: Tensor | None
+) -> int:
     """How many independent directions the features could use.
 
     That is their rank. But where training itself has collapsed the features of a wide layer onto
@@ -275,10 +290,20 @@ def _directions(raw: Averages, centered: Averages, pairs: Eigenpairs, r: int) ->
     there was: then it is the number of units that vary at all, as far as the samples can tell them
         apart.
     """
-    noise = centered.phi_noise * raw.phi.square() / raw.phi.square().sum().clamp(min=1e-300)
-    varying = int((centered.phi_phi.diagonal() > noise).sum())
+    if not pairs.rank < THRESHOLDS.min_rank_ratio * r:
+        return pairs.rank
+    mean, variance = raw.phi, centered.phi_phi.diagonal()
+    rounding = 0.0
+    if basis is not None:
+        # The eigenpairs leave out what is rounding of the sums, which a unit that does not vary
+        # would share through the basis; entries of the basis itself are known to about q·eps.
+        mean = basis @ mean
+        variance = (basis @ pairs.eigenvectors).square() @ pairs.eigenvalues
+        rounding = (basis.shape[1] * _FLOAT64_EPS) ** 2 * float(pairs.eigenvalues.sum())
+    noise = centered.phi_noise * mean.square() / mean.square().sum().clamp(min=1e-300)
+    varying = int((variance > noise + rounding).sum())
     width = min(varying, raw.n - 1)
-    return width if pairs.rank < THRESHOLDS.min_rank_ratio * r <= width else pairs.rank
+    return width if THRESHOLDS.min_rank_ratio * r <= width else pairs.rank
 
 
 def _spectrum(raw: Averages, pairs: Eigenpairs, centered: Eigenpairs) -> Spectrum:

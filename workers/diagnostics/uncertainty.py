@@ -18,9 +18,9 @@ from workers.diagnostics.diagonalization import Eigenpairs, leading_eigenpairs
 from workers.diagnostics.intervals import Interval, jackknife_interval, share_interval
 from workers.diagnostics.minimality import (
     Minimality,
-    chance_corrected,
     learned_basis,
     minimality,
+    needed_for,
     without_mean_output,
 )
 from workers.diagnostics.moments import Moments
@@ -86,6 +86,7 @@ class Setting:
         pairs, centered_pairs: Eigenpairs of all samples.
         task: What the outputs are.
         head: Weights of the final linear layer `(c, p)`; None if they are not known.
+        basis: Of the coordinates that the moments are of; None: of the features themselves.
         directions: Independent directions that the features could use.
         output_tolerance: Directions of the outputs that count for D_LR.
         verdict_tolerance: Directions of the cleaned outputs that count for r.
@@ -95,6 +96,7 @@ class Setting:
     centered_pairs: Eigenpairs
     task: Task
     head: Tensor | None
+    basis: Tensor | None
     directions: int
     output_tolerance: float
     verdict_tolerance: float
@@ -115,7 +117,7 @@ def intervals(
         _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
     ]
     sizes = [fold.n for fold in folds]
-    ranges = _ranges(entire.minimality.rank, setting.directions, total.p)
+    ranges = _ranges(setting.directions, total.p)
     found: Intervals = {}
     for part, scalars in entire.scalars().items():
         found[part] = {}
@@ -159,7 +161,7 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
     cleaned = without_mean_output(centered, setting.task)
     basis = learned_basis(cleaned, tolerance=setting.verdict_tolerance)
     pairs = _pairs(raw.phi_phi, rest.d, setting.pairs, rest.n)
-    needed = max(basis.shape[1], rest.d, _needed(entire, rest.p))
+    needed = max(needed_for(basis.shape[1]), rest.d, _needed(entire, rest.p))
     centered_pairs = _pairs(centered.phi_phi, needed, setting.centered_pairs, rest.n - 1)
     quality, centered_quality = (
         project(averages, found, output_tolerance=setting.output_tolerance).quality_at_dim_target
@@ -175,7 +177,7 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
         trace=float(raw.phi_phi.trace()),
         quality=quality,
         centered_quality=centered_quality,
-        neural_collapse=neural_collapse(rest, setting.head)
+        neural_collapse=neural_collapse(rest, setting.head, basis=setting.basis)
         if setting.task == "classification" and rest.d
         else None,
     )
@@ -209,13 +211,13 @@ def _needed(entire: Minimality, p: int) -> int:
     return max((count for count in roomy if count <= _LEADING_SHARE * p), default=1)
 
 
-def _ranges(r: int, directions: int, p: int) -> dict[str, tuple[float, float]]:
+def _ranges(directions: int, p: int) -> dict[str, tuple[float, float]]:
     """Range of the figures of each part, and by full name of those that differ from it."""
     share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(p))
-    worst = chance_corrected(0.0, r / directions) if directions else None
     return {
         "verdict": share,
-        "verdict.utilization_corrected": (-math.inf if worst is None else worst, 1.0),
+        "verdict.utilization_corrected": (-math.inf, 1.0),
+        "verdict.utilization_tapered": (-math.inf, 1.0),
         **{f"verdict.{name}": (1.0, float(max(directions, 1))) for name in _COUNTS},
         "alignment": share,
         "effective_rank": rank,

@@ -63,7 +63,10 @@ CARDS = (
         definition="How many labels each class has among the analysed samples.",
         formula="n_c, with Σ n_c = n · positions",
         range="≥ 0; null for regression or without targets",
-        reading="Best equal: every figure weighs labels alike, so large classes weigh more.",
+        reading=(
+            "Best equal: every figure weighs labels alike, so large classes weigh more, unless "
+            "the option class_weighting is balanced."
+        ),
         failure_modes="An imbalance of 100 moved D from 0.06 to 0.34 and U from 0.97 to 0.84.",
         reference=PAPER,
     ),

@@ -59,6 +59,7 @@ def _report() -> dict[str, Any]:
         "rank": 1,
         "utilization": 0.99,
         "utilization_corrected": 0.98,
+        "utilization_tapered": 0.98,
         "energy": 0.9,
         "distance": 0.1,
         "alignment": 0.95,
@@ -121,7 +122,7 @@ def _report() -> dict[str, Any]:
         },
         "verdict": {
             "regime": "MF",
-            "rule": "UED-1",
+            "rule": "UED-2",
             "minimality": minimality,
             "confidence_interval": {name: [0.9, 1.0] for name in minimality},
             "reasons": ["U' = 0.98."],
@@ -134,6 +135,7 @@ def _report() -> dict[str, Any]:
                 "quality_corrected": 0.44,
                 "skill": 0.95,
                 "held_out": False,
+                "k99_agreement": 2,
             },
         },
         "neural_collapse": {

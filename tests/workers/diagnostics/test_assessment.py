@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from workers.diagnostics import (
+    CompressedModel,
     Evidence,
     Moments,
     Performance,
@@ -63,6 +64,28 @@ def test_good_features_with_guessed_answers_are_warned_of() -> None:
     assert "another order" in assess("MF", evidence(0.8, -0.1)).warnings[0]
     assert assess("MF", evidence(0.8, 0.9)).warnings == ()
     assert assess("MF", evidence(0.3, -0.1)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("agreements", "needed"),
+    [
+        ((0.1, 0.98, 0.99, 1.0), 2),
+        ((0.1, 0.995, 0.9, 1.0), 3),  # it has to stay there
+        ((1.0, 1.0), 0),
+        ((0.1, 0.98), None),
+        ((None, None), None),
+        ((), None),
+    ],
+)
+def test_features_that_keep_the_answers(
+    agreements: tuple[float | None, ...], needed: int | None
+) -> None:
+    curve = [CompressedModel(k, None, kept, 0.0) for k, kept in enumerate(agreements)]
+    found = assess("MF", evidence(), curve=curve)
+    assert found.k99_agreement == needed
+    if needed is not None:
+        sentence = f"The first {needed} of {len(curve) - 1} eigenfunctions keep 99% of the answers."
+        assert found.reasons[-1] == sentence
 
 
 def test_skill_is_zero_for_guessing_and_one_at_best() -> None:
