@@ -74,8 +74,8 @@ def jackknife_interval(
     values = [value for value in left_out if value is not None]
     if point is None or len(values) < len(left_out):
         return None
-    estimate, variance = _jackknife(point, values, sizes)
-    half_width = t_quantile(len(sizes) - 1) * math.sqrt(variance)
+    estimate, error = _jackknife(point, values, sizes)
+    half_width = t_quantile(len(sizes) - 1) * error
     low, high = min(point, estimate) - half_width, max(point, estimate) + half_width
     # Clipping never cuts off the figure itself, which rounding may leave a hair outside its range.
     return min(max(low, lowest), point), max(min(high, highest), point)
@@ -107,7 +107,7 @@ def share_interval(
     if share is None or len(values) < len(left_out):
         return None
     rows = sum(sizes)
-    variance = _jackknife(share, values, sizes)[1]
+    variance = _jackknife(share, values, sizes)[1] ** 2
     shrink = (_NORMAL_QUANTILE / t_quantile(len(sizes) - 1)) ** 2  # the variance is an estimate
     independent = shrink * share * (1 - share) / variance if variance > 0 else 0.0
     return wilson_interval(share, min(max(independent, rows / positions), rows))
@@ -131,14 +131,14 @@ def wilson_interval(share: float, trials: float) -> Interval:
 def _jackknife(
     point: float, left_out: Sequence[float], sizes: Sequence[int]
 ) -> tuple[float, float]:
-    """The figure less its bias, and its variance."""
+    """The figure less its bias, and its standard error."""
     n, folds = sum(sizes), len(sizes)
     estimate = folds * point - math.fsum(
         (1 - size / n) * value for size, value in zip(sizes, left_out, strict=True)
     )
-    variance = 0.0
+    deviations = []
     for size, value in zip(sizes, left_out, strict=True):
         ratio = n / size
         pseudo = ratio * point - (ratio - 1) * value
-        variance += (pseudo - estimate) ** 2 / (ratio - 1) / folds
-    return estimate, variance
+        deviations.append((pseudo - estimate) / math.sqrt((ratio - 1) * folds))
+    return estimate, math.hypot(*deviations)  # which squares without overflow
