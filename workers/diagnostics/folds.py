@@ -41,9 +41,9 @@ class Folds:
         seed: Of the dealing.
 
     Attributes:
+        count: Folds.
         basis: `(p, q)` float64, orthonormal columns: what the coordinates belong to, once the
             moments have been taken. None where these are of the features themselves.
-        count: Folds.
     """
 
     def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:

@@ -132,18 +132,13 @@ def _jackknife(
     point: float, left_out: Sequence[float], sizes: Sequence[int]
 ) -> tuple[float, float]:
     """The figure less its bias, and its standard error."""
-    # Figures may be as large as floats get, and their squares would not be finite.
-    scale = max(abs(point), *map(abs, left_out))
-    if scale == 0:
-        return 0.0, 0.0
-    whole, parts = point / scale, [value / scale for value in left_out]
     n, folds = sum(sizes), len(sizes)
-    estimate = folds * whole - math.fsum(
-        (1 - size / n) * part for size, part in zip(sizes, parts, strict=True)
+    estimate = folds * point - math.fsum(
+        (1 - size / n) * value for size, value in zip(sizes, left_out, strict=True)
     )
-    variance = 0.0
-    for size, part in zip(sizes, parts, strict=True):
+    deviations = []
+    for size, value in zip(sizes, left_out, strict=True):
         ratio = n / size
-        pseudo = ratio * whole - (ratio - 1) * part
-        variance += (pseudo - estimate) ** 2 / (ratio - 1) / folds
-    return scale * estimate, scale * math.sqrt(variance)
+        pseudo = ratio * point - (ratio - 1) * value
+        deviations.append((pseudo - estimate) / math.sqrt((ratio - 1) * folds))
+    return estimate, math.hypot(*deviations)  # which squares without overflow

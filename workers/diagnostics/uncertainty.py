@@ -18,7 +18,6 @@ from workers.diagnostics.diagonalization import Eigenpairs, leading_eigenpairs
 from workers.diagnostics.intervals import Interval, jackknife_interval, share_interval
 from workers.diagnostics.minimality import (
     Minimality,
-    chance_corrected,
     learned_basis,
     minimality,
     needed_for,
@@ -118,7 +117,7 @@ def intervals(
         _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
     ]
     sizes = [fold.n for fold in folds]
-    ranges = _ranges(entire.minimality.rank, setting.directions, total.p)
+    ranges = _ranges(setting.directions, total.p)
     found: Intervals = {}
     for part, scalars in entire.scalars().items():
         found[part] = {}
@@ -212,13 +211,12 @@ def _needed(entire: Minimality, p: int) -> int:
     return max((count for count in roomy if count <= _LEADING_SHARE * p), default=1)
 
 
-def _ranges(r: int, directions: int, p: int) -> dict[str, tuple[float, float]]:
+def _ranges(directions: int, p: int) -> dict[str, tuple[float, float]]:
     """Range of the figures of each part, and by full name of those that differ from it."""
     share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(p))
-    worst = chance_corrected(0.0, r / directions) if directions else None
     return {
         "verdict": share,
-        "verdict.utilization_corrected": (-math.inf if worst is None else worst, 1.0),
+        "verdict.utilization_corrected": (-math.inf, 1.0),
         "verdict.utilization_tapered": (-math.inf, 1.0),
         **{f"verdict.{name}": (1.0, float(max(directions, 1))) for name in _COUNTS},
         "alignment": share,

@@ -318,6 +318,14 @@ def test_a_report_from_before_dense_models_and_eval_probes_is_accepted() -> None
     assert (report.feature_map.positions, report.held_out) == (1, None)
 
 
+def test_a_report_from_before_every_part_had_intervals_is_accepted() -> None:
+    document = _report()
+    for part in ("spectrum", "effective_rank", "performance"):
+        del document[part]["confidence_interval"]
+    Draft202012Validator(SCHEMA).validate(document)
+    assert Report.model_validate_json(json.dumps(document)).spectrum.confidence_interval is None
+
+
 def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     *parents, last = path.split(".")
 
@@ -345,6 +353,7 @@ def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("verdict.reasons", ["x"] * 101, "at most 100 items"),
         ("verdict.regime", "RICH", "'MF', 'EF' or 'undetermined'"),
         ("verdict.confidence_interval.energy", [0.9, 0.8], "lower bound 0.9 is above"),
+        ("spectrum.confidence_interval.trace", [5.0, 4.0], "lower bound 5.0 is above"),
         ("created_at", "2026-01-02T03:04:05", "timezone"),
         ("spectrum.rank", 2, "eigenvalues must have 2 entries, one a rank, has 3"),
         ("spectrum.eigenvalues", [1.0, 3.0, 0.5], "must not increase"),

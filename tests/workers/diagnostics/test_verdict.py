@@ -14,7 +14,12 @@ from workers.diagnostics import (
     Regime,
     Verdict,
 )
-from workers.diagnostics.intervals import jackknife_interval, t_quantile
+from workers.diagnostics.intervals import (
+    jackknife_interval,
+    share_interval,
+    t_quantile,
+    wilson_interval,
+)
 from workers.diagnostics.verdict import Circumstances, judge
 
 FIGURES = Minimality(
@@ -145,6 +150,48 @@ def test_jackknife_covers_with_unequal_folds() -> None:
         assert interval is not None
         hits += interval[0] <= 0.0 <= interval[1]
     assert hits / 1000 == pytest.approx(0.95, abs=0.025)
+
+
+def test_an_interval_spans_the_figure_and_the_figure_without_its_bias() -> None:
+    """The variance with n in the denominator is biased by −σ²/n, which the jackknife takes off."""
+    values = np.random.default_rng(2).normal(0.0, 1.0, 50)
+    folds = values.reshape(10, 5)
+    left_out = [float(np.delete(folds, i, 0).var()) for i in range(10)]
+    point = float(values.var())
+    found = jackknife_interval(point, left_out, [5] * 10, lowest=0.0)
+    assert found is not None
+    spread = math.sqrt(9 / 10 * np.square(left_out - np.mean(left_out)).sum())
+    unbiased = 10 * point - 9 * float(np.mean(left_out))
+    assert point < unbiased == pytest.approx(values.var(ddof=1), rel=0.02)
+    assert found[0] == pytest.approx(point - 2.262157 * spread, abs=1e-4)
+    assert found[1] == pytest.approx(unbiased + 2.262157 * spread, abs=1e-4)
+
+
+def test_a_share_of_one_has_an_interval_of_some_width() -> None:
+    found = share_interval(1.0, [1.0] * 10, [10] * 10)
+    assert found == pytest.approx((1 / (1 + 1.959964**2 / 100), 1.0))
+    assert share_interval(0.0, [0.0] * 10, [10] * 10) == pytest.approx((0.0, 1 - found[0]))
+    assert share_interval(None, [None] * 10, [10] * 10) is None
+
+
+def test_alike_positions_count_for_as_many_rows_as_the_folds_show() -> None:
+    """Ten positions a sample: all alike they are one row, all independent they are ten."""
+    rng = np.random.default_rng(3)
+    samples, positions = 400, 10
+    alike = np.repeat(rng.random((samples, 1)) < 0.8, positions, 1)
+    apart = rng.random((samples, positions)) < 0.8
+    widths = []
+    for right in (alike, apart):
+        folds = right.reshape(10, -1)
+        left_out = [float(np.delete(folds, i, 0).mean()) for i in range(10)]
+        share = float(right.mean())
+        found = share_interval(share, left_out, [400] * 10, positions=positions)
+        assert found is not None
+        widths.append(found[1] - found[0])
+        assert found[0] < 0.8 < found[1]
+        fewest, most = wilson_interval(share, samples), wilson_interval(share, right.size)
+        assert most[1] - most[0] <= widths[-1] <= fewest[1] - fewest[0]
+    assert widths[0] > 2 * widths[1]
 
 
 def test_jackknife_is_clipped_and_refuses_the_undefined() -> None:
