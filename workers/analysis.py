@@ -15,18 +15,20 @@ from service import __version__
 from service.analyses.schemas import Options
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
+from workers.allowance import check_allowance
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
     HeldOut,
     IncompatibleShapesError,
     NonFiniteError,
-    Performance,
     TooFewSamplesError,
     assess,
     diagnose,
+    performance_intervals,
     unexplained,
 )
+from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
@@ -34,6 +36,7 @@ from workers.held_out import blaming_eval_probe, evaluate_held_out
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
+from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
 from workers.weighting import RowWeights
@@ -43,6 +46,9 @@ _KEPT_PER_OUTPUT = 2
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+
+# Machine epsilon of features that a model gives in less than float32.
+_REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
 _FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
     (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
@@ -71,6 +77,7 @@ def analyse(
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
     model_file, probe_file, *eval_files = files
+    allocated = data_bytes()
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
@@ -90,6 +97,14 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
     with _timed(timings, "extraction"), _explained():
         evaluation = evaluate(
             extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
@@ -105,6 +120,7 @@ def analyse(
             rows=evaluation.kept.rows(),
             performance=evaluation.performance,
             basis=evaluation.basis,
+            precision=_REDUCED.get(extractor.feature_map.dtype),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -137,10 +153,10 @@ def analyse(
                 extractor, evaluation, [] if layers is None else layers.warnings
             ),
             **_figures(diagnosis),
-            "performance": _performance(evaluation.performance),
+            "performance": _performance(evaluation, extractor.feature_map.positions),
             "held_out": held_out,
             "layers": layer_figures,
-            "provenance": _provenance(extractor, timings),
+            "provenance": _provenance(extractor, problem, timings),
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
@@ -187,7 +203,15 @@ def _probe(probe: ProbeData) -> dict[str, Any]:
     }
 
 
-def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
+def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+    found, targets = extractor.feature_map, probe.targets
+    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
+
+
+def _provenance(
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "versions": {
             "phiscope": __version__,
@@ -196,6 +220,7 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
         },
         "device": "cpu",
         "dtype": extractor.feature_map.dtype,
+        "solver": {"method": problem.method, "accuracy": problem.accuracy},
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
     }
 
@@ -227,22 +252,25 @@ def _feature_map(
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
     """Lay the diagnosis out as the report does; its names are the report's."""
-    centered = _plain(diagnosis.centered_projections)
+
+    def part(figures: Any, name: str, **more: Any) -> dict[str, Any]:
+        bounds = _plain(diagnosis.confidence_interval[name]) or None
+        return {**_plain(figures), **more, "confidence_interval": bounds}
+
+    collapse = diagnosis.neural_collapse
+    centered = part(diagnosis.centered_projections, "projections.centered")
+    uncentered = part(diagnosis.uncentered_effective_rank, "effective_rank.uncentered")
     return {
-        "spectrum": _plain(diagnosis.spectrum),
-        "projections": {**_plain(diagnosis.projections), "centered": centered},
-        "effective_rank": {
-            **_plain(diagnosis.effective_rank or _NO_RANK),
-            "uncentered": _plain(diagnosis.uncentered_effective_rank),
-        },
-        "alignment": {
-            **_plain(diagnosis.alignment),
-            "confidence_interval": _plain(diagnosis.alignment_interval),
-        },
+        "spectrum": part(diagnosis.spectrum, "spectrum"),
+        "projections": part(diagnosis.projections, "projections", centered=centered),
+        "effective_rank": part(
+            diagnosis.effective_rank or _NO_RANK, "effective_rank", uncentered=uncentered
+        ),
+        "alignment": part(diagnosis.alignment, "alignment"),
         "verdict": _verdict(diagnosis),
         "neural_collapse": None
-        if diagnosis.neural_collapse is None
-        else {**_plain(diagnosis.neural_collapse), "nc4_mismatch": diagnosis.nc4},
+        if collapse is None
+        else part(collapse, "neural_collapse", nc4_mismatch=diagnosis.nc4),
         "compression": _plain(diagnosis.compression),
     }
 
@@ -264,7 +292,10 @@ def _held_out(found: HeldOut) -> dict[str, Any]:
         "centered": _plain(found.centered_projections),
         "minimality": _plain(found.minimality),
         "confidence_interval": _plain(found.confidence_interval),
-        "performance": _performance(found.performance),
+        "performance": {
+            "accuracy": None if found.performance is None else found.performance.accuracy,
+            "loss": None if found.performance is None else found.performance.loss,
+        },
     }
 
 
@@ -281,10 +312,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _performance(measured: Performance | None) -> dict[str, Any]:
+def _performance(evaluation: Evaluation, positions: int) -> dict[str, Any]:
+    measured = evaluation.performance
     if measured is None:
-        return {"accuracy": None, "loss": None}
-    return {"accuracy": measured.accuracy, "loss": measured.loss}
+        return {"accuracy": None, "loss": None, "confidence_interval": None}
+    bounds = performance_intervals(evaluation.performance_by_fold, positions=positions)
+    return {
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "confidence_interval": _plain(bounds),
+    }
 
 
 def _moments(evaluation: Evaluation) -> bytes:

@@ -31,20 +31,26 @@ class Evaluation:
 
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
-        performance: Sums of correct answers and loss over rows; None without targets.
+        performance_by_fold: Sums of correct answers and loss over the rows of each; none without
+            targets.
         kept: Features and answers of some rows.
         basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
             basis, which fewer rows than features are reduced to; None: of the features themselves.
     """
 
     folds: list[Moments]
-    performance: Performance | None
+    performance_by_fold: list[Performance]
     kept: KeptRows
     basis: Tensor | None
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
         return reduce(add, self.folds)
+
+    @property
+    def performance(self) -> Performance | None:
+        """Sums of correct answers and loss over all rows; None without targets."""
+        return reduce(add, self.performance_by_fold) if self.performance_by_fold else None
 
 
 def evaluate(
@@ -76,17 +82,21 @@ def evaluate(
     check_targets(extractor.feature_map, probe)
     folds = Folds(n, positions=positions, seed=seed)
     kept = KeptRows(probe.rows, positions)
-    performance = None if probe.targets is None else Performance()
+    performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
         targets = target_functions(probe, stored_targets)
         row_weights = None if weights is None else weights.of(stored_targets)
-        folds.update(extracted.phi, extracted.outputs, targets, row_weights)
+        dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
             layers.add(extracted.outputs, targets, row_weights)
-        if performance is not None and targets is not None and probe.spec.task is not None:
-            performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
+        if targets is not None and probe.spec.task is not None:
+            for fold in set(dealt.tolist()):
+                rows = dealt == fold
+                performances[fold] += Performance.of(
+                    extracted.outputs[rows], targets[rows], task=probe.spec.task
+                )
         is_classifier = probe.spec.task != "regression"
         kept.add(
             extracted.phi,
@@ -95,7 +105,7 @@ def evaluate(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performance, kept, folds.basis)
+    return Evaluation(folds.moments(), performances, kept, folds.basis)
 
 
 def choose_batch_size(probe: ProbeData) -> int:

@@ -21,4 +21,6 @@ class AnalysisArguments(BaseModel):
     )
     limits: Limits = Field(description="What each probe may ask for.")
     layers_bytes: PositiveInt = Field(description="Memory the sums of all layers may take.")
+    memory_bytes: PositiveInt = Field(description="What the job may allocate.")
+    result_bytes: PositiveInt = Field(description="The largest file it may write.")
     options: Options

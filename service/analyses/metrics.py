@@ -4,6 +4,7 @@ from service.analyses.cards import (
     collapse,
     context,
     held_out,
+    intervals,
     judgement,
     layers,
     projections,
@@ -15,6 +16,15 @@ __all__ = ["CARDS", "MetricCard"]
 
 CARDS: dict[str, MetricCard] = {
     card.key: card
-    for part in (judgement, projections, spectra, held_out, layers, collapse, context)
+    for part in (
+        judgement,
+        projections,
+        spectra,
+        held_out,
+        layers,
+        collapse,
+        context,
+        intervals,
+    )
     for card in part.CARDS
 }

@@ -11,13 +11,22 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
 from service.analyses.report_held_out import EvalProbe, HeldOut
+from service.analyses.report_intervals import (
+    AlignmentIntervals,
+    CenteredQualityInterval,
+    EffectiveRankIntervals,
+    NeuralCollapseIntervals,
+    PerformanceIntervals,
+    QualityInterval,
+    SpectrumIntervals,
+    UncenteredEffectiveRankIntervals,
+)
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
     Count,
     Cumulative,
     Eigenvalues,
-    Interval,
     Name,
     NonNegative,
     Part,
@@ -129,6 +138,8 @@ class Spectrum(Part):
     trace: Annotated[float, Field(gt=0), figure("spectrum.trace")]
     rank: Annotated[Positive, figure("spectrum.rank")]
     centered: CenteredSpectrum
+    # Reports written before every part had intervals lack it; so in the parts below.
+    confidence_interval: SpectrumIntervals | None = None
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
@@ -158,6 +169,7 @@ class CenteredProjections(Part):
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("projections.centered.quality_at_dim_target_chance")
     ]
+    confidence_interval: CenteredQualityInterval | None = None
 
 
 class Projections(Part):
@@ -175,6 +187,7 @@ class Projections(Part):
         Share | None, figure("projections.quality_at_dim_target_chance")
     ]
     centered: CenteredProjections
+    confidence_interval: QualityInterval | None = None
 
 
 class UncenteredEffectiveRank(Part):
@@ -186,6 +199,7 @@ class UncenteredEffectiveRank(Part):
     entropy: Annotated[NonNegative, figure("effective_rank.uncentered.entropy")]
     rankme: Annotated[NonNegative, figure("effective_rank.uncentered.rankme")]
     stable: Annotated[NonNegative, figure("effective_rank.uncentered.stable")]
+    confidence_interval: UncenteredEffectiveRankIntervals | None = None
 
 
 class EffectiveRank(Part):
@@ -196,14 +210,7 @@ class EffectiveRank(Part):
     rankme: Annotated[NonNegative | None, figure("effective_rank.rankme")]
     stable: Annotated[NonNegative | None, figure("effective_rank.stable")]
     uncentered: UncenteredEffectiveRank
-
-
-class AlignmentIntervals(Part):
-    """95 % intervals of the alignments."""
-
-    d_lr: Annotated[Interval | None, figure("alignment.confidence_interval.d_lr")]
-    cka_target: Annotated[Interval | None, figure("alignment.confidence_interval.cka_target")]
-    cka_outputs: Annotated[Interval | None, figure("alignment.confidence_interval.cka_outputs")]
+    confidence_interval: EffectiveRankIntervals | None = None
 
 
 class Alignment(Part):
@@ -220,6 +227,7 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+    confidence_interval: PerformanceIntervals | None = None
 
 
 class NeuralCollapse(Part):
@@ -234,6 +242,7 @@ class NeuralCollapse(Part):
     nc2_etf_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_etf_means")]
     nc3: Annotated[NonNegative | None, figure("neural_collapse.nc3")]
     nc4_mismatch: Annotated[Share | None, figure("neural_collapse.nc4_mismatch")]
+    confidence_interval: NeuralCollapseIntervals | None = None
 
 
 class CompressedModel(Part):
@@ -253,12 +262,28 @@ class Versions(Part):
     numpy: Name
 
 
+class Solver(Part):
+    """How the eigenvalues were found."""
+
+    method: Annotated[
+        Literal["full", "dual"],
+        Field(
+            description="full: of the p × p sums over features; dual: of the n × n sums over "
+            "their coordinates, where rows are fewer than features. Both give all eigenvalues. "
+            "Intervals use the leading ones alone where these suffice, to a residual of 1e-8."
+        ),
+    ]
+    accuracy: Annotated[NonNegative, figure("provenance.solver.accuracy")]
+
+
 class Provenance(Part):
     """How the report came about: enough to compute it again."""
 
     versions: Versions
     device: Name
     dtype: Annotated[Name, Field(description="Precision of the features as the model gave them.")]
+    # Reports written before there was a choice lack it.
+    solver: Solver | None = None
     seed: Annotated[Count, figure("provenance.seed")]
     options: Annotated[
         dict[str, JsonValue],

@@ -24,6 +24,10 @@ class Minimality(Part):
     utilization_corrected: Annotated[
         Annotated[float, Field(le=1)] | None, figure("verdict.minimality.utilization_corrected")
     ]
+    # Reports of the rule UED-1 lack it.
+    utilization_tapered: Annotated[
+        Annotated[float, Field(le=1)] | None, figure("verdict.minimality.utilization_tapered")
+    ] = None
     energy: Annotated[Share | None, figure("verdict.minimality.energy")]
     distance: Annotated[Share | None, figure("verdict.minimality.distance")]
     alignment: Annotated[Share | None, figure("verdict.minimality.alignment")]
@@ -41,6 +45,9 @@ class MinimalityIntervals(Part):
     utilization_corrected: Annotated[
         Interval | None, figure("verdict.confidence_interval.utilization_corrected")
     ]
+    utilization_tapered: Annotated[
+        Interval | None, figure("verdict.confidence_interval.utilization_tapered")
+    ] = None
     energy: Annotated[Interval | None, figure("verdict.confidence_interval.energy")]
     distance: Annotated[Interval | None, figure("verdict.confidence_interval.distance")]
     alignment: Annotated[Interval | None, figure("verdict.confidence_interval.alignment")]
@@ -60,9 +67,15 @@ class Thresholds(Part):
     mf_utilization: Annotated[float, figure("verdict.thresholds.mf_utilization")]
     mf_energy: Annotated[float, figure("verdict.thresholds.mf_energy")]
     mf_distance: Annotated[float, figure("verdict.thresholds.mf_distance")]
+    mf_greatest_distance: Annotated[
+        float | None, figure("verdict.thresholds.mf_greatest_distance")
+    ] = None
     ef_utilization: Annotated[float, figure("verdict.thresholds.ef_utilization")]
     ef_energy: Annotated[float, figure("verdict.thresholds.ef_energy")]
     ef_distance: Annotated[float, figure("verdict.thresholds.ef_distance")]
+    ef_certain_distance: Annotated[
+        float | None, figure("verdict.thresholds.ef_certain_distance")
+    ] = None
     min_samples: Annotated[Count, figure("verdict.thresholds.min_samples")]
     min_samples_per_dimension: Annotated[
         Count, figure("verdict.thresholds.min_samples_per_dimension")

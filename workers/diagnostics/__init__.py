@@ -37,6 +37,7 @@ from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.performance import Performance, Task, answers
 from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.uncertainty import performance_intervals
 from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "assess",
     "diagnose",
     "held_out",
+    "performance_intervals",
     "skill_of",
     "unexplained",
 ]

@@ -18,7 +18,7 @@ from workers.diagnostics.errors import (
     NonFiniteError,
     TooFewSamplesError,
 )
-from workers.diagnostics.intervals import Interval
+from workers.diagnostics.intervals import wilson_interval
 from workers.diagnostics.minimality import learned_basis, minimality, without_mean_output
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import (
@@ -29,11 +29,7 @@ from workers.diagnostics.neural_collapse import (
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
-from workers.diagnostics.uncertainty import (
-    alignment_intervals,
-    minimality_intervals,
-    without_each_fold,
-)
+from workers.diagnostics.uncertainty import Figures, Intervals, Setting, intervals
 from workers.diagnostics.verdict import THRESHOLDS, Circumstances, Verdict, judge
 
 # A spectrum and its intervals over ten folds mean nothing below one sample a fold.
@@ -90,12 +86,13 @@ class Diagnosis:
         effective_rank: Of the centred spectrum; None if the features are constant.
         uncentered_effective_rank: Of the spectrum as given, which mostly sees the constant.
         alignment: D_LR and CKA.
-        alignment_interval: 95 % interval of each of them, by name.
         verdict: MF or EF, and why.
         evidence: How good features and answers are, for the second axis.
         neural_collapse: NC1 to NC3; None unless there are classes.
         nc4: NC4 on the given rows; None likewise.
         compression: What is left of the model with its first k eigenfunctions; empty without rows.
+        confidence_interval: 95 % intervals by part and name of the report; those of the verdict's
+            figures are with the verdict too.
     """
 
     n: int
@@ -107,12 +104,12 @@ class Diagnosis:
     effective_rank: EffectiveRank | None
     uncentered_effective_rank: EffectiveRank
     alignment: Alignment
-    alignment_interval: dict[str, Interval | None]
     verdict: Verdict
     evidence: Evidence
     neural_collapse: NeuralCollapse | None
     nc4: float | None
     compression: tuple[CompressedModel, ...]
+    confidence_interval: Intervals
 
 
 @torch.inference_mode()
@@ -125,6 +122,7 @@ def diagnose(
     rows: Rows | None = None,
     performance: Performance | None = None,
     basis: Tensor | None = None,
+    precision: float | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -144,6 +142,8 @@ def diagnose(
         performance: Sums over all rows; None without targets.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
+        precision: Machine epsilon of the features as the model gave them, if coarser than that of
+            float32, which the rank takes for granted.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -178,17 +178,6 @@ def diagnose(
     learned = learned_basis(cleaned, tolerance=verdict_tolerance)
     directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
     figures = minimality(cleaned, centered_pairs, learned, directions=directions)
-    left_out = without_each_fold(
-        folds,
-        total,
-        figures,
-        centered_pairs,
-        task=task,
-        directions=directions,
-        output_tolerance=output_tolerance,
-        verdict_tolerance=verdict_tolerance,
-    )
-    sizes = [fold.n for fold in folds]
     has_classes = task == "classification" and total.d > 0
     counts = total.y_count.numpy() if has_classes else None
     circumstances = Circumstances(
@@ -200,23 +189,56 @@ def diagnose(
         class_counts=counts,
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
+        rounded_from=_first_rounded(pairs, precision),
     )
+    centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
+    centered_rank = effective_rank(centered_pairs.eigenvalues)
+    collapse = neural_collapse(total, head, basis=basis) if has_classes else None
+    confidence_interval = intervals(
+        Figures(
+            minimality=figures,
+            alignment=alignment,
+            effective_rank=centered_rank,
+            uncentered_effective_rank=entire_rank,
+            trace=float(raw.phi_phi.trace()),
+            quality=projections.quality_at_dim_target,
+            centered_quality=centered_projections.quality_at_dim_target,
+            neural_collapse=collapse,
+        ),
+        folds,
+        total,
+        Setting(
+            pairs=pairs,
+            centered_pairs=centered_pairs,
+            task=task,
+            head=head,
+            basis=basis,
+            directions=directions,
+            output_tolerance=output_tolerance,
+            verdict_tolerance=verdict_tolerance,
+        ),
+    )
+    nc4 = None
+    if has_classes and rows is not None and rows.answers is not None:
+        nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
+    if has_classes:
+        # Rows may be some of all; one a sample is as many as are surely independent.
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = (
+            None
+            if nc4 is None or rows is None
+            else wilson_interval(nc4, min(samples, len(rows.features)))
+        )
     return Diagnosis(
         n=total.n,
         eigenvectors=_of_features(pairs, basis).numpy(),
         centered_eigenvectors=_of_features(centered_pairs, basis).numpy(),
         spectrum=_spectrum(raw, pairs, centered_pairs),
         projections=projections,
-        centered_projections=project(centered, centered_pairs, output_tolerance=output_tolerance),
-        effective_rank=effective_rank(centered_pairs.eigenvalues),
+        centered_projections=centered_projections,
+        effective_rank=centered_rank,
         uncentered_effective_rank=entire_rank,
         alignment=alignment,
-        alignment_interval=alignment_intervals(alignment, left_out, sizes),
-        verdict=judge(
-            figures,
-            minimality_intervals(figures, left_out, sizes, directions=directions),
-            circumstances,
-        ),
+        verdict=judge(figures, confidence_interval["verdict"], circumstances),
         evidence=Evidence(
             quality=projections.quality_at_dim_target,
             quality_chance=projections.quality_at_dim_target_chance,
@@ -229,13 +251,12 @@ def diagnose(
             ),
             held_out=False,
         ),
-        neural_collapse=neural_collapse(total, head, basis=basis) if has_classes else None,
-        nc4=nearest_mean_mismatch(total, rows.features, rows.answers)
-        if has_classes and rows is not None and rows.answers is not None
-        else None,
+        neural_collapse=collapse,
+        nc4=nc4,
         compression=()
         if rows is None
         else compress(centered, cleaned, centered_pairs, rows, means=raw, r=learned.shape[1]),
+        confidence_interval=confidence_interval,
     )
 
 
@@ -260,6 +281,14 @@ def _total(folds: Sequence[Moments], positions: int) -> Moments:
                 "down."
             )
     return total
+
+
+def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
+    """The first k whose eigenvalue may be the rounding of the features, if there is one."""
+    if precision is None:
+        return None
+    above = int((pairs.eigenvalues > precision**2 * pairs.eigenvalues[0]).sum())
+    return above + 1 if above < pairs.rank else None
 
 
 def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:

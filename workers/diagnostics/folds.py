@@ -43,6 +43,7 @@ class Folds:
     Attributes:
         basis: `(p, q)` float64, orthonormal columns: what the coordinates belong to, once the
             moments have been taken. None where these are of the features themselves.
+        count: Folds.
     """
 
     def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
@@ -50,7 +51,7 @@ class Folds:
         self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
         self._seen = 0
         self._rows_in_all = n * positions
-        self._count = count
+        self.count = count
         self._positions = positions
         self._moments: list[Moments] = []
         self._waiting: list[list[_Part]] = [[] for _ in range(count)]
@@ -64,7 +65,7 @@ class Folds:
         outputs: Tensor,
         targets: Tensor | None,
         weights: Tensor | None = None,
-    ) -> None:
+    ) -> Tensor:
         """Deal out the next batch.
 
         Args:
@@ -73,6 +74,9 @@ class Folds:
             targets: Targets `(batch · positions, d)`, or None; always the same of the two.
             weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
                 Likewise.
+
+        Returns:
+            The fold that each row went to, `(batch · positions,)`.
 
         Raises:
             NonFiniteError: The features hold NaN or infinity.
@@ -95,12 +99,13 @@ class Folds:
             self._rows[fold] += len(part.phi)
             if self._rows[fold] >= _BUFFERED_ROWS and not self._keeps_rows:
                 self._multiply(fold)
+        return dealt
 
     def moments(self) -> list[Moments]:
         """Return the folds' moments over everything dealt so far, which must be all if n < p."""
         if self._keeps_rows and self.basis is None:
             self._reduce()
-        for fold in range(self._count):
+        for fold in range(self.count):
             self._multiply(fold)
         return self._moments
 
@@ -125,7 +130,7 @@ class Folds:
         phi, f, y = torch.cat(features), torch.cat(outputs), joined(targets)
         if not self._moments:
             shape = (phi.shape[1], f.shape[1], 0 if y is None else y.shape[1])
-            self._moments = [Moments.zeros(*shape) for _ in range(self._count)]
+            self._moments = [Moments.zeros(*shape) for _ in range(self.count)]
         self._moments[fold].update(phi, f, y, joined(weights))
 
 

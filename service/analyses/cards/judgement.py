@@ -10,8 +10,8 @@ _REGIME = MetricCard(
         "features, the outputs draw on many more. Undetermined: the figures do not settle it."
     ),
     formula=(
-        "MF: U' ≥ 0.88 and (E ≥ 0.755 or D ≤ 0.12). EF: U' ≤ 0.84, or (E ≤ 0.715 and D ≥ 0.20). "
-        "Compared are the bounds of 95 % intervals"
+        "MF: Ũ' ≥ 0.90 and (E ≥ 0.755 or D ≤ 0.12) and D ≤ 0.32. EF: Ũ' ≤ 0.84, or (E ≤ 0.715 and "
+        "D ≥ 0.20), or D ≥ 0.40. Compared are the bounds of 95 % intervals"
     ),
     range="MF, EF, undetermined",
     reading=(
@@ -58,8 +58,29 @@ _MINIMALITY = (
             "U' = (U − r/m)/(1 − r/m), m = centred rank (units that vary, if collapsed below 2r)"
         ),
         range="at most 1, 0 at chance; null if undefined",
-        reading="The verdict's first test: 0.88 and more speaks for MF, 0.84 and less for EF.",
-        failure_modes="Harsh where the layer is hardly wider than r. Below 2r it is not judged.",
+        reading="Near 1: the outputs use the strongest features. 0: they use any.",
+        failure_modes=(
+            "Jumps as U does. Harsh where the layer is hardly wider than r; below 2r it is not "
+            "judged."
+        ),
+        reference=RULE,
+    ),
+    MetricCard(
+        key="verdict.minimality.utilization_tapered",
+        title="Tapered utilization (Ũ')",
+        definition=(
+            "As U', but eigenfunctions beyond the r-th count in part, ever less over r/2 more."
+        ),
+        formula=(
+            "Ũ' = (Ũ − c)/(1 − c), Ũ = (1/r) Σ_j w_j Q̂_j, c = Σ_j w_j/m; w_j = 1 up to r, then "
+            "1 − (j − r)/max(r/2, 2)"
+        ),
+        range="at most 1, 0 at chance; null if undefined",
+        reading="The verdict's first test: 0.90 and more speaks for MF, 0.84 and less for EF.",
+        failure_modes=(
+            "Hides whether the r-th or the next eigenfunction is used: U shows that. Below 2r it "
+            "is not judged."
+        ),
         reference=RULE,
     ),
     MetricCard(
@@ -83,8 +104,8 @@ _MINIMALITY = (
         formula="D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment",
         range="[0, 1]; null if the outputs do not vary",
         reading=(
-            "Up to 0.12 confirms MF. Split it: `shape` is the spectrum's part, `alignment` the "
-            "use's."
+            "Up to 0.12 confirms MF, from 0.40 on it shows EF. Split it: `shape` is the spectrum's "
+            "part, `alignment` the use's."
         ),
         failure_modes=(
             "Punishes learned features of unequal strength; class imbalance moves it much."
@@ -230,12 +251,20 @@ _ASSESSMENT = (
 )
 
 _THRESHOLDS = {
-    "mf_utilization": ("MF: U' at least", "Lower bound of U' from which MF is possible."),
+    "mf_utilization": ("MF: Ũ' at least", "Lower bound of Ũ' from which MF is possible."),
     "mf_energy": ("MF: E at least", "Lower bound of E that confirms MF."),
     "mf_distance": ("MF: D at most", "Upper bound of D that confirms MF in place of E."),
-    "ef_utilization": ("EF: U' at most", "Upper bound of U' up to which the regime is EF."),
+    "mf_greatest_distance": (
+        "MF: D at most in any case",
+        "Upper bound of D beyond which features are not called minimal whatever E says.",
+    ),
+    "ef_utilization": ("EF: Ũ' at most", "Upper bound of Ũ' up to which the regime is EF."),
     "ef_energy": ("EF: E at most", "Upper bound of E that, together with D, shows EF."),
     "ef_distance": ("EF: D at least", "Lower bound of D that, together with E, shows EF."),
+    "ef_certain_distance": (
+        "EF: D at least, alone",
+        "Lower bound of D that shows EF by itself.",
+    ),
     "min_samples": ("Samples at least", "Below this many samples nothing is decided."),
     "min_samples_per_dimension": (
         "Samples per dimension at least",

@@ -21,6 +21,7 @@ FIGURES = Minimality(
     rank=9,
     utilization=0.9,
     utilization_corrected=0.9,
+    utilization_tapered=0.92,
     energy=0.8,
     distance=0.1,
     alignment=0.95,
@@ -35,39 +36,42 @@ USUAL = Circumstances(
 
 
 def _judge(
-    corrected: Interval | None = (0.9, 0.95),
+    utilization: Interval | None = (0.91, 0.95),
     energy: Interval | None = (0.8, 0.9),
     distance: Interval | None = (0.05, 0.1),
     *,
     figures: Minimality = FIGURES,
     circumstances: Circumstances = USUAL,
 ) -> Verdict:
-    intervals = {"utilization_corrected": corrected, "energy": energy, "distance": distance}
+    intervals = {"utilization_tapered": utilization, "energy": energy, "distance": distance}
     return judge(figures, intervals, circumstances)
 
 
 @pytest.mark.parametrize(
-    ("corrected", "energy", "distance", "regime"),
+    ("utilization", "energy", "distance", "regime"),
     [
-        ((0.88, 1.0), (0.755, 0.9), (0.3, 0.5), "MF"),  # energy confirms
-        ((0.88, 1.0), (0.1, 0.2), (0.0, 0.12), "MF"),  # distance confirms
-        ((0.88, 1.0), (0.754, 0.9), (0.1, 0.121), "undetermined"),  # neither
-        ((0.879, 1.0), (0.9, 1.0), (0.0, 0.1), "undetermined"),  # the interval reaches the band
+        ((0.9, 1.0), (0.755, 0.9), (0.3, 0.32), "MF"),  # energy confirms
+        ((0.9, 1.0), (0.1, 0.2), (0.0, 0.12), "MF"),  # distance confirms
+        ((0.9, 1.0), (0.754, 0.9), (0.1, 0.121), "undetermined"),  # neither
+        ((0.9, 1.0), (0.755, 0.9), (0.3, 0.321), "undetermined"),  # too far from minimal
+        ((0.899, 1.0), (0.9, 1.0), (0.0, 0.1), "undetermined"),  # the interval reaches the band
         ((0.7, 0.84), (0.9, 1.0), (0.0, 0.1), "EF"),  # utilization alone
         ((0.7, 0.841), (0.9, 1.0), (0.0, 0.1), "undetermined"),
         ((0.9, 1.0), (0.6, 0.715), (0.2, 0.3), "EF"),  # energy and distance together
         ((0.9, 1.0), (0.6, 0.716), (0.2, 0.3), "undetermined"),
         ((0.9, 1.0), (0.6, 0.715), (0.19, 0.3), "undetermined"),
+        ((0.9, 1.0), (0.9, 1.0), (0.4, 0.5), "EF"),  # distance alone
+        ((0.9, 1.0), (0.9, 1.0), (0.399, 0.5), "undetermined"),
     ],
 )
 def test_bounds_decide_at_the_thresholds(
-    corrected: Interval, energy: Interval, distance: Interval, regime: Regime
+    utilization: Interval, energy: Interval, distance: Interval, regime: Regime
 ) -> None:
-    verdict = _judge(corrected, energy, distance)
+    verdict = _judge(utilization, energy, distance)
     assert verdict.regime == regime
     assert verdict.rule == RULE_VERSION
     assert verdict.thresholds == THRESHOLDS
-    assert "U' = 0.900, 95 % interval" in verdict.reasons[0]
+    assert "Ũ' = 0.920, 95 % interval" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_samples_must_grow_with_the_learned_space() -> None:
 
 
 def test_without_an_interval_nothing_is_decided() -> None:
-    verdict = _judge(corrected=None)
+    verdict = _judge(utilization=None)
     assert verdict.regime == "undetermined"
     assert "no interval" in verdict.reasons[0]
 
