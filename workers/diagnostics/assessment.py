@@ -6,10 +6,11 @@ one may still be accurate. Nothing here enters the regime.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from workers.diagnostics.compression import CompressedModel, features_needed
 from workers.diagnostics.minimality import chance_corrected
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.verdict import THRESHOLDS, Regime
 
@@ -19,6 +20,22 @@ Summary = Literal[
     "extended but accurate",
     "extended and inaccurate",
 ]
+
+
+class Qualities(Protocol):
+    """What projections on targets tell, of whichever probe."""
+
+    @property
+    def quality_at_dim_target(self) -> float | None:
+        """`Π*(dim H*)`."""
+
+    @property
+    def quality_at_dim_target_chance(self) -> float | None:
+        """Its chance level."""
+
+    @property
+    def dim_target(self) -> int | None:
+        """`dim H*`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,38 @@ class Assessment:
     k99_agreement: int | None
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+def gather(
+    projections: Qualities,
+    performance: Performance | None,
+    total: Moments,
+    *,
+    task: Task,
+    held_out: bool = False,
+) -> Evidence:
+    """The evidence of one probe.
+
+    Args:
+        projections: Of the eigenfunctions on it, uncentred.
+        performance: Sums over all its rows; None without targets.
+        total: Moments of all its rows.
+        task: What the targets are.
+        held_out: Whether the eigenfunctions come from another probe.
+    """
+    largest_class = variance = 0.0
+    if total.d and task == "classification":
+        largest_class = float(total.y_count.max() / total.y_count.sum())
+    elif total.d:
+        mean = total.y / total.weight
+        variance = float(total.y_y.trace() / total.weight - mean @ mean) / total.d
+    return Evidence(
+        quality=projections.quality_at_dim_target,
+        quality_chance=projections.quality_at_dim_target_chance,
+        dim_target=projections.dim_target,
+        skill=skill_of(performance, task=task, largest_class=largest_class, variance=variance),
+        held_out=held_out,
+    )
 
 
 def skill_of(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
-from workers.diagnostics.assessment import Evidence, skill_of
+from workers.diagnostics.assessment import Evidence, gather
 from workers.diagnostics.compression import CompressedModel, Rows, compress
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
@@ -155,15 +155,13 @@ def diagnose(
         IncompatibleShapesError: The folds are of different models or probes.
     """
     folds = [fold for fold in folds if fold.n]
-    if rows is not None and basis is not None:
-        rows = replace(rows, features=rows.features.double() @ basis)
     total = _total(folds, positions)
     samples = total.n // positions
     raw, centered = total.averages(), total.centered_averages()
     p = total.p if basis is None else basis.shape[0]
     pairs = diagonalize(raw.phi_phi, n=samples, positions=positions, features=p)
-    entire_rank = effective_rank(pairs.eigenvalues)
-    if entire_rank is None:
+    uncentered_rank = effective_rank(pairs.eigenvalues)
+    if uncentered_rank is None:
         raise DegenerateFeaturesError(
             f"All {p} features are zero on all {samples} samples. Either every unit is dead, "
             "or the probe is not scaled as the model was trained."
@@ -172,61 +170,52 @@ def diagnose(
         centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise, features=p
     )
     projections = project(raw, pairs, output_tolerance=output_tolerance)
-    alignment = align(raw, centered, output_tolerance=output_tolerance)
+    centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
 
     cleaned = without_mean_output(centered, task)
     learned = learned_basis(cleaned, tolerance=verdict_tolerance)
     directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
-    figures = minimality(cleaned, centered_pairs, learned, directions=directions)
     has_classes = task == "classification" and total.d > 0
-    counts = total.y_count.numpy() if has_classes else None
+    figures = Figures(
+        minimality=minimality(cleaned, centered_pairs, learned, directions=directions),
+        alignment=align(raw, centered, output_tolerance=output_tolerance),
+        effective_rank=effective_rank(centered_pairs.eigenvalues),
+        uncentered_effective_rank=uncentered_rank,
+        trace=float(raw.phi_phi.trace()),
+        quality=projections.quality_at_dim_target,
+        centered_quality=centered_projections.quality_at_dim_target,
+        neural_collapse=neural_collapse(total, head, basis=basis) if has_classes else None,
+    )
+    setting = Setting(
+        pairs=pairs,
+        centered_pairs=centered_pairs,
+        task=task,
+        head=head,
+        basis=basis,
+        directions=directions,
+        output_tolerance=output_tolerance,
+        verdict_tolerance=verdict_tolerance,
+    )
+    confidence_interval = intervals(figures, folds, total, setting)
     circumstances = Circumstances(
         n=samples,
         p=p,
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
-        class_counts=counts,
+        class_counts=total.y_count.numpy() if has_classes else None,
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
         rounded_from=_first_rounded(pairs, precision),
     )
-    centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
-    centered_rank = effective_rank(centered_pairs.eigenvalues)
-    collapse = neural_collapse(total, head, basis=basis) if has_classes else None
-    confidence_interval = intervals(
-        Figures(
-            minimality=figures,
-            alignment=alignment,
-            effective_rank=centered_rank,
-            uncentered_effective_rank=entire_rank,
-            trace=float(raw.phi_phi.trace()),
-            quality=projections.quality_at_dim_target,
-            centered_quality=centered_projections.quality_at_dim_target,
-            neural_collapse=collapse,
-        ),
-        folds,
-        total,
-        Setting(
-            pairs=pairs,
-            centered_pairs=centered_pairs,
-            task=task,
-            head=head,
-            basis=basis,
-            directions=directions,
-            output_tolerance=output_tolerance,
-            verdict_tolerance=verdict_tolerance,
-        ),
-    )
+    if rows is not None and basis is not None:
+        rows = replace(rows, features=rows.features.double() @ basis)
     nc4 = None
     if has_classes and rows is not None and rows.answers is not None:
         nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
-    if has_classes:
         # Rows may be some of all; one a sample is as many as are surely independent.
         confidence_interval["neural_collapse"]["nc4_mismatch"] = (
-            None
-            if nc4 is None or rows is None
-            else wilson_interval(nc4, min(samples, len(rows.features)))
+            None if nc4 is None else wilson_interval(nc4, min(samples, len(rows.features)))
         )
     return Diagnosis(
         n=total.n,
@@ -235,23 +224,12 @@ def diagnose(
         spectrum=_spectrum(raw, pairs, centered_pairs),
         projections=projections,
         centered_projections=centered_projections,
-        effective_rank=centered_rank,
-        uncentered_effective_rank=entire_rank,
-        alignment=alignment,
-        verdict=judge(figures, confidence_interval["verdict"], circumstances),
-        evidence=Evidence(
-            quality=projections.quality_at_dim_target,
-            quality_chance=projections.quality_at_dim_target_chance,
-            dim_target=projections.dim_target,
-            skill=skill_of(
-                performance,
-                task=task,
-                largest_class=0.0 if counts is None else float(counts.max() / counts.sum()),
-                variance=float(centered.y_y.trace()) / max(total.d, 1),
-            ),
-            held_out=False,
-        ),
-        neural_collapse=collapse,
+        effective_rank=figures.effective_rank,
+        uncentered_effective_rank=uncentered_rank,
+        alignment=figures.alignment,
+        verdict=judge(figures.minimality, confidence_interval["verdict"], circumstances),
+        evidence=gather(projections, performance, total, task=task),
+        neural_collapse=figures.neural_collapse,
         nc4=nc4,
         compression=()
         if rows is None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.assessment import Evidence, gather
 from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
 from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.minimality import learned_basis, without_mean_output
@@ -93,6 +94,7 @@ class HeldOut:
             eigenfunctions.
         minimality: Of the cleaned learned space.
         performance: Correct answers and loss there; None without targets.
+        evidence: How good features and answers are there, for the second axis.
         confidence_interval: 95 % interval of each scalar, by name, from folds of the second probe.
             The eigenfunctions are held fixed.
     """
@@ -101,17 +103,8 @@ class HeldOut:
     centered_projections: HeldOutProjections
     minimality: HeldOutMinimality
     performance: Performance | None
+    evidence: Evidence
     confidence_interval: dict[str, Interval | None]
-
-    @property
-    def quality_at_dim_target(self) -> float | None:
-        """`Π*(dim H*)` as given, the verdict's second axis; None without targets."""
-        return self.projections.quality_at_dim_target
-
-    @property
-    def quality_at_dim_target_chance(self) -> float | None:
-        """The chance level of that figure."""
-        return self.projections.quality_at_dim_target_chance
 
 
 @torch.inference_mode()
@@ -132,13 +125,14 @@ def held_out(
     parts = sums.parts()
     total = reduce(add, parts)
     centered = _coordinates(sums.centered.centered_averages(), slice(0, sums.centered_rank))
+    projections = _project(
+        sums.uncentered.averages(),
+        energy=total.energy / total.leading.weight,
+        noise=_noise(total),
+        output_tolerance=output_tolerance,
+    )
     return HeldOut(
-        projections=_project(
-            sums.uncentered.averages(),
-            energy=total.energy / total.leading.weight,
-            noise=_noise(total),
-            output_tolerance=output_tolerance,
-        ),
+        projections=projections,
         centered_projections=_project(
             centered,
             energy=_variance(total),
@@ -147,6 +141,9 @@ def held_out(
         ),
         minimality=_minimality(sums, total, verdict_tolerance),
         performance=total.performance,
+        evidence=gather(
+            projections, total.performance, total.leading, task=sums.task, held_out=True
+        ),
         confidence_interval=_intervals(sums, parts, verdict_tolerance),
     )
 

@@ -273,7 +273,7 @@ def test_features_that_vanish_on_the_second_probe_count_for_nothing() -> None:
     assert nothing.projections.energy_outside is None
     assert nothing.centered_projections.energy_outside is None
     assert nothing.minimality.utilization is nothing.minimality.energy is None
-    assert nothing.quality_at_dim_target == 0
+    assert nothing.projections.quality_at_dim_target == 0
 
 
 def test_features_constant_on_the_first_probe_have_no_centred_eigenfunctions() -> None:
@@ -293,7 +293,7 @@ def test_without_targets_there_is_what_needs_none() -> None:
     found, whole = fresh.judge(diagnosis), labelled.judge(diagnosis)
     np.testing.assert_array_equal(found.projections.utilization, whole.projections.utilization)
     assert found.projections.quality is None
-    assert found.quality_at_dim_target is found.quality_at_dim_target_chance is None
+    assert found.evidence.quality is found.evidence.quality_chance is None
     assert found.performance is None
     assert found.confidence_interval["accuracy"] is None
     assert found.confidence_interval["quality_at_dim_target"] is None
@@ -314,7 +314,7 @@ def test_intervals_cover_the_figures_of_many_fresh_samples() -> None:
     diagnosis = network().diagnose()
     large = network(seed=1, n=20_000).judge(diagnosis)
     truth = {
-        "quality_at_dim_target": large.quality_at_dim_target,
+        "quality_at_dim_target": large.projections.quality_at_dim_target,
         "utilization": large.minimality.utilization,
         "energy": large.minimality.energy,
         "accuracy": None if large.performance is None else large.performance.accuracy,
