@@ -118,6 +118,7 @@ class Links(BaseModel):
     events: str
     report: str
     artifacts: str
+    charts: str
     model: str
     probe: str
 

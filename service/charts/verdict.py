@@ -1,0 +1,154 @@
+"""The figures that decide, with their intervals, against the bands of the rule."""
+
+import textwrap
+from dataclasses import dataclass
+
+from service.charts.axes import Scale, linear, mark
+from service.charts.layout import MARGIN, heading
+from service.charts.reading import Drawable, Interval, Verdict
+from service.charts.svg import Fragment, document, element, label, line
+
+_START, _END = 172, 480
+_ROWS = (66, 130, 194)  # tops
+_ROW = 54
+_NOTE_WIDTH = 62  # characters of a line, at the size that a phone needs
+_NOTE_LINES = 3
+_BOTTOM = _ROWS[-1] + _ROW
+
+_TITLES = {
+    "MF": "Minimal features (MF)",
+    "EF": "Extended features (EF)",
+    "undetermined": "Undetermined: neither MF nor EF",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One figure.
+
+    Attributes:
+        symbol: What the rule calls it.
+        meaning: What it measures, in two words.
+        value: The figure; None where it is undefined.
+        interval: Its 95 % interval.
+        mf: Bound from which, or up to which, it speaks for MF.
+        ef: The same for EF.
+    """
+
+    symbol: str
+    meaning: str
+    value: float | None
+    interval: Interval | None
+    mf: float
+    ef: float
+
+
+def draw(drawable: Drawable) -> str:
+    """Draw U', E and D as dots with 95 % intervals, and the zones of MF and EF."""
+    verdict = drawable.verdict
+    rows = _rows(verdict)
+    lowest = min([0.0, *(bound for row in rows for bound in (row.interval or (0.0, 0.0)))])
+    scale = linear(lowest, 1.0, _START, _END)
+    title = _TITLES[verdict.regime]
+    return document(
+        title,
+        _description(verdict, rows),
+        heading(title, drawable),
+        *(_draw_row(row, scale, top) for row, top in zip(rows, _ROWS, strict=True)),
+        _axis(scale),
+        *(
+            label(MARGIN, 306 + 20 * place, text, "soft")
+            for place, text in enumerate(_note(verdict))
+        ),
+    )
+
+
+def _note(verdict: Verdict) -> list[str]:
+    """Say what is drawn; or why nothing was decided, which the figures alone may not show."""
+    note = f"Dots with 95 % intervals, in the zones of rule {verdict.rule}."
+    if verdict.regime == "undetermined":
+        # Sentences that give a figure begin with its symbol.
+        why = [each for each in verdict.reasons if not each.startswith(("U' =", "E =", "D ="))]
+        note = why[0] if why else note
+    return textwrap.wrap(note, _NOTE_WIDTH, max_lines=_NOTE_LINES, placeholder=" …")
+
+
+def _rows(verdict: Verdict) -> list[_Row]:
+    figures, intervals = verdict.minimality, verdict.confidence_interval
+    bands = verdict.thresholds
+    return [
+        _Row(
+            "U′",
+            "utilization",
+            figures.utilization_corrected,
+            intervals.utilization_corrected,
+            bands.mf_utilization,
+            bands.ef_utilization,
+        ),
+        _Row("E", "energy", figures.energy, intervals.energy, bands.mf_energy, bands.ef_energy),
+        _Row(
+            "D",
+            "distance",
+            figures.distance,
+            intervals.distance,
+            bands.mf_distance,
+            bands.ef_distance,
+        ),
+    ]
+
+
+def _draw_row(row: _Row, scale: Scale, top: float) -> Fragment:
+    middle = top + _ROW / 2
+    parts = [
+        _zone(row.mf, scale.high if row.mf > row.ef else scale.low, "MF", scale, top),
+        _zone(row.ef, scale.low if row.mf > row.ef else scale.high, "EF", scale, top),
+        line(scale.start, middle, scale.end, middle, "grid"),
+        label(MARGIN, middle + 6, row.symbol, "big"),
+        label(MARGIN + 34, middle + 5, row.meaning),
+    ]
+    if row.value is None:
+        parts.append(label(_END + 14, middle + 5, "undefined"))
+        return element("g", None, *parts)
+    if row.interval is not None:
+        low, high = (scale(bound) for bound in row.interval)
+        parts += [
+            line(low, middle, high, middle, "line a"),
+            *(line(end, middle - 7, end, middle + 7, "line a") for end in (low, high)),
+            label(
+                _END + 14, middle + 19, f"{row.interval[0]:.3f} to {row.interval[1]:.3f}", "soft"
+            ),
+        ]
+    parts += [
+        mark(scale(row.value), middle, "a"),
+        label(_END + 14, middle - 1, f"{row.value:.3f}", "big"),
+    ]
+    return element("g", None, *parts)
+
+
+def _zone(bound: float, end: float, regime: str, scale: Scale, top: float) -> Fragment:
+    left, right = sorted((scale(bound), scale(end)))
+    shape: dict[str, str | float] = {"x": left, "y": top, "width": right - left, "height": _ROW}
+    return element(
+        "g",
+        None,
+        element("rect", shape | {"class": regime.lower()}),
+        label((left + right) / 2, top + 15, regime, "middle soft"),
+    )
+
+
+def _axis(scale: Scale) -> Fragment:
+    return element(
+        "g",
+        None,
+        line(scale.start, _BOTTOM + 6, scale.end, _BOTTOM + 6, "frame"),
+        *(line(scale(at), _BOTTOM + 6, scale(at), _BOTTOM + 11, "frame") for at, _ in scale.ticks),
+        *(label(scale(at), _BOTTOM + 28, name, "middle soft") for at, name in scale.ticks),
+    )
+
+
+def _description(verdict: Verdict, rows: list[_Row]) -> str:
+    sentences = [f"{_TITLES[verdict.regime]}, by rule {verdict.rule}.", *verdict.reasons]
+    undefined = [row.symbol for row in rows if row.value is None]
+    if undefined:
+        sentences.append(f"Undefined on this probe: {', '.join(undefined)}.")
+    return " ".join(sentences)
