@@ -9,6 +9,8 @@ from service.charts.svg import Fragment, element, label, line, number
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # So many labels stand beside each other at the size that a phone needs.
 _MOST_TICKS = 7
+# Nothing that float64 can tell from zero beside 1 lies below; eigenvalues end long before.
+_LEAST_RATIO = 1e-30
 _PLAIN_DECADES = range(-2, 5)  # 0.01 to 10000 are easier to read than powers of ten
 
 
@@ -84,7 +86,7 @@ def counts(highest: float, start: float, end: float, *, most: int = _MOST_TICKS)
 
 def ratios(lowest: float, start: float, end: float) -> Scale:
     """A logarithmic scale from the power of ten below a positive figure up to 1."""
-    depth = max(1, math.ceil(-math.log10(lowest) - 1e-9))
+    depth = max(1, math.ceil(-math.log10(max(lowest, _LEAST_RATIO)) - 1e-9))
     step = math.ceil(depth / (_MOST_TICKS - 2))
     ticks = tuple((10.0**-each, _power_label(10.0**-each)) for each in range(0, depth + 1, step))
     return Scale(10.0**-depth, 1.0, start, end, ticks, logarithmic=True)

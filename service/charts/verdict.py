@@ -8,7 +8,7 @@ from service.charts.layout import MARGIN, heading
 from service.charts.reading import Drawable, Interval, Verdict
 from service.charts.svg import Fragment, document, element, label, line
 
-_START, _END = 172, 480
+_START, _END = 172, 470
 _ROWS = (66, 130, 194)  # tops
 _ROW = 54
 _NOTE_WIDTH = 62  # characters of a line, at the size that a phone needs
@@ -114,15 +114,17 @@ def _draw_row(row: _Row, scale: Scale, top: float) -> Fragment:
         parts += [
             line(low, middle, high, middle, "line a"),
             *(line(end, middle - 7, end, middle + 7, "line a") for end in (low, high)),
-            label(
-                _END + 14, middle + 19, f"{row.interval[0]:.3f} to {row.interval[1]:.3f}", "soft"
-            ),
+            label(_END + 14, middle + 19, " to ".join(map(_figure, row.interval)), "soft"),
         ]
     parts += [
         mark(scale(row.value), middle, "a"),
-        label(_END + 14, middle - 1, f"{row.value:.3f}", "big"),
+        label(_END + 14, middle - 1, _figure(row.value), "big"),
     ]
     return element("g", None, *parts)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
 
 
 def _zone(bound: float, end: float, regime: str, scale: Scale, top: float) -> Fragment:
