@@ -81,8 +81,6 @@ def main() -> None:
     images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16
     labels = torch.tensor(data.target)
     PICTURES.mkdir(exist_ok=True)
-    for old in PICTURES.glob("*.svg"):
-        old.unlink()
     with (
         tempfile.TemporaryDirectory() as directory,
         running_stack(Path(directory) / "data") as stack,

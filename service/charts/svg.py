@@ -20,7 +20,7 @@ HEIGHT = 360
 
 # Colours of series: Okabe and Ito's, which most colour-blind people tell apart, lightened on dark.
 # Names of classes say what is drawn: a, b, c are series, mf and ef the zones of the regimes.
-_STYLE = """
+STYLE = """
 .chart{max-width:100%;height:auto}
 text{font:13px system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1c2430}
 .title{font-size:17px;font-weight:600}
@@ -122,7 +122,7 @@ def document(title: str, description: str, *children: Fragment) -> str:
         },
         element("title", {"id": "title"}, text(title)),
         element("desc", {"id": "description"}, text(description)),
-        element("style", None, Fragment(_STYLE)),
+        element("style", None, Fragment(STYLE)),
         page,
         *children,
     )

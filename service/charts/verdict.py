@@ -1,5 +1,6 @@
 """The figures that decide, with their intervals, against the bands of the rule."""
 
+import math
 import textwrap
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class _Row:
         interval: Its 95 % interval.
         mf: Bound from which, or up to which, it speaks for MF.
         ef: The same for EF.
+        least: What it cannot be below.
     """
 
     symbol: str
@@ -41,6 +43,7 @@ class _Row:
     interval: Interval | None
     mf: float
     ef: float
+    least: float = 0.0
 
 
 def draw(drawable: Drawable) -> str:
@@ -64,13 +67,13 @@ def draw(drawable: Drawable) -> str:
 
 
 def _note(verdict: Verdict) -> list[str]:
-    """Say what is drawn; or why nothing was decided, which the figures alone may not show."""
-    note = f"Dots with 95 % intervals, in the zones of rule {verdict.rule}."
-    if verdict.regime == "undetermined":
-        # Sentences that give a figure begin with its symbol.
-        why = [each for each in verdict.reasons if not each.startswith(("U' =", "E =", "D ="))]
-        note = why[0] if why else note
-    return textwrap.wrap(note, _NOTE_WIDTH, max_lines=_NOTE_LINES, placeholder=" …")
+    """Say what decided, which the figures alone may not show, and what is drawn."""
+    # Reasons that give a figure begin with its symbol.
+    why = [each for each in verdict.reasons if not each.startswith(("U' =", "E =", "D ="))]
+    lines = textwrap.wrap("".join(why[:1]), _NOTE_WIDTH, max_lines=_NOTE_LINES, placeholder=" …")
+    if len(lines) < _NOTE_LINES:
+        lines.append(f"Dots with 95 % intervals, in the zones of rule {verdict.rule}.")
+    return lines
 
 
 def _rows(verdict: Verdict) -> list[_Row]:
@@ -84,6 +87,7 @@ def _rows(verdict: Verdict) -> list[_Row]:
             intervals.utilization_corrected,
             bands.mf_utilization,
             bands.ef_utilization,
+            -math.inf,
         ),
         _Row("E", "energy", figures.energy, intervals.energy, bands.mf_energy, bands.ef_energy),
         _Row(
@@ -100,9 +104,9 @@ def _rows(verdict: Verdict) -> list[_Row]:
 def _draw_row(row: _Row, scale: Scale, top: float) -> Fragment:
     middle = top + _ROW / 2
     parts = [
-        _zone(row.mf, scale.high if row.mf > row.ef else scale.low, "MF", scale, top),
-        _zone(row.ef, scale.low if row.mf > row.ef else scale.high, "EF", scale, top),
-        line(scale.start, middle, scale.end, middle, "grid"),
+        _zone(row.mf, scale.high if row.mf > row.ef else row.least, "MF", scale, top),
+        _zone(row.ef, row.least if row.mf > row.ef else scale.high, "EF", scale, top),
+        line(scale(row.least), middle, scale.end, middle, "grid"),
         label(MARGIN, middle + 6, row.symbol, "big"),
         label(MARGIN + 34, middle + 5, row.meaning),
     ]
