@@ -13,29 +13,38 @@ from pydantic import JsonValue
 
 from service import __version__
 from service.failures import FailureCode
+from workers.allowance import check_allowance
 from workers.diagnostics import (
     Diagnosis,
     DiagnosticsError,
     IncompatibleShapesError,
     NonFiniteError,
     TooFewSamplesError,
+    assess,
     diagnose,
+    performance_intervals,
     unexplained,
 )
+from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
+from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
+from workers.weighting import RowWeights
 
 # top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
 _KEPT_PER_OUTPUT = 2
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+
+# Machine epsilon of features that a model gives in less than float32.
+_REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
 _FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
     (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
@@ -64,6 +73,7 @@ def analyse(
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
     model_file, probe_file = files
+    allocated = data_bytes()
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
@@ -75,6 +85,7 @@ def analyse(
             max_samples=options.max_samples,
             seed=options.seed,
         )
+        weights = RowWeights(probe, options.class_weighting)
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
         model = load_model(model_file)
@@ -88,8 +99,18 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
+        evaluation = evaluate(
+            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+        )
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
@@ -97,6 +118,11 @@ def analyse(
             evaluation.folds,
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
+            head=extractor.feature_map.W,
+            rows=evaluation.kept.rows(),
+            performance=evaluation.performance,
+            basis=evaluation.basis,
+            precision=_REDUCED.get(extractor.feature_map.dtype),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
@@ -111,13 +137,13 @@ def analyse(
                 extractor, evaluation, [] if layers is None else layers.warnings
             ),
             **_figures(diagnosis),
-            "performance": _performance(evaluation),
+            "performance": _performance(evaluation, extractor.feature_map.positions),
             "layers": layer_figures,
-            "provenance": _provenance(extractor, timings),
+            "provenance": _provenance(extractor, problem, timings),
         },
         sections={
             "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
+            "moments.safetensors": _moments(evaluation),
         },
     )
 
@@ -149,7 +175,15 @@ def _probe(probe: ProbeData) -> dict[str, Any]:
     }
 
 
-def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
+def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+    found, targets = extractor.feature_map, probe.targets
+    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
+
+
+def _provenance(
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "versions": {
             "phiscope": __version__,
@@ -158,6 +192,7 @@ def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str,
         },
         "device": "cpu",
         "dtype": extractor.feature_map.dtype,
+        "solver": {"method": problem.method, "accuracy": problem.accuracy},
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
     }
 
@@ -189,20 +224,38 @@ def _feature_map(
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
     """Lay the diagnosis out as the report does; its names are the report's."""
-    centered = _plain(diagnosis.centered_projections)
+
+    def part(figures: Any, name: str, **more: Any) -> dict[str, Any]:
+        bounds = _plain(diagnosis.confidence_interval[name]) or None
+        return {**_plain(figures), **more, "confidence_interval": bounds}
+
+    collapse = diagnosis.neural_collapse
+    centered = part(diagnosis.centered_projections, "projections.centered")
+    uncentered = part(diagnosis.uncentered_effective_rank, "effective_rank.uncentered")
     return {
-        "spectrum": _plain(diagnosis.spectrum),
-        "projections": {**_plain(diagnosis.projections), "centered": centered},
-        "effective_rank": {
-            **_plain(diagnosis.effective_rank or _NO_RANK),
-            "uncentered": _plain(diagnosis.uncentered_effective_rank),
-        },
-        "alignment": {
-            **_plain(diagnosis.alignment),
-            "confidence_interval": _plain(diagnosis.alignment_interval),
-        },
-        "verdict": _plain(diagnosis.verdict),
+        "spectrum": part(diagnosis.spectrum, "spectrum"),
+        "projections": part(diagnosis.projections, "projections", centered=centered),
+        "effective_rank": part(
+            diagnosis.effective_rank or _NO_RANK, "effective_rank", uncentered=uncentered
+        ),
+        "alignment": part(diagnosis.alignment, "alignment"),
+        "verdict": _verdict(diagnosis),
+        "neural_collapse": None
+        if collapse is None
+        else part(collapse, "neural_collapse", nc4_mismatch=diagnosis.nc4),
+        "compression": _plain(diagnosis.compression),
     }
+
+
+def _verdict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Lay out both axes; what the second says follows the first in reasons and warnings."""
+    verdict = _plain(diagnosis.verdict)
+    assessment = _plain(
+        assess(diagnosis.verdict.regime, diagnosis.evidence, curve=diagnosis.compression)
+    )
+    for name in ("reasons", "warnings"):
+        verdict[name] += assessment.pop(name)
+    return {**verdict, "assessment": assessment}
 
 
 def _plain(value: Any) -> Any:
@@ -218,11 +271,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _performance(evaluation: Evaluation) -> dict[str, Any]:
+def _performance(evaluation: Evaluation, positions: int) -> dict[str, Any]:
     measured = evaluation.performance
     if measured is None:
-        return {"accuracy": None, "loss": None}
-    return {"accuracy": measured.accuracy, "loss": measured.loss}
+        return {"accuracy": None, "loss": None, "confidence_interval": None}
+    bounds = performance_intervals(evaluation.performance_by_fold, positions=positions)
+    return {
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "confidence_interval": _plain(bounds),
+    }
+
+
+def _moments(evaluation: Evaluation) -> bytes:
+    arrays = evaluation.total().to_arrays()
+    if evaluation.basis is not None:
+        arrays["basis"] = evaluation.basis.contiguous().numpy()
+    return safetensors.numpy.save(arrays)
 
 
 def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
@@ -231,7 +296,7 @@ def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | s
     wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.features().double() @ vectors).numpy()
+    projected = (evaluation.kept.rows().features.double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
             "rows": evaluation.kept.sample_of,

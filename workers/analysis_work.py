@@ -30,6 +30,7 @@ from workers.probes.container import Limits
 from workers.requests import AnalysisArguments
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
+from workers.runner.protocol import Limits as ChildLimits
 
 _SAFETENSORS = "application/vnd.safetensors"
 # The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
@@ -80,6 +81,8 @@ class AnalysisWork:
             spec=self._spec,
             limits=Limits(max_array_bytes=self._settings.max_probe_memory_bytes),
             layers_bytes=max(1, self._settings.job_memory_bytes // _LAYERS_SHARE),
+            memory_bytes=self._settings.job_memory_bytes,
+            result_bytes=ChildLimits().result_bytes,
             options=self._options,
         )
         return JobRequest(

@@ -15,4 +15,6 @@ class AnalysisArguments(BaseModel):
     spec: ProbeSpec = Field(description="How the probe is read.")
     limits: Limits = Field(description="What the probe may ask for.")
     layers_bytes: PositiveInt = Field(description="Memory the sums of all layers may take.")
+    memory_bytes: PositiveInt = Field(description="What the job may allocate.")
+    result_bytes: PositiveInt = Field(description="The largest file it may write.")
     options: Options

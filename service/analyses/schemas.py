@@ -12,6 +12,7 @@ from service.pagination import PageQuery
 
 Regime = Literal["MF", "EF", "undetermined"]
 Auto = Literal["auto"]
+ClassWeighting = Literal["none", "balanced"]
 
 
 ResultName = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=0, le=4096)]
@@ -78,6 +79,11 @@ class Options(BaseModel):
     layers: Literal["penultimate", "all"] = Field(
         default="penultimate",
         description="all adds the spectrum of every linear and convolutional layer to the report.",
+    )
+    class_weighting: ClassWeighting = Field(
+        default="none",
+        description="balanced weighs samples by 1/n_c, so that all classes count alike in every "
+        "figure but accuracy and loss; it needs class labels.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
     feature_map: FeatureMapChoice | Auto = Field(

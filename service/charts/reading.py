@@ -63,6 +63,7 @@ class Minimality(_Drawn):
 
     rank: int
     utilization_corrected: float | None
+    utilization_tapered: float | None = None
     energy: float | None
     distance: float | None
 
@@ -71,6 +72,7 @@ class Intervals(_Drawn):
     """Their 95 % intervals."""
 
     utilization_corrected: Interval | None
+    utilization_tapered: Interval | None = None
     energy: Interval | None
     distance: Interval | None
 
@@ -84,6 +86,13 @@ class Thresholds(_Drawn):
     ef_utilization: float
     ef_energy: float
     ef_distance: float
+    ef_certain_distance: float | None = None
+
+
+class Assessment(_Drawn):
+    """The second axis, in words."""
+
+    summary: str | None
 
 
 class Verdict(_Drawn):
@@ -95,6 +104,7 @@ class Verdict(_Drawn):
     confidence_interval: Intervals
     reasons: list[str]
     thresholds: Thresholds
+    assessment: Assessment | None = None
 
 
 class CompressionPoint(_Drawn):

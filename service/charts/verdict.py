@@ -35,6 +35,7 @@ class _Row:
         mf: Bound from which, or up to which, it speaks for MF.
         ef: The same for EF.
         least: What it cannot be below.
+        certain: From here on it shows EF alone.
     """
 
     symbol: str
@@ -44,15 +45,19 @@ class _Row:
     mf: float
     ef: float
     least: float = 0.0
+    certain: float | None = None
 
 
 def draw(drawable: Drawable) -> str:
-    """Draw U', E and D as dots with 95 % intervals, and the zones of MF and EF."""
+    """Draw Ũ', E and D as dots with 95 % intervals, and the zones of MF and EF.
+
+    The first rule, UED-1, judged U' instead of Ũ'.
+    """
     verdict = drawable.verdict
     rows = _rows(verdict)
     lowest = min([0.0, *(bound for row in rows for bound in (row.interval or (0.0, 0.0)))])
     scale = linear(lowest, 1.0, _START, _END)
-    title = _TITLES[verdict.regime]
+    title = _title(verdict)
     return document(
         title,
         _description(verdict, rows),
@@ -66,10 +71,15 @@ def draw(drawable: Drawable) -> str:
     )
 
 
+def _title(verdict: Verdict) -> str:
+    summary = None if verdict.assessment is None else verdict.assessment.summary
+    return _TITLES[verdict.regime] if summary is None else f"{verdict.regime}: {summary}"
+
+
 def _note(verdict: Verdict) -> list[str]:
     """Say what decided, which the figures alone may not show, and what is drawn."""
     # Reasons that give a figure begin with its symbol.
-    why = [each for each in verdict.reasons if not each.startswith(("U' =", "E =", "D ="))]
+    why = [each for each in verdict.reasons if not each.startswith(("U' =", "Ũ' =", "E =", "D ="))]
     lines = textwrap.wrap("".join(why[:1]), _NOTE_WIDTH, max_lines=_NOTE_LINES, placeholder=" …")
     if len(lines) < _NOTE_LINES:
         lines.append(f"Dots with 95 % intervals, in the zones of rule {verdict.rule}.")
@@ -79,12 +89,18 @@ def _note(verdict: Verdict) -> list[str]:
 def _rows(verdict: Verdict) -> list[_Row]:
     figures, intervals = verdict.minimality, verdict.confidence_interval
     bands = verdict.thresholds
+    if verdict.rule == "UED-1":
+        symbol, utilization = "U′", figures.utilization_corrected
+        interval = intervals.utilization_corrected
+    else:
+        symbol, utilization = "Ũ′", figures.utilization_tapered
+        interval = intervals.utilization_tapered
     return [
         _Row(
-            "U′",
+            symbol,
             "utilization",
-            figures.utilization_corrected,
-            intervals.utilization_corrected,
+            utilization,
+            interval,
             bands.mf_utilization,
             bands.ef_utilization,
             -math.inf,
@@ -97,6 +113,7 @@ def _rows(verdict: Verdict) -> list[_Row]:
             intervals.distance,
             bands.mf_distance,
             bands.ef_distance,
+            certain=bands.ef_certain_distance,
         ),
     ]
 
@@ -106,6 +123,7 @@ def _draw_row(row: _Row, scale: Scale, top: float) -> Fragment:
     parts = [
         _zone(row.mf, scale.high if row.mf > row.ef else row.least, "MF", scale, top),
         _zone(row.ef, row.least if row.mf > row.ef else scale.high, "EF", scale, top),
+        *([] if row.certain is None else [_shade(row.certain, scale.high, "ef", scale, top)]),
         line(scale(row.least), middle, scale.end, middle, "grid"),
         label(MARGIN, middle + 6, row.symbol, "big"),
         label(MARGIN + 34, middle + 5, row.meaning),
@@ -132,14 +150,15 @@ def _figure(value: float) -> str:
 
 
 def _zone(bound: float, end: float, regime: str, scale: Scale, top: float) -> Fragment:
+    middle = (scale(bound) + scale(end)) / 2
+    shade = _shade(bound, end, regime.lower(), scale, top)
+    return element("g", None, shade, label(middle, top + 15, regime, "middle soft"))
+
+
+def _shade(bound: float, end: float, classes: str, scale: Scale, top: float) -> Fragment:
     left, right = sorted((scale(bound), scale(end)))
     shape: dict[str, str | float] = {"x": left, "y": top, "width": right - left, "height": _ROW}
-    return element(
-        "g",
-        None,
-        element("rect", shape | {"class": regime.lower()}),
-        label((left + right) / 2, top + 15, regime, "middle soft"),
-    )
+    return element("rect", shape | {"class": classes})
 
 
 def _axis(scale: Scale) -> Fragment:
@@ -153,7 +172,7 @@ def _axis(scale: Scale) -> Fragment:
 
 
 def _description(verdict: Verdict, rows: list[_Row]) -> str:
-    sentences = [f"{_TITLES[verdict.regime]}, by rule {verdict.rule}.", *verdict.reasons]
+    sentences = [f"{_title(verdict)}, by rule {verdict.rule}.", *verdict.reasons]
     undefined = [row.symbol for row in rows if row.value is None]
     if undefined:
         sentences.append(f"Undefined on this probe: {', '.join(undefined)}.")

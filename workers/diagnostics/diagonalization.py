@@ -45,7 +45,9 @@ class Eigenpairs:
         return type(self)(self.eigenvalues[:count], self.eigenvectors[:, :count])
 
 
-def diagonalize(gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0) -> Eigenpairs:
+def diagonalize(
+    gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0, features: int | None = None
+) -> Eigenpairs:
     """Eigenpairs of a Gram matrix of features, up to its numerical rank.
 
     Kept are the singular values `S_k = √ρ_k` with `S_k > S_1 · max(n, p) · eps(float32)`: features
@@ -58,11 +60,12 @@ def diagonalize(gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0)
         n: Number of samples it was averaged over.
         positions: Rows a sample; the rank cannot exceed the number of rows.
         noise: Eigenvalues at or below this are rounding too (see `Averages`).
+        features: Number of features p, where the matrix is of fewer coordinates of them.
 
     Returns:
         Eigenpairs in decreasing order; none if the matrix is zero or all noise.
     """
-    p = gram.shape[0]
+    p = gram.shape[0] if features is None else features
     ascending, vectors = torch.linalg.eigh(gram)
     eigenvalues = ascending.flip(0)
     largest = float(eigenvalues[0])
@@ -70,7 +73,7 @@ def diagonalize(gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0)
     cut = min(max(n, p) * _FLOAT32_EPS, 1.0) ** 2 * largest
     kept = (eigenvalues > max(cut, noise)) | ((eigenvalues == largest) & (largest > noise))
     rank = min(int(kept.sum()), n * positions)
-    return Eigenpairs(eigenvalues[:rank], _oriented(vectors.flip(1)[:, :rank]))
+    return Eigenpairs(eigenvalues[:rank], oriented(vectors.flip(1)[:, :rank]))
 
 
 def leading_eigenpairs(gram: Tensor, count: int, *, near: Eigenpairs) -> Eigenpairs:
@@ -121,7 +124,7 @@ def _iterate(gram: Tensor, count: int, start: Tensor) -> Eigenpairs | None:
     return None
 
 
-def _oriented(vectors: Tensor) -> Tensor:
+def oriented(vectors: Tensor) -> Tensor:
     """Make the entry of largest magnitude positive, the first of them on a near tie."""
     magnitudes = vectors.abs()
     near_largest = magnitudes >= (1 - 1e-6) * magnitudes.amax(0, keepdim=True)

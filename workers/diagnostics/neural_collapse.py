@@ -81,12 +81,11 @@ def neural_collapse(
     norm = between.norm()
     if len(between) < _FEWEST_CLASSES or norm <= classes.rounding:
         return NeuralCollapse()
-    within = moments.averages().phi_phi - (classes.means.T * classes.shares) @ classes.means
     norms = between.norm(dim=1)
     gram = between @ between.T
     return NeuralCollapse(
-        nc1=_nc1(within, between, classes.rounding),
-        nc1_quotient=max(0.0, float(within.trace() * len(between) / norm.square())),
+        nc1=_nc1(moments, classes),
+        nc1_quotient=_within(moments, classes) * len(between) / float(norm.square()),
         nc2_equinorm_means=float(norms.std(correction=0) / norms.mean()),
         nc2_equiangle_means=_spread_of_cosines(gram),
         nc2_etf_means=float((gram / gram.norm() - _simplex(len(between))).norm()),
@@ -115,12 +114,21 @@ def nearest_mean_mismatch(moments: Moments, features: Tensor, answers: Tensor) -
     return float((nearest != answers).double().mean())
 
 
-def _nc1(within: Tensor, between: Tensor, rounding: float) -> float:
+def _within(moments: Moments, classes: _ClassMeans) -> float:
+    """`tr Σ_W`: all second moments but those of the class means."""
+    about_zero = float(moments.phi_phi.trace()) / moments.weight
+    return max(0.0, about_zero - float(classes.shares @ classes.means.square().sum(1)))
+
+
+def _nc1(moments: Moments, classes: _ClassMeans) -> float:
     """`tr(Σ_W Σ_B⁺)/C`: with `M = U S Qᵀ`, `Σ_B⁺ = C U S⁻² Uᵀ`."""
+    between = classes.between
     _, singular, directions = torch.linalg.svd(between, full_matrices=False)
-    kept = min(int((singular > rounding).sum()), len(between) - 1)
-    along = ((directions[:kept] @ within) * directions[:kept]).sum(1)
-    return max(0.0, float((along / singular[:kept].square()).sum()))
+    kept = min(int((singular > classes.rounding).sum()), len(between) - 1)
+    along = directions[:kept]
+    about_zero = ((along @ moments.phi_phi) * along).sum(1) / moments.weight
+    within = about_zero - (along @ classes.means.T).square() @ classes.shares
+    return max(0.0, float((within / singular[:kept].square()).sum()))
 
 
 def _spread_of_cosines(gram: Tensor) -> float | None:

@@ -132,13 +132,18 @@ def _cumulative(squared: Tensor, dimension: int) -> np.ndarray:
 
 
 def _chance_level(averages: Averages, pairs: Eigenpairs, target: Tensor) -> np.ndarray:
-    """Expected `Π*(k)` over all permutations of the targets among the samples, exact.
+    """Expected `Π*(k)` over all permutations of the targets among the samples.
 
     Averaged over permutations, P_{H*} becomes `t` on the constant and `(dim H* − t)/(n − 1)` on all
     that is orthogonal to it, where `t = ‖P_{H*} 1‖²` (1 for class indicators, 0 once centred).
+
+    Samples that weigh by their class are shuffled with their weights. Where these make all classes
+    alike heavy, b of H* without mean and any e of variance 1 have `Σ_b ⟨e|b⟩² = (dim H* − t)/n_eff`
+    and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff` on average: n_eff takes the place of n. That leaves out that
+    leading eigenfunctions lean to heavy samples, which lifts Π*(k) a little for small k.
     """
     dimension = target.shape[1]
     constant = float((target.T @ averages.y).square().sum())
     in_constant = ((averages.phi @ pairs.eigenvectors).square() / pairs.eigenvalues).clamp(max=1.0)
-    elsewhere = (dimension - constant) / max(averages.n - 1, 1)
+    elsewhere = (dimension - constant) / max(averages.effective_n - 1, 1.0)
     return _cumulative(in_constant * constant + (1 - in_constant) * elsewhere, dimension)

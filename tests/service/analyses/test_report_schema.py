@@ -59,6 +59,7 @@ def _report() -> dict[str, Any]:
         "rank": 1,
         "utilization": 0.99,
         "utilization_corrected": 0.98,
+        "utilization_tapered": 0.98,
         "energy": 0.9,
         "distance": 0.1,
         "alignment": 0.95,
@@ -111,30 +112,62 @@ def _report() -> dict[str, Any]:
             "trace": 4.5,
             "rank": 3,
             "centered": {"eigenvalues": [1.0, 0.5], "relative": [1.0, 0.5], "rank": 2},
+            "confidence_interval": {"trace": [4.0, 5.0]},
         },
         "projections": {**_projections(3), "centered": _projections(2)},
-        "effective_rank": {**ranks, "uncentered": ranks},
+        "effective_rank": {
+            **ranks,
+            "uncentered": ranks,
+            "confidence_interval": {name: [1.0, 3.0] for name in ranks},
+        },
         "verdict": {
             "regime": "MF",
-            "rule": "UED-1",
+            "rule": "UED-2",
             "minimality": minimality,
             "confidence_interval": {name: [0.9, 1.0] for name in minimality},
             "reasons": ["U' = 0.98."],
             "thresholds": thresholds,
             "warnings": [],
+            "assessment": {
+                "summary": "minimal and good",
+                "quality": 0.5,
+                "quality_chance": 0.1,
+                "quality_corrected": 0.44,
+                "skill": 0.95,
+                "held_out": False,
+                "k99_agreement": 2,
+            },
         },
+        "neural_collapse": {
+            "nc1": 0.2,
+            "nc1_quotient": 0.3,
+            "nc2_equinorm_means": 0.1,
+            "nc2_equiangle_means": 0.1,
+            "nc2_etf_means": 0.2,
+            "nc3": 0.4,
+            "nc4_mismatch": 0.01,
+        },
+        "compression": [
+            {"k": 0, "accuracy": 0.6, "agreement": 0.6, "output_error": 1.0},
+            {"k": 2, "accuracy": 0.98, "agreement": 1.0, "output_error": 0.0},
+        ],
         "alignment": {
             "d_lr": 0.1,
             "cka_target": 0.8,
             "cka_outputs": 0.9,
             "confidence_interval": {"d_lr": [0.0, 0.2], "cka_target": None, "cka_outputs": None},
         },
-        "performance": {"accuracy": 0.98, "loss": 0.1},
+        "performance": {
+            "accuracy": 0.98,
+            "loss": 0.1,
+            "confidence_interval": {"accuracy": [0.96, 0.99], "loss": None},
+        },
         "layers": [_layer("conv1", ranks), _layer("conv2", None)],
         "provenance": {
             "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
             "device": "cpu",
             "dtype": "float32",
+            "solver": {"method": "full", "accuracy": 1e-14},
             "seed": 0,
             "options": {"batch_size": "auto"},
             "timings": {"forward": 1.5},
@@ -183,7 +216,9 @@ FIGURES = {
     # Options are whatever the analysis was asked for; the API documents them.
     if not path.startswith("provenance.options")
 }
+# Figures in words.
 FIGURES["verdict.regime"] = SCHEMA["$defs"]["Verdict"]["properties"]["regime"]
+FIGURES["verdict.assessment.summary"] = SCHEMA["$defs"]["Assessment"]["properties"]["summary"]
 
 
 def test_every_figure_has_a_card_and_every_card_a_figure() -> None:

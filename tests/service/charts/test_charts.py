@@ -311,6 +311,19 @@ def test_the_verdict_puts_each_figure_into_its_zone() -> None:
     assert "An interval reaches into the band between the regimes." in list(picture.itertext())
 
 
+def test_each_rule_is_drawn_with_the_figure_that_it_judges() -> None:
+    first, later = ordinary(), ordinary()
+    later["verdict"]["rule"] = "UED-2"
+    later["verdict"]["minimality"]["utilization_tapered"] = 0.7
+    later["verdict"]["thresholds"]["ef_certain_distance"] = 0.4
+    later["verdict"]["assessment"] = {"summary": "extended but accurate", "skill": 0.9}
+    texts = [list(draw("verdict", report).itertext()) for report in (first, later)]
+    assert ("U′" in texts[0], "0.500" in texts[0], "0.700" in texts[0]) == (True, True, False)
+    assert {"Ũ′", "0.700", "undetermined: extended but accurate"} <= set(texts[1])
+    shades = [len(list(draw("verdict", report).iter(f"{SVG}rect"))) for report in (first, later)]
+    assert shades == [7, 8]
+
+
 def test_layers_are_named_while_there_is_room_and_numbered_else() -> None:
     few = list(
         draw("layers", ordinary(layers=[layer("conv1", 0.8, 3), layer("fc", 0.1, 9)])).itertext()

@@ -179,23 +179,38 @@ def test_chance_level_is_the_mean_over_shuffled_labels() -> None:
 
 
 def test_each_left_out_fold_is_solved_as_a_full_problem_would_be() -> None:
-    """The iteration that large layers use gives the interval of dense eigenproblems."""
+    """The iteration that large layers use gives the intervals of dense eigenproblems."""
     sample = _network(7, n=1500, p=640, classes=6, noise=0.7)
     found = sample.diagnose()
     r = 5
-    utilizations = []
+    utilizations, entropies, rankmes = [], [], []
     order = np.random.default_rng(5).permutation(len(sample.phi))
     for rows in np.array_split(order, 10):
         kept = np.setdiff1d(order, rows)
         part = Sample(sample.phi[kept], sample.outputs[kept], sample.targets[kept])
         phi, outputs, _ = _double(part, center=True)
-        functions = np.linalg.svd(phi, full_matrices=False)[0][:, :r]
+        functions, singular, _ = np.linalg.svd(phi, full_matrices=False)
         basis = _basis(outputs - outputs.mean(1, keepdims=True), 1e-3)
-        utilizations.append(((functions.T @ basis) ** 2).sum() / r)
-    point = found.verdict.minimality.utilization
-    assert point is not None
-    spread = np.sqrt(9 / 10 * ((np.array(utilizations) - np.mean(utilizations)) ** 2).sum())
-    interval = found.verdict.confidence_interval["utilization"]
-    assert interval == pytest.approx(
-        (point - 2.262157 * spread, point + 2.262157 * spread), abs=1e-6
-    )
+        utilizations.append(((functions[:, :r].T @ basis) ** 2).sum() / r)
+        for shares, values in (
+            (singular**2 / (singular**2).sum(), entropies),
+            (singular / singular.sum() + 1e-7, rankmes),
+        ):
+            values.append(np.exp(-(shares * np.log(shares)).sum()))
+    ranks = found.effective_rank
+    assert ranks is not None
+    for part_name, name, point, left_out in (
+        ("verdict", "utilization", found.verdict.minimality.utilization, utilizations),
+        ("effective_rank", "entropy", ranks.entropy, entropies),
+        ("effective_rank", "rankme", ranks.rankme, rankmes),
+    ):
+        assert point is not None
+        mean = np.mean(left_out)
+        spread = np.sqrt(9 / 10 * ((np.array(left_out) - mean) ** 2).sum())
+        unbiased = 10 * point - 9 * mean
+        expected = (
+            min(point, unbiased) - 2.262157 * spread,
+            max(point, unbiased) + 2.262157 * spread,
+        )
+        # Rounding of the features is magnified tenfold where the bias is estimated.
+        assert found.confidence_interval[part_name][name] == pytest.approx(expected, rel=1e-4)
