@@ -128,6 +128,7 @@ class Links(BaseModel):
     events: str
     report: str
     artifacts: str
+    charts: str
     model: str
     probe: str
 

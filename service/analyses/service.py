@@ -187,6 +187,7 @@ def describe(analysis: Analysis) -> AnalysisRead:
         events=f"{address}/events",
         report=f"{address}/report",
         artifacts=f"{address}/artifacts",
+        charts=f"{address}/charts",
         model=f"/v1/models/{analysis.model_id}",
         probe=f"/v1/probes/{analysis.probe_id}",
     )
