@@ -62,7 +62,7 @@ def feature_map_part(
     found = extractor.feature_map
     residual = extractor.residual
     if residual is None:
-        residual = unexplained(evaluation.total(), positions=found.positions)
+        residual = unexplained(evaluation.total())
     return {
         "location": found.location,
         "kind": found.kind,

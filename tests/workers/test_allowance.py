@@ -36,6 +36,7 @@ def run(
     probe = npz(x=x, y=rng.integers(0, 3, N))
     arguments = {
         "spec": {},
+        "eval_spec": None,
         "limits": {},
         "layers_bytes": 1 << 30,
         "memory_bytes": memory_bytes,

@@ -159,7 +159,7 @@ def diagnose(
     samples = total.n // positions
     raw, centered = total.averages(), total.centered_averages()
     p = total.p if basis is None else basis.shape[0]
-    pairs = diagonalize(raw.phi_phi, n=samples, positions=positions, features=p)
+    pairs = diagonalize(raw.phi_phi, rows=total.n, features=p)
     uncentered_rank = effective_rank(pairs.eigenvalues)
     if uncentered_rank is None:
         raise DegenerateFeaturesError(
@@ -167,7 +167,7 @@ def diagnose(
             "or the probe is not scaled as the model was trained."
         )
     centered_pairs = diagonalize(
-        centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise, features=p
+        centered.phi_phi, rows=total.n, noise=centered.phi_noise, features=p
     )
     projections = project(raw, pairs, output_tolerance=output_tolerance)
     centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)

@@ -153,8 +153,8 @@ def diagnose_layer(moments: Moments, *, output_tolerance: float = 1e-6) -> Layer
     if not bool(torch.isfinite(moments.phi_phi).all() & torch.isfinite(moments.phi_f).all()):
         return None
     raw, centered = moments.averages(), moments.centered_averages()
-    pairs = diagonalize(raw.phi_phi, n=raw.n)
-    centered_pairs = diagonalize(centered.phi_phi, n=raw.n, noise=centered.phi_noise)
+    pairs = diagonalize(raw.phi_phi, rows=raw.n)
+    centered_pairs = diagonalize(centered.phi_phi, rows=raw.n, noise=centered.phi_noise)
     alignment = align(raw, centered, output_tolerance=output_tolerance)
     return LayerDiagnosis(
         uncentered=_projections(raw, pairs, output_tolerance),

@@ -121,14 +121,19 @@ def _within(moments: Moments, classes: _ClassMeans) -> float:
 
 
 def _nc1(moments: Moments, classes: _ClassMeans) -> float:
-    """`tr(Σ_W Σ_B⁺)/C`: with `M = U S Qᵀ`, `Σ_B⁺ = C U S⁻² Uᵀ`."""
+    """`tr(Σ_W Σ_B⁺)/C`: with `M = U S Qᵀ`, `Σ_B⁺ = C U S⁻² Uᵀ`.
+
+    From `MᵀM = Q S² Qᵀ`, a quarter of the work of the SVD for a thousand classes. Directions with
+    `S_j` below 1e-7 of the first are lost to it; such classes coincide.
+    """
     between = classes.between
-    _, singular, directions = torch.linalg.svd(between, full_matrices=False)
-    kept = min(int((singular > classes.rounding).sum()), len(between) - 1)
-    along = directions[:kept]
+    squares, mixing = torch.linalg.eigh(between @ between.T)
+    floor = max(classes.rounding**2, _ROUNDING * len(between) * float(squares[-1]))
+    kept = (squares > floor).nonzero().flatten()[-(len(between) - 1) :]
+    along = mixing[:, kept].T @ between / squares[kept].sqrt()[:, None]
     about_zero = ((along @ moments.phi_phi) * along).sum(1) / moments.weight
     within = about_zero - (along @ classes.means.T).square() @ classes.shares
-    return max(0.0, float((within / singular[:kept].square()).sum()))
+    return max(0.0, float((within / squares[kept]).sum()))
 
 
 def _spread_of_cosines(gram: Tensor) -> float | None:

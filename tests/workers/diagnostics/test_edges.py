@@ -33,7 +33,7 @@ def centered_svd(phi: Tensor) -> tuple[np.ndarray, np.ndarray]:
     left, singular, _ = np.linalg.svd(
         (values - values.mean(0)) / len(phi) ** 0.5, full_matrices=False
     )
-    rank = int((singular > singular[0] * max(phi.shape) * FLOAT32_EPS).sum())
+    rank = int((singular > singular[0] * phi.shape[1] * FLOAT32_EPS).sum())
     return singular[:rank] ** 2, left[:, :rank]
 
 
@@ -145,7 +145,7 @@ def test_all_samples_of_one_class() -> None:
 def basis_share(phi: Tensor) -> float:
     """How much of the constant function the features span."""
     left, singular, _ = np.linalg.svd(phi.numpy(), full_matrices=False)
-    kept = left[:, singular > singular[0] * max(phi.shape) * FLOAT32_EPS]
+    kept = left[:, singular > singular[0] * phi.shape[1] * FLOAT32_EPS]
     return float((kept.sum(0) ** 2).sum() / len(phi))
 
 

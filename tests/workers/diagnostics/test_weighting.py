@@ -99,7 +99,7 @@ def test_chance_level_is_about_the_mean_over_shuffled_labels_and_weights() -> No
             labelled.phi.relu(), labelled.outputs, y, y @ (len(y) / (classes * y.sum(0)))
         )
         raw = moments.averages()
-        pairs = diagonalize(raw.phi_phi, n=raw.n)
+        pairs = diagonalize(raw.phi_phi, rows=raw.n)
         projections = project(raw, pairs, output_tolerance=1e-6)
         found.append(projections.cumulative_quality)
         promised.append(projections.quality_chance_level)
