@@ -41,8 +41,9 @@ FINDINGS = (
         "CIFAR-10, ResNet: labels true / shuffled",
         "0.031 / 0.034",
         (("cifar10-resnet", None), ("cifar10-shuffled", None)),
-        "8,000 images and 64 features; shuffled, 2,000 and 128. Both are minimal, as in the paper; labels learned by heart "
-        "treat all classes alike, true ones do not, which makes the features unequal.",
+        "8,000 images and 64 features; shuffled, 2,000 and 128. Both are minimal, as in the paper; "
+        "labels learned by heart treat all classes alike, true ones do not, which makes the "
+        "features unequal.",
     ),
     Finding(
         "ResNet at learning rate 0.005 / 0.05 / 0.2 (paper: CIFAR-100, ResNet-18)",
