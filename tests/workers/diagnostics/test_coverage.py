@@ -10,6 +10,9 @@ import torch
 
 from tests.benchmarks.coverage import Coverage, measure, mixture
 
+# In one process, so that the samples are drawn once.
+pytestmark = pytest.mark.xdist_group("coverage")
+
 N = 1000
 DRAWS = 300
 CHANCE = 0.013  # one standard error of a share of 95 % among so many draws
