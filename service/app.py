@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from service import __version__, health, problems, schemas
 from service.analyses import routes as analyses
+from service.charts import routes as charts
 from service.database import open_async_engine, require_database_url
 from service.guide import routes as guide
 from service.inspections import routes as inspections
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(models.router, max_body_size=settings.max_model_bytes + _FORM_BYTES)
     app.include_router(probes.router, max_body_size=settings.max_probe_bytes + _FORM_BYTES)
     app.include_router(analyses.router)
+    app.include_router(charts.router)
     app.include_router(inspections.router)
     app.include_router(schemas.router)
     app.include_router(health.router)

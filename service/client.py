@@ -164,8 +164,23 @@ class Client:
         """
         return self.get(f"/v1/analyses/{analysis_id}/report")
 
+    def chart(self, analysis_id: str, name: str) -> str:
+        """Return a picture of a report, as SVG; `/v1/analyses/{id}/charts` lists what there is.
+
+        Raises:
+            ApiError: There is none.
+        """
+        response = self._http.get(f"/v1/analyses/{analysis_id}/charts/{name}.svg")
+        self._check(response)
+        return response.text
+
     def analyse(self, model: str, probe: str, options: Mapping[str, Any] | None = None) -> Document:
         """Start an analysis, wait for it, and return its report.
+
+        Args:
+            model: Id of the model.
+            probe: Id, name or name@version of the probe.
+            options: As in the API: `{"eval_probe": "digits-test"}` adds figures on a second probe.
 
         Raises:
             ApiError: It was refused.

@@ -68,7 +68,8 @@ def test_the_curl_commands_work_as_they_stand(stack: Stack, tmp_path: Path, digi
             for path, placeholder in kind.items():
                 if command.endswith(f"/v1/{path}"):
                     ids[placeholder] = match[1]
-    assert '"regime"' in outputs[-1]
+    assert '"regime"' in outputs[-2]
+    assert "</svg>" in (tmp_path / "verdict.svg").read_text()
 
 
 def test_the_python_example_works_as_it_stands(

@@ -3,39 +3,39 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
-import safetensors.numpy
 import torch
 from pydantic import JsonValue
 
-from service import __version__
+from service.analyses.schemas import Options
 from service.failures import FailureCode
+from service.probes.spec import ProbeSpec
+from workers import layout
+from workers.allowance import check_allowance
+from workers.artifacts import eigenfunctions_file, moments_file
 from workers.diagnostics import (
-    Diagnosis,
     DiagnosticsError,
     IncompatibleShapesError,
     NonFiniteError,
     TooFewSamplesError,
     diagnose,
-    unexplained,
 )
+from workers.diagnostics.plan import Problem
 from workers.errors import JobError
-from workers.evaluation import Evaluation, choose_batch_size, evaluate
+from workers.evaluation import choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.held_out import blaming_eval_probe, evaluate_held_out
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
 from workers.requests import AnalysisArguments
+from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
+from workers.weighting import RowWeights
 
-# top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
-_KEPT_PER_OUTPUT = 2
-
-# Features that are constant over the probe have no centred spectrum.
-_NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+# Machine epsilon of features that a model gives in less than float32.
+_REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
 _FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
     (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
@@ -52,7 +52,7 @@ def analyse(
 
     Args:
         arguments: `AnalysisArguments`.
-        files: The model and the probe.
+        files: The model and the probe, and the eval probe if there is one.
         progress: Told of each stage, and of the samples seen.
 
     Returns:
@@ -63,22 +63,18 @@ def analyse(
     """
     request = AnalysisArguments.model_validate(arguments)
     options = request.options
-    model_file, probe_file = files
+    model_file, probe_file, *eval_files = files
+    allocated = data_bytes()
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
     with _timed(timings, "probe"):
-        probe = load_probe(
-            probe_file,
-            request.spec,
-            request.limits,
-            max_samples=options.max_samples,
-            seed=options.seed,
-        )
+        probe = _load_probe(probe_file, request.spec, request)
+        weights = RowWeights(probe, options.class_weighting)
     progress.report(Stage.LOADING_MODEL)
     with _timed(timings, "loading"):
         model = load_model(model_file)
-    batch_size = choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
+    batch_size = _batch_size(probe, options)
     progress.report(Stage.LOCATING_HEAD)
     with _timed(timings, "head"):
         first = next(probe.batches(batch_size))[0]
@@ -88,8 +84,18 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
     with _timed(timings, "extraction"), _explained():
-        evaluation = evaluate(extractor, probe, batch_size, options.seed, progress, layers=layers)
+        evaluation = evaluate(
+            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+        )
     progress.report(Stage.DIAGONALIZING)
     with _timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
@@ -97,29 +103,67 @@ def analyse(
             evaluation.folds,
             task=probe.spec.task or "classification",
             positions=extractor.feature_map.positions,
+            head=extractor.feature_map.W,
+            rows=evaluation.kept.rows(),
+            performance=evaluation.performance,
+            basis=evaluation.basis,
+            precision=_REDUCED.get(extractor.feature_map.dtype),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
         with _timed(timings, "layers"):
             layer_figures = layers.figures()
+    about_probe, evidence = layout.probe_part(probe), diagnosis.evidence
+    held_out: dict[str, Any] | None = None
+    if request.eval_spec is not None:
+        progress.report(Stage.READING_EVAL_PROBE)
+        del probe  # memory is meant for one probe at a time
+        with _timed(timings, "held_out"), blaming_eval_probe(), _explained():
+            eval_probe = _load_probe(eval_files[0], request.eval_spec, request)
+            found = evaluate_held_out(
+                extractor,
+                diagnosis,
+                eval_probe,
+                _batch_size(eval_probe, options),
+                options.seed,
+                weights=RowWeights(eval_probe, options.class_weighting),
+                progress=progress,
+                task=about_probe["task"],
+            )
+        held_out = {"probe": layout.probe_part(eval_probe), **layout.held_out_part(found)}
+        evidence = evidence if found.evidence.quality is None else found.evidence
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
             "parameters": extractor.feature_map.parameters,
-            "probe": _probe(probe),
-            "feature_map": _feature_map(
+            "probe": about_probe,
+            "feature_map": layout.feature_map_part(
                 extractor, evaluation, [] if layers is None else layers.warnings
             ),
-            **_figures(diagnosis),
-            "performance": _performance(evaluation),
+            **layout.figures(diagnosis, evidence),
+            "performance": layout.performance_part(
+                evaluation.performance_by_fold, extractor.feature_map.positions
+            ),
+            "held_out": held_out,
             "layers": layer_figures,
-            "provenance": _provenance(extractor, timings),
+            "provenance": layout.provenance_part(extractor, problem, timings),
         },
         sections={
-            "eigenfunctions.safetensors": _eigenfunctions(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": safetensors.numpy.save(evaluation.total().to_arrays()),
+            "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),
+            "moments.safetensors": moments_file(evaluation),
         },
     )
+
+
+def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> ProbeData:
+    options = request.options
+    return load_probe(
+        file, spec, request.limits, max_samples=options.max_samples, seed=options.seed
+    )
+
+
+def _batch_size(probe: ProbeData, options: Options) -> int:
+    return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
 
 
 @contextmanager
@@ -139,104 +183,7 @@ def _explained() -> Iterator[None]:
         raise JobError(code, str(error)) from error
 
 
-def _probe(probe: ProbeData) -> dict[str, Any]:
-    targets = probe.targets
-    return {
-        "n": len(probe),
-        "classes": None if targets is None else targets.classes,
-        "class_counts": None if targets is None else targets.class_counts,
-        "task": probe.spec.task,
-    }
-
-
-def _provenance(extractor: Extractor, timings: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "versions": {
-            "phiscope": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "device": "cpu",
-        "dtype": extractor.feature_map.dtype,
-        "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
-    }
-
-
-def _feature_map(
-    extractor: Extractor, evaluation: Evaluation, warnings: Sequence[str]
-) -> dict[str, JsonValue]:
-    found = extractor.feature_map
-    residual = extractor.residual
-    if residual is None:
-        residual = unexplained(evaluation.total(), positions=found.positions)
-    return {
-        "location": found.location,
-        "kind": found.kind,
-        "p": found.p,
-        "positions": found.positions,
-        "outputs": found.outputs,
-        "bias": found.b is not None,
-        "link": found.link,
-        "output": found.output or None,
-        "verified": found.verified,
-        "weights": None
-        if found.W is None
-        else {"shape": list(found.W.shape), "norm": float(found.W.norm())},
-        "consistency_residual": residual,
-        "warnings": [*found.warnings, *warnings],
-    }
-
-
-def _figures(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Lay the diagnosis out as the report does; its names are the report's."""
-    centered = _plain(diagnosis.centered_projections)
-    return {
-        "spectrum": _plain(diagnosis.spectrum),
-        "projections": {**_plain(diagnosis.projections), "centered": centered},
-        "effective_rank": {
-            **_plain(diagnosis.effective_rank or _NO_RANK),
-            "uncentered": _plain(diagnosis.uncentered_effective_rank),
-        },
-        "alignment": {
-            **_plain(diagnosis.alignment),
-            "confidence_interval": _plain(diagnosis.alignment_interval),
-        },
-        "verdict": _plain(diagnosis.verdict),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Turn dataclasses and arrays into what JSON holds."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _performance(evaluation: Evaluation) -> dict[str, Any]:
-    measured = evaluation.performance
-    if measured is None:
-        return {"accuracy": None, "loss": None}
-    return {"accuracy": measured.accuracy, "loss": measured.loss}
-
-
-def _eigenfunctions(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
-    """Evaluate the leading eigenfunctions on the kept rows: e_k(x) = v_kᵀΦ(x)/√ρ_k."""
-    eigenvalues = diagnosis.spectrum.eigenvalues
-    wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
-    leading = slice(0, min(wanted, len(eigenvalues)))
-    vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.features().double() @ vectors).numpy()
-    return safetensors.numpy.save(
-        {
-            "rows": evaluation.kept.sample_of,
-            "positions": evaluation.kept.position_of,
-            "eigenvalues": np.ascontiguousarray(eigenvalues[leading]),
-            "values": np.ascontiguousarray(projected / np.sqrt(eigenvalues[leading])),
-        }
-    )
+def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+    found, targets = extractor.feature_map, probe.targets
+    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)

@@ -30,6 +30,7 @@ from workers.probes.container import Limits
 from workers.requests import AnalysisArguments
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
+from workers.runner.protocol import Limits as ChildLimits
 
 _SAFETENSORS = "application/vnd.safetensors"
 # The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
@@ -44,7 +45,14 @@ class AnalysisWork:
     What identifies model and probe in the report comes from the database, never from the child.
     """
 
-    def __init__(self, analysis: Analysis, model: Model, probe: Probe, settings: Settings) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        model: Model,
+        probe: Probe,
+        eval_probe: Probe | None,
+        settings: Settings,
+    ) -> None:
         self._analysis_id = analysis.id
         self._options = Options.model_validate(analysis.options)
         self._model = {
@@ -54,14 +62,11 @@ class AnalysisWork:
             "run": model.run,
             "step": model.step,
         }
-        self._probe = {
-            "id": probe.id,
-            "name": probe.name,
-            "version": probe.version,
-            "sha256": probe.sha256,
-        }
+        self._probe = _identity(probe)
+        self._eval_probe = None if eval_probe is None else _identity(eval_probe)
         self._format = model.format
         self._spec = ProbeSpec.model_validate(probe.spec)
+        self._eval_spec = None if eval_probe is None else ProbeSpec.model_validate(eval_probe.spec)
         self._settings = settings
         self._artifacts: list[Artifact] = []
         self._report: Report | None = None
@@ -72,14 +77,22 @@ class AnalysisWork:
         analysis = session.get_one(Analysis, analysis_id)
         model = session.get_one(Model, analysis.model_id)
         probe = session.get_one(Probe, analysis.probe_id)
-        return cls(analysis, model, probe, settings)
+        eval_probe = (
+            None
+            if analysis.eval_probe_id is None
+            else session.get_one(Probe, analysis.eval_probe_id)
+        )
+        return cls(analysis, model, probe, eval_probe, settings)
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
         arguments = AnalysisArguments(
             spec=self._spec,
+            eval_spec=self._eval_spec,
             limits=Limits(max_array_bytes=self._settings.max_probe_memory_bytes),
             layers_bytes=max(1, self._settings.job_memory_bytes // _LAYERS_SHARE),
+            memory_bytes=self._settings.job_memory_bytes,
+            result_bytes=ChildLimits().result_bytes,
             options=self._options,
         )
         return JobRequest(
@@ -91,10 +104,11 @@ class AnalysisWork:
         )
 
     def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
-        """Open the model's and the probe's bytes."""
+        """Open the bytes of the model and of its probes."""
         return [
             opened.enter_context(store.open(str(row["sha256"])))
-            for row in (self._model, self._probe)
+            for row in (self._model, self._probe, self._eval_probe)
+            if row is not None
         ]
 
     def prepare(self, store: BlobStore, outcome: Succeeded) -> None:
@@ -108,6 +122,7 @@ class AnalysisWork:
             "created_at": datetime.now(UTC).isoformat(),
             "model": {**self._model, "parameters": parameters},
             "probe": {**_mapping(figures.get("probe")), **self._probe},
+            "held_out": self._held_out(_mapping(figures.get("held_out"))),
             "provenance": {
                 **_mapping(figures.get("provenance")),
                 "seed": self._options.seed,
@@ -124,6 +139,12 @@ class AnalysisWork:
         contents["spectrum.csv"] = ("text/csv; charset=utf-8", _spectrum_csv(self._report))
         for name, (media_type, data) in contents.items():
             self._keep(store, name, media_type, data)
+
+    def _held_out(self, figures: dict[str, Any]) -> dict[str, Any] | None:
+        if self._eval_probe is None:
+            return None
+        probe = {**_mapping(figures.get("probe")), **self._eval_probe}
+        return {**figures, "probe": probe}
 
     def _keep(self, store: BlobStore, name: str, media_type: str, data: bytes) -> None:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -159,6 +180,16 @@ class AnalysisWork:
             progress=Progress(stage="finished", done=n, total=n).model_dump(),
             finished_at=func.now(),
         )
+
+
+def _identity(probe: Probe) -> dict[str, Any]:
+    """Return what identifies a probe in the report."""
+    return {
+        "id": probe.id,
+        "name": probe.name,
+        "version": probe.version,
+        "sha256": probe.sha256,
+    }
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from workers.diagnostics import Moments, Performance
+from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
 from workers.layers import LayerPass
 from workers.probes.probe import ProbeData
 from workers.rows import KeptRows, check_targets
 from workers.runner.progress import ProgressWriter, Stage
+from workers.weighting import RowWeights
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model.
@@ -30,17 +31,26 @@ class Evaluation:
 
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
-        performance: Sums of correct answers and loss over rows; None without targets.
-        kept: Features of some rows.
+        performance_by_fold: Sums of correct answers and loss over the rows of each; none without
+            targets.
+        kept: Features and answers of some rows.
+        basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
+            basis, which fewer rows than features are reduced to; None: of the features themselves.
     """
 
     folds: list[Moments]
-    performance: Performance | None
+    performance_by_fold: list[Performance]
     kept: KeptRows
+    basis: Tensor | None
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
         return reduce(add, self.folds)
+
+    @property
+    def performance(self) -> Performance | None:
+        """Sums of correct answers and loss over all rows; None without targets."""
+        return reduce(add, self.performance_by_fold) if self.performance_by_fold else None
 
 
 def evaluate(
@@ -50,6 +60,7 @@ def evaluate(
     seed: int,
     progress: ProgressWriter,
     *,
+    weights: RowWeights | None = None,
     layers: LayerPass | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
@@ -60,6 +71,7 @@ def evaluate(
         batch_size: How many the model sees at once.
         seed: Of the dealing to folds.
         progress: Told of the samples seen.
+        weights: How much rows count in the moments; None: all alike.
         layers: Sums up all layers in the same pass.
 
     Raises:
@@ -70,20 +82,30 @@ def evaluate(
     check_targets(extractor.feature_map, probe)
     folds = Folds(n, positions=positions, seed=seed)
     kept = KeptRows(probe.rows, positions)
-    performance = None if probe.targets is None else Performance()
+    performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
-        targets = _targets(probe, stored_targets)
-        folds.update(extracted.phi, extracted.outputs, targets)
+        targets = target_functions(probe, stored_targets)
+        row_weights = None if weights is None else weights.of(stored_targets)
+        dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
-            layers.add(extracted.outputs, targets)
-        if performance is not None and targets is not None and probe.spec.task is not None:
-            performance += Performance.of(extracted.outputs, targets, task=probe.spec.task)
-        kept.add(extracted.phi)
+            layers.add(extracted.outputs, targets, row_weights)
+        if targets is not None and probe.spec.task is not None:
+            for fold in set(dealt.tolist()):
+                rows = dealt == fold
+                performances[fold] += Performance.of(
+                    extracted.outputs[rows], targets[rows], task=probe.spec.task
+                )
+        is_classifier = probe.spec.task != "regression"
+        kept.add(
+            extracted.phi,
+            answers(extracted.outputs) if is_classifier else None,
+            stored_targets.flatten() if is_classifier and stored_targets is not None else None,
+        )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performance, kept)
+    return Evaluation(folds.moments(), performances, kept, folds.basis)
 
 
 def choose_batch_size(probe: ProbeData) -> int:
@@ -96,7 +118,7 @@ def choose_batch_size(probe: ProbeData) -> int:
     return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
 
 
-def _targets(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
+def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
     """Return labels as class indicators `(rows, classes)`, values as they are."""
     if stored is None or probe.targets is None:
         return None

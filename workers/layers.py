@@ -65,17 +65,18 @@ class LayerPass:
             warnings.append(_too_wide(left_out, outputs, budget))
         return cls(kept, LayerTap(kept, found.operations), warnings)
 
-    def add(self, outputs: Tensor, targets: Tensor | None) -> None:
+    def add(self, outputs: Tensor, targets: Tensor | None, weights: Tensor | None = None) -> None:
         """Take in the batch that the tap has seen.
 
         Args:
             outputs: The network's outputs on it, `(batch, c)`.
             targets: Its targets, `(batch, d)`, or None.
+            weights: How much each of its samples counts, `(batch,)`; None: all alike.
 
         Raises:
             JobError: The model ran other operations than on the first batch.
         """
-        self._sums.update(self.tap.take(len(outputs)), outputs, targets)
+        self._sums.update(self.tap.take(len(outputs)), outputs, targets, weights)
 
     def figures(self) -> list[JsonValue]:
         """Give each layer's part of the report; it warns of layers that have none."""

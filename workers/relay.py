@@ -78,9 +78,9 @@ class Relay(threading.Thread):
                         Job.published_at.is_(None),
                         Job.published_at < func.now() - _REPUBLISH_AFTER,
                     ),
-                    # An analysis waits until its probe has been validated.
+                    # An analysis waits until its probes have been validated.
                     ~select(Probe.id)
-                    .join(Analysis, Analysis.probe_id == Probe.id)
+                    .join(Analysis, Probe.id.in_((Analysis.probe_id, Analysis.eval_probe_id)))
                     .where(
                         Job.kind == JobKind.ANALYSIS,
                         Analysis.id == Job.subject_id,

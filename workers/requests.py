@@ -8,11 +8,19 @@ from workers.probes.container import Limits
 
 
 class AnalysisArguments(BaseModel):
-    """One model to be judged on one probe; their files come beside it, in this order."""
+    """One model to be judged on one probe; their files come beside it, in this order.
+
+    The file of the eval probe follows where there is one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spec: ProbeSpec = Field(description="How the probe is read.")
-    limits: Limits = Field(description="What the probe may ask for.")
+    eval_spec: ProbeSpec | None = Field(
+        description="How the eval probe is read; null if there is none."
+    )
+    limits: Limits = Field(description="What each probe may ask for.")
     layers_bytes: PositiveInt = Field(description="Memory the sums of all layers may take.")
+    memory_bytes: PositiveInt = Field(description="What the job may allocate.")
+    result_bytes: PositiveInt = Field(description="The largest file it may write.")
     options: Options

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from service.failures import FailureCode
+from workers.diagnostics import Rows
 from workers.errors import JobError
 from workers.extraction import FeatureMap
 from workers.probes.container import shape_text
@@ -39,16 +40,35 @@ class KeptRows:
         self._chosen = chosen
         self._seen = 0
         self._features: list[Tensor] = []
+        self._answers: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
-    def add(self, phi: Tensor) -> None:
-        """Take the chosen ones out of the next rows, `(rows, p)`."""
+    def add(self, phi: Tensor, told: Tensor | None, labels: Tensor | None) -> None:
+        """Take the chosen ones out of the next rows.
+
+        Args:
+            phi: Features `(rows, p)`.
+            told: The class that the model tells for each row, `(rows,)`; None for regression.
+            labels: The true classes, `(rows,)`; None for regression and without targets.
+        """
         first, last = np.searchsorted(self._chosen, (self._seen, self._seen + len(phi)))
-        self._features.append(phi[torch.from_numpy(self._chosen[first:last] - self._seen)])
+        picked = torch.from_numpy(self._chosen[first:last] - self._seen)
         self._seen += len(phi)
+        for kept, values in (
+            (self._features, phi),
+            (self._answers, told),
+            (self._labels, labels),
+        ):
+            if values is not None:
+                kept.append(values[picked])
 
-    def features(self) -> Tensor:
-        """Return the features of the chosen rows, `(m, p)`."""
-        return torch.cat(self._features)
+    def rows(self) -> Rows:
+        """Return what is kept of the chosen rows."""
+        return Rows(
+            features=torch.cat(self._features),
+            answers=torch.cat(self._answers) if self._answers else None,
+            labels=torch.cat(self._labels) if self._labels else None,
+        )
 
 
 def check_targets(feature_map: FeatureMap, probe: ProbeData) -> None:

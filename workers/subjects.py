@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from service.analyses import usage
 from service.analyses.schemas import Progress
 from service.analyses.tables import UNFINISHED, Analysis, Status
 from service.failures import Failure
@@ -66,7 +67,7 @@ def failed(session: Session, kind: JobKind, subject_id: UUID, failure: Failure) 
         update(Probe).where(Probe.id == subject_id).values(status=ProbeStatus.FAILED, error=error)
     )
     waiting = session.scalars(
-        select(Analysis.id).where(Analysis.probe_id == subject_id, Analysis.status.in_(UNFINISHED))
+        select(Analysis.id).where(usage.of_probe(subject_id), Analysis.status.in_(UNFINISHED))
     ).all()
     session.execute(update(Job).where(Job.subject_id.in_(waiting)).values(state=JobState.DONE))
     for analysis_id in waiting:

@@ -1,12 +1,30 @@
 """What every figure of a report means: the single source that schema, portal and guide render."""
 
-from service.analyses.cards import context, judgement, layers, projections, spectra
+from service.analyses.cards import (
+    collapse,
+    context,
+    held_out,
+    intervals,
+    judgement,
+    layers,
+    projections,
+    spectra,
+)
 from service.analyses.cards.card import MetricCard
 
 __all__ = ["CARDS", "MetricCard"]
 
 CARDS: dict[str, MetricCard] = {
     card.key: card
-    for part in (judgement, projections, spectra, layers, context)
+    for part in (
+        judgement,
+        projections,
+        spectra,
+        held_out,
+        layers,
+        collapse,
+        context,
+        intervals,
+    )
     for card in part.CARDS
 }

@@ -10,13 +10,23 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
+from service.analyses.report_held_out import EvalProbe, HeldOut
+from service.analyses.report_intervals import (
+    AlignmentIntervals,
+    CenteredQualityInterval,
+    EffectiveRankIntervals,
+    NeuralCollapseIntervals,
+    PerformanceIntervals,
+    QualityInterval,
+    SpectrumIntervals,
+    UncenteredEffectiveRankIntervals,
+)
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
     Count,
     Cumulative,
     Eigenvalues,
-    Interval,
     Name,
     NonNegative,
     Part,
@@ -29,8 +39,10 @@ from service.analyses.report_parts import (
     figure,
     require_length,
 )
+from service.analyses.report_verdict import Verdict
 
 MAX_OPTIONS_CHARACTERS = 16_384
+MAX_POINTS = 256
 
 
 def _plain_json(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -126,6 +138,8 @@ class Spectrum(Part):
     trace: Annotated[float, Field(gt=0), figure("spectrum.trace")]
     rank: Annotated[Positive, figure("spectrum.rank")]
     centered: CenteredSpectrum
+    # Reports written before every part had intervals lack it; so in the parts below.
+    confidence_interval: SpectrumIntervals | None = None
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
@@ -155,6 +169,7 @@ class CenteredProjections(Part):
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("projections.centered.quality_at_dim_target_chance")
     ]
+    confidence_interval: CenteredQualityInterval | None = None
 
 
 class Projections(Part):
@@ -172,6 +187,7 @@ class Projections(Part):
         Share | None, figure("projections.quality_at_dim_target_chance")
     ]
     centered: CenteredProjections
+    confidence_interval: QualityInterval | None = None
 
 
 class UncenteredEffectiveRank(Part):
@@ -183,6 +199,7 @@ class UncenteredEffectiveRank(Part):
     entropy: Annotated[NonNegative, figure("effective_rank.uncentered.entropy")]
     rankme: Annotated[NonNegative, figure("effective_rank.uncentered.rankme")]
     stable: Annotated[NonNegative, figure("effective_rank.uncentered.stable")]
+    confidence_interval: UncenteredEffectiveRankIntervals | None = None
 
 
 class EffectiveRank(Part):
@@ -193,85 +210,7 @@ class EffectiveRank(Part):
     rankme: Annotated[NonNegative | None, figure("effective_rank.rankme")]
     stable: Annotated[NonNegative | None, figure("effective_rank.stable")]
     uncentered: UncenteredEffectiveRank
-
-
-class Minimality(Part):
-    """The figures that the verdict rests on."""
-
-    rank: Annotated[Count, figure("verdict.minimality.rank")]
-    utilization: Annotated[Share | None, figure("verdict.minimality.utilization")]
-    utilization_corrected: Annotated[
-        Annotated[float, Field(le=1)] | None, figure("verdict.minimality.utilization_corrected")
-    ]
-    energy: Annotated[Share | None, figure("verdict.minimality.energy")]
-    distance: Annotated[Share | None, figure("verdict.minimality.distance")]
-    alignment: Annotated[Share | None, figure("verdict.minimality.alignment")]
-    shape: Annotated[Share | None, figure("verdict.minimality.shape")]
-    k90_utilization: Annotated[Positive | None, figure("verdict.minimality.k90_utilization")]
-    k95_utilization: Annotated[Positive | None, figure("verdict.minimality.k95_utilization")]
-    k95_energy: Annotated[Positive | None, figure("verdict.minimality.k95_energy")]
-
-
-class MinimalityIntervals(Part):
-    """95 % intervals of the figures of minimality."""
-
-    rank: Annotated[Interval | None, figure("verdict.confidence_interval.rank")]
-    utilization: Annotated[Interval | None, figure("verdict.confidence_interval.utilization")]
-    utilization_corrected: Annotated[
-        Interval | None, figure("verdict.confidence_interval.utilization_corrected")
-    ]
-    energy: Annotated[Interval | None, figure("verdict.confidence_interval.energy")]
-    distance: Annotated[Interval | None, figure("verdict.confidence_interval.distance")]
-    alignment: Annotated[Interval | None, figure("verdict.confidence_interval.alignment")]
-    shape: Annotated[Interval | None, figure("verdict.confidence_interval.shape")]
-    k90_utilization: Annotated[
-        Interval | None, figure("verdict.confidence_interval.k90_utilization")
-    ]
-    k95_utilization: Annotated[
-        Interval | None, figure("verdict.confidence_interval.k95_utilization")
-    ]
-    k95_energy: Annotated[Interval | None, figure("verdict.confidence_interval.k95_energy")]
-
-
-class Thresholds(Part):
-    """What the figures were compared with."""
-
-    mf_utilization: Annotated[float, figure("verdict.thresholds.mf_utilization")]
-    mf_energy: Annotated[float, figure("verdict.thresholds.mf_energy")]
-    mf_distance: Annotated[float, figure("verdict.thresholds.mf_distance")]
-    ef_utilization: Annotated[float, figure("verdict.thresholds.ef_utilization")]
-    ef_energy: Annotated[float, figure("verdict.thresholds.ef_energy")]
-    ef_distance: Annotated[float, figure("verdict.thresholds.ef_distance")]
-    min_samples: Annotated[Count, figure("verdict.thresholds.min_samples")]
-    min_samples_per_dimension: Annotated[
-        Count, figure("verdict.thresholds.min_samples_per_dimension")
-    ]
-    min_rank_share: Annotated[float, figure("verdict.thresholds.min_rank_share")]
-    min_rank_ratio: Annotated[float, figure("verdict.thresholds.min_rank_ratio")]
-    warn_samples: Annotated[Count, figure("verdict.thresholds.warn_samples")]
-    warn_imbalance: Annotated[float, figure("verdict.thresholds.warn_imbalance")]
-    warn_saturation: Annotated[float, figure("verdict.thresholds.warn_saturation")]
-    poor_quality: Annotated[float, figure("verdict.thresholds.poor_quality")]
-
-
-class Verdict(Part):
-    """MF or EF, and why."""
-
-    regime: Annotated[Literal["MF", "EF", "undetermined"], figure("verdict.regime")]
-    rule: Annotated[Name, Field(description="Version of the rule that decided.")]
-    minimality: Minimality
-    confidence_interval: MinimalityIntervals
-    reasons: Annotated[Sentences, Field(min_length=1, description="Why, with figures.")]
-    thresholds: Thresholds
-    warnings: Annotated[Sentences, Field(description="What to mind when reading the figures.")]
-
-
-class AlignmentIntervals(Part):
-    """95 % intervals of the alignments."""
-
-    d_lr: Annotated[Interval | None, figure("alignment.confidence_interval.d_lr")]
-    cka_target: Annotated[Interval | None, figure("alignment.confidence_interval.cka_target")]
-    cka_outputs: Annotated[Interval | None, figure("alignment.confidence_interval.cka_outputs")]
+    confidence_interval: EffectiveRankIntervals | None = None
 
 
 class Alignment(Part):
@@ -288,6 +227,31 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+    confidence_interval: PerformanceIntervals | None = None
+
+
+class NeuralCollapse(Part):
+    """How far the classes have collapsed to points; 0 is complete collapse."""
+
+    nc1: Annotated[NonNegative | None, figure("neural_collapse.nc1")]
+    nc1_quotient: Annotated[NonNegative | None, figure("neural_collapse.nc1_quotient")]
+    nc2_equinorm_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_equinorm_means")]
+    nc2_equiangle_means: Annotated[
+        NonNegative | None, figure("neural_collapse.nc2_equiangle_means")
+    ]
+    nc2_etf_means: Annotated[NonNegative | None, figure("neural_collapse.nc2_etf_means")]
+    nc3: Annotated[NonNegative | None, figure("neural_collapse.nc3")]
+    nc4_mismatch: Annotated[Share | None, figure("neural_collapse.nc4_mismatch")]
+    confidence_interval: NeuralCollapseIntervals | None = None
+
+
+class CompressedModel(Part):
+    """What is left of the model whose outputs are projected on its first k eigenfunctions."""
+
+    k: Annotated[Count, figure("compression.*.k")]
+    accuracy: Annotated[Share | None, figure("compression.*.accuracy")]
+    agreement: Annotated[Share | None, figure("compression.*.agreement")]
+    output_error: Annotated[Share, figure("compression.*.output_error")]
 
 
 class Versions(Part):
@@ -298,12 +262,28 @@ class Versions(Part):
     numpy: Name
 
 
+class Solver(Part):
+    """How the eigenvalues were found."""
+
+    method: Annotated[
+        Literal["full", "dual"],
+        Field(
+            description="full: of the p × p sums over features; dual: of the n × n sums over "
+            "their coordinates, where rows are fewer than features. Both give all eigenvalues. "
+            "Intervals use the leading ones alone where these suffice, to a residual of 1e-8."
+        ),
+    ]
+    accuracy: Annotated[NonNegative, figure("provenance.solver.accuracy")]
+
+
 class Provenance(Part):
     """How the report came about: enough to compute it again."""
 
     versions: Versions
     device: Name
     dtype: Annotated[Name, Field(description="Precision of the features as the model gave them.")]
+    # Reports written before there was a choice lack it.
+    solver: Solver | None = None
     seed: Annotated[Count, figure("provenance.seed")]
     options: Annotated[
         dict[str, JsonValue],
@@ -329,7 +309,26 @@ class Report(Part):
     effective_rank: EffectiveRank
     verdict: Verdict
     alignment: Alignment
+    neural_collapse: Annotated[
+        NeuralCollapse | None, Field(description="Null unless the probe names classes.")
+    ] = None
     performance: Performance
+    compression: Annotated[
+        Annotated[list[CompressedModel], Field(max_length=MAX_POINTS)],
+        Field(
+            default_factory=list,
+            description="The model with fewer features, by increasing k; empty if its outputs do "
+            "not vary.",
+        ),
+    ]
+    # Reports written before there were eval probes lack it.
+    held_out: Annotated[
+        HeldOut | None,
+        Field(
+            description="What the eigenfunctions hold on a second probe; null unless the analysis "
+            "was given one."
+        ),
+    ] = None
     layers: Annotated[
         Annotated[list[Layer], Field(max_length=MAX_LAYERS)] | None,
         Field(
@@ -341,18 +340,24 @@ class Report(Part):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
-        counts, labels = self.probe.class_counts, self.probe.n * self.feature_map.positions
-        if counts is not None and (len(counts) != self.probe.classes or sum(counts) != labels):
-            raise ValueError(
-                f"class_counts must name each of {self.probe.classes} classes and sum to n × "
-                f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
-            )
+        probes: list[ProbePart | EvalProbe] = [self.probe]
+        if self.held_out is not None:
+            probes.append(self.held_out.probe)
+        for probe in probes:
+            counts, labels = probe.class_counts, probe.n * self.feature_map.positions
+            if counts is not None and (len(counts) != probe.classes or sum(counts) != labels):
+                raise ValueError(
+                    f"class_counts must name each of {probe.classes} classes and sum to n × "
+                    f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"
+                )
         return self
 
     @model_validator(mode="after")
     def _vectors_match_the_spectrum(self) -> Self:
         _require_vectors(self.projections, self.spectrum.rank)
         _require_vectors(self.projections.centered, self.spectrum.centered.rank)
+        if self.held_out is not None:
+            self.held_out.require_ranks(self.spectrum.rank, self.spectrum.centered.rank)
         if self.spectrum.rank > self.feature_map.p:
             raise ValueError(
                 f"the rank {self.spectrum.rank} exceeds the {self.feature_map.p} features"

@@ -15,6 +15,7 @@ from service.analyses.tables import FINISHED, UNFINISHED
 from service.analyses.watching import Watcher
 from service.database import Session
 from service.dependencies import Store
+from service.etags import respond
 from service.pagination import Page, split_page
 from service.probes import service as probes
 
@@ -102,19 +103,13 @@ async def cancel_analysis(analysis_id: UUID, session: Session) -> AnalysisRead:
 async def get_report(analysis_id: UUID, request: Request, session: Session) -> Response:
     """Return the report. It never changes."""
     text, sha256 = await service.get_report(session, analysis_id)
-    etag = f'"{sha256}"'
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
-    if _matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return Response(text, media_type="application/json", headers=headers)
-
-
-def _matches(if_none_match: str | None, etag: str) -> bool:
-    """Compare as RFC 9110, section 13.1.2 asks: weakly, against any of a list."""
-    if if_none_match is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return etag in tags or tags == ["*"]
+    return respond(
+        request,
+        text,
+        media_type="application/json",
+        etag=sha256,
+        headers={"Cache-Control": "private, max-age=31536000, immutable"},
+    )
 
 
 @router.get("/{analysis_id}/artifacts")

@@ -12,6 +12,7 @@ from service.pagination import PageQuery
 
 Regime = Literal["MF", "EF", "undetermined"]
 Auto = Literal["auto"]
+ClassWeighting = Literal["none", "balanced"]
 
 
 ResultName = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=0, le=4096)]
@@ -79,12 +80,21 @@ class Options(BaseModel):
         default="penultimate",
         description="all adds the spectrum of every linear and convolutional layer to the report.",
     )
+    class_weighting: ClassWeighting = Field(
+        default="none",
+        description="balanced weighs samples by 1/n_c, so that all classes count alike in every "
+        "figure but accuracy and loss; it needs class labels.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
     feature_map: FeatureMapChoice | Auto = Field(
         default="auto", description="The last linear layer; auto finds it."
     )
+    eval_probe: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="A second probe, which the eigenfunctions are judged on: its id, name (its "
+        "newest version) or name@version. An analysis shows the id that this was when it began.",
+    )
     # What follows has one value in this version. It is in the contract, so it may be said.
-    eval_probe: None = Field(default=None, description="Held-out figures: not in this version.")
     shards: Auto | Literal[1] = "auto"
     device: Literal["auto", "cpu"] = "auto"
 
@@ -118,6 +128,7 @@ class Links(BaseModel):
     events: str
     report: str
     artifacts: str
+    charts: str
     model: str
     probe: str
 
@@ -131,6 +142,7 @@ class AnalysisRead(BaseModel):
     status: Status
     model_id: UUID
     probe_id: UUID
+    eval_probe_id: UUID | None
     options: Options
     priority: str
     progress: Progress

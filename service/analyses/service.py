@@ -8,7 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import __version__
 from service.analyses import repository
-from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links, Progress
+from service.analyses.schemas import (
+    AnalysisCreate,
+    AnalysisRead,
+    ArtifactRead,
+    Links,
+    Options,
+    Progress,
+)
 from service.analyses.tables import Analysis, Artifact, Status
 from service.database import new_id
 from service.jobs.service import PRIORITIES, enqueue, withdraw
@@ -26,7 +33,7 @@ async def create(
 
     Raises:
         NotFound: There is no such model or probe.
-        InvalidRequest: The probe failed its validation.
+        InvalidRequest: A probe failed its validation, or has no classes to balance.
         IdempotencyConflict: The key came before with another request.
     """
     analysis_id = new_id()
@@ -43,11 +50,19 @@ async def create(
     model = await models.get(session, request.model)
     probe = await probes.get(session, request.probe)
     _refuse_failed(probe)
+    _refuse_unlabelled(probe, request.options)
+    options = request.options
+    eval_probe = None
+    if options.eval_probe is not None:
+        eval_probe = await probes.get(session, options.eval_probe)
+        _refuse_failed(eval_probe)
+        # A name may mean another version tomorrow.
+        options = options.model_copy(update={"eval_probe": str(eval_probe.id)})
     fingerprint = _digest(
         {
             "model": str(model.id),
             "probe": str(probe.id),
-            "options": request.options.model_dump(mode="json"),
+            "options": options.model_dump(mode="json"),
             "version": __version__,
         }
     )
@@ -60,7 +75,8 @@ async def create(
         id=analysis_id,
         model_id=model.id,
         probe_id=probe.id,
-        options=request.options.model_dump(mode="json"),
+        eval_probe_id=None if eval_probe is None else eval_probe.id,
+        options=options.model_dump(mode="json"),
         priority=request.priority,
         status=Status.QUEUED,
         progress=Progress(stage="queued", done=0, total=0).model_dump(),
@@ -78,6 +94,16 @@ def _refuse_failed(probe: Probe) -> None:
         message = (probe.error or {}).get("message", "")
         raise InvalidRequest(
             f"Probe {probe.name}@{probe.version} cannot be used, its validation failed: {message}"
+        )
+
+
+def _refuse_unlabelled(probe: Probe, options: Options) -> None:
+    """Say at once what the worker would; of a probe not yet read only the worker can tell."""
+    unlabelled = probe.status == ProbeStatus.READY and probe.classes is None
+    if options.class_weighting != "none" and unlabelled:
+        raise InvalidRequest(
+            f'"class_weighting": "{options.class_weighting}" needs class labels, and probe '
+            f'{probe.name}@{probe.version} has none. Use one that has, or leave it at "none".'
         )
 
 
@@ -161,6 +187,7 @@ def describe(analysis: Analysis) -> AnalysisRead:
         events=f"{address}/events",
         report=f"{address}/report",
         artifacts=f"{address}/artifacts",
+        charts=f"{address}/charts",
         model=f"/v1/models/{analysis.model_id}",
         probe=f"/v1/probes/{analysis.probe_id}",
     )

@@ -34,6 +34,7 @@ class Analysis(Identified, Base):
         CheckConstraint(
             "status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"
         ),
+        Index("ix_analyses_eval_probe_id", "eval_probe_id"),
         Index("ix_analyses_fingerprint", "fingerprint"),
         Index("ix_analyses_model_id", "model_id"),
         Index("ix_analyses_probe_id", "probe_id"),
@@ -42,6 +43,7 @@ class Analysis(Identified, Base):
 
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"))
     probe_id: Mapped[UUID] = mapped_column(ForeignKey("probes.id"))
+    eval_probe_id: Mapped[UUID | None] = mapped_column(ForeignKey("probes.id"))
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
     priority: Mapped[str]
     status: Mapped[str] = mapped_column(server_default=Status.QUEUED)

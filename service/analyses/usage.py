@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.analyses.tables import UNFINISHED, Analysis
@@ -31,5 +31,5 @@ def of_model(model_id: UUID) -> ColumnElement[bool]:
 
 
 def of_probe(probe_id: UUID) -> ColumnElement[bool]:
-    """Analyses on a probe."""
-    return Analysis.probe_id == probe_id
+    """Analyses on a probe, or with held-out figures on it."""
+    return or_(Analysis.probe_id == probe_id, Analysis.eval_probe_id == probe_id)

@@ -1,5 +1,6 @@
 """HTTP for the guide and the interactive API reference. Works without internet."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +8,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
+from service.charts.svg import HEADERS as CHART_HEADERS
+from service.charts.svg import MEDIA_TYPE
+from service.etags import respond
 from service.guide import generated
 from service.problems import NotFound
 
@@ -46,6 +50,7 @@ class _Page:
 
 PAGES: dict[str, _Page] = {
     "index": _Page("Guide", _written("index")),
+    "features": _Page("What a network has learned", _written("features")),
     "models": _Page("Will my model work?", generated.models),
     "report": _Page("Reading a report", _written("report")),
     "inspection": _Page("Looking into a model", _written("inspection")),
@@ -83,6 +88,24 @@ def render(name: str) -> str:
 async def guide_index() -> HTMLResponse:
     """Show the guide's first page."""
     return HTMLResponse(render("index"), headers=_HEADERS)
+
+
+@router.get("/guide/pictures/{name}.svg")
+async def guide_picture(name: str, request: Request) -> Response:
+    """Show a picture of the guide."""
+    there = {
+        picture.name: picture for picture in files("service.guide").joinpath("pictures").iterdir()
+    }
+    if f"{name}.svg" not in there:
+        raise NotFound(f"The guide has no picture {name!r}; it has {', '.join(sorted(there))}.")
+    content = there[f"{name}.svg"].read_bytes()
+    return respond(
+        request,
+        content,
+        media_type=MEDIA_TYPE,
+        etag=hashlib.sha256(content).hexdigest(),
+        headers={**CHART_HEADERS, "Cache-Control": "no-cache"},
+    )
 
 
 @router.get("/guide/{name}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import findings, table
+from . import earlier_rule, findings, table
 from .catalogue import Experiment
 from .data import Images
 from .pictures import Dot, dots, lines
@@ -16,7 +16,7 @@ _GROKKING = (
     ("accuracy, train", "accuracy", "train"),
     ("accuracy, test", "accuracy", "test"),
     ("raw D_LR, all pairs", "d_lr", "all"),
-    ("U', all pairs", "utilization", "all"),
+    ("Ũ', all pairs", "tapered", "all"),
 )
 _LINE = 4  # checkpoints from which a curve is worth drawing
 
@@ -81,7 +81,21 @@ def write(experiments: Sequence[Experiment], out: Path, page: Path | None) -> No
 def _text(found: Sequence[Row], pictures: Sequence[_Picture], absent: Sequence[str]) -> str:
     judged = [row.as_expected for row in found if row.as_expected is not None]
     shown = "\n".join(f"![{each.title}]({_PICTURES}/{each.file})\n" for each in pictures)
-    verdicts = f"{sum(judged)} of {len(judged)} verdicts are as expected; ✗ marks the others."
+    earlier = [row.was_as_expected for row in found if row.was_as_expected is not None]
+    settled, settled_earlier = (
+        sum(regime != "undetermined" for regime in regimes)
+        for regimes in zip(
+            *((each.regime, each.earlier) for row in found for each in row.figures.values()),
+            strict=True,
+        )
+    )
+    reports = sum(len(row.figures) for row in found)
+    verdicts = (
+        f"{sum(judged)} of {len(judged)} verdicts are as expected; ✗ marks the others. The rule "
+        f"before this one, {earlier_rule.NAME}, judged U' and did not bound D by itself: of the "
+        f"same figures it got {sum(earlier)} as expected. Of all {reports} reports this rule "
+        f"settles {settled}, and the earlier one {settled_earlier}."
+    )
     not_run = f"Not run, for want of data: {'; '.join(absent)}.\n" if absent else ""
     return f"""{_INTRODUCTION}
 ## The paper against us
@@ -130,7 +144,7 @@ def _pictures(found: Sequence[Row]) -> list[_Picture]:
     ends = [_dot(row) for row in {row.experiment.name: row for row in found}.values()]
     known = [dot for dot in ends if dot is not None]
     if known:
-        title = "U' at the end of training, 95 % interval, train probe (filled: MF; dashed: bounds)"
+        title = "Ũ' at the end of training, 95 % interval, train probe (filled: MF; dashed: bounds)"
         thresholds = found[0].reports["train"]["verdict"]["thresholds"]
         bounds = (thresholds["ef_utilization"], thresholds["mf_utilization"])
         pictures.append(_Picture("utilization", title, dots(title, known, bounds)))
@@ -149,8 +163,8 @@ def _along(found: Sequence[Row], name: str, probe: str) -> dict[str, list[tuple[
 
 def _dot(row: Row) -> Dot | None:
     verdict = row.reports["train"]["verdict"]
-    value = verdict["minimality"]["utilization_corrected"]
-    interval = verdict["confidence_interval"]["utilization_corrected"]
+    value = verdict["minimality"]["utilization_tapered"]
+    interval = verdict["confidence_interval"]["utilization_tapered"]
     if value is None:
         return None
     low, high = interval or (value, value)

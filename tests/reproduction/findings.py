@@ -41,8 +41,8 @@ FINDINGS = (
         "CIFAR-10, ResNet: labels true / shuffled",
         "0.031 / 0.034",
         (("cifar10-resnet", None), ("cifar10-shuffled", None)),
-        "8,000 images and 64 features; shuffled, 2,000 and 128. Both are minimal, as in the paper. "
-        "Labels learned by heart treat all classes alike; true ones do not, which makes the "
+        "8,000 images and 64 features; shuffled, 2,000 and 128. Both are minimal, as in the paper; "
+        "labels learned by heart treat all classes alike, true ones do not, which makes the "
         "features unequal.",
     ),
     Finding(

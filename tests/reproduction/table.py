@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import earlier_rule
 from .catalogue import Experiment
 
 _NEARLY_ALL = 0.95
@@ -16,6 +17,7 @@ HEADINGS = (
     "epoch",
     "accuracy",
     "U'",
+    "Ũ'",
     "E",
     "D",
     "raw D_LR",
@@ -23,6 +25,7 @@ HEADINGS = (
     "raw k95",
     "Π*(C)",
     "regime",
+    earlier_rule.NAME,
     "expected",
 )
 
@@ -31,11 +34,13 @@ HEADINGS = (
 class Figures:
     """What the table takes from one report; None for what that does not have.
 
-    `poor`: Π*(C) is hardly above its chance level, whatever the regime.
+    `tapered`: Ũ'. `earlier`: the regime by the rule before this one. `poor`: Π*(C) is hardly above
+    its chance level, whatever the regime.
     """
 
     accuracy: float | None
     utilization: float | None
+    tapered: float | None
     energy: float | None
     distance: float | None
     d_lr: float | None
@@ -44,6 +49,7 @@ class Figures:
     raw_k95: int | None
     quality: float | None
     regime: str
+    earlier: str
     poor: bool
 
     @classmethod
@@ -53,6 +59,7 @@ class Figures:
         return cls(
             accuracy=report["performance"]["accuracy"],
             utilization=minimality["utilization_corrected"],
+            tapered=minimality["utilization_tapered"],
             energy=minimality["energy"],
             distance=minimality["distance"],
             d_lr=report["alignment"]["d_lr"],
@@ -61,6 +68,7 @@ class Figures:
             raw_k95=reached(projections["cumulative_utilization"], _NEARLY_ALL),
             quality=projections["quality_at_dim_target"],
             regime=verdict["regime"],
+            earlier=earlier_rule.regime(report),
             poor=_poor(projections, verdict["thresholds"]["poor_quality"]),
         )
 
@@ -92,6 +100,13 @@ class Row:
         regime, *poor = self.expected.split(", ")
         found = self.figures
         return found["train"].regime == regime and (not poor or found["test"].poor)
+
+    @property
+    def was_as_expected(self) -> bool | None:
+        """The same of the earlier rule's regime."""
+        if self.expected is None:
+            return None
+        return self.figures["train"].earlier == self.expected.split(", ")[0]
 
 
 def _poor(projections: Mapping[str, Any], bound: float) -> bool:
@@ -154,6 +169,7 @@ def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
         str(row.epoch),
         _pair(pair, "accuracy", 3),
         _pair(pair, "utilization"),
+        _pair(pair, "tapered"),
         _pair(pair, "energy"),
         _pair(pair, "distance"),
         _pair(pair, "d_lr", 3),
@@ -161,6 +177,7 @@ def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
         _pair(pair, "raw_k95"),
         _pair(pair, "quality"),
         " · ".join(dict.fromkeys(map(_regime, pair))),
+        " · ".join(dict.fromkeys(each.earlier for each in pair)),
         remark,
     ]
 

@@ -137,7 +137,7 @@ def test_kept_rows_are_bounded_and_the_same_for_every_model(writer: ProgressWrit
     assert {sample for sample, _ in places} == set(range(SAMPLES))
     assert {position for _, position in places} == set(range(POSITIONS))
     at = found.kept.sample_of * POSITIONS + found.kept.position_of
-    torch.testing.assert_close(found.kept.features(), model.rows()[0][at])
+    torch.testing.assert_close(found.kept.rows().features, model.rows()[0][at])
     other = run(PixelNetwork(seed=1), pixel_probe(), 7, writer)
     assert kept_places(other) == places
 
@@ -147,7 +147,7 @@ def test_kept_rows_of_a_subset_name_the_samples_of_the_file(writer: ProgressWrit
     found = run(model, data, 64, writer)
     assert set(found.kept.sample_of) == set(data.rows)
     at = found.kept.sample_of * POSITIONS + found.kept.position_of
-    torch.testing.assert_close(found.kept.features(), model.rows()[0][at])
+    torch.testing.assert_close(found.kept.rows().features, model.rows()[0][at])
 
 
 def test_a_small_probe_is_kept_whole(writer: ProgressWriter) -> None:
@@ -156,7 +156,7 @@ def test_a_small_probe_is_kept_whole(writer: ProgressWriter) -> None:
     found = run(model, data, 50, writer)
     assert found.kept.sample_of.tolist() == list(range(SAMPLES))
     assert not found.kept.position_of.any()
-    assert found.kept.features().shape == (SAMPLES, 9)
+    assert found.kept.rows().features.shape == (SAMPLES, 9)
 
 
 def test_a_dense_model_needs_a_label_for_each_position(writer: ProgressWriter) -> None:
@@ -194,7 +194,7 @@ def test_a_model_of_two_inputs_gets_both(writer: ProgressWriter) -> None:
     found = run(model, data, 32, writer)
     with torch.inference_mode():
         expected = model.features(torch.from_numpy(ids).long(), torch.from_numpy(mask))
-    torch.testing.assert_close(found.kept.features(), expected)
+    torch.testing.assert_close(found.kept.rows().features, expected)
 
 
 def test_batches_shrink_with_all_inputs_and_with_positions() -> None:

@@ -64,7 +64,7 @@ def _table() -> Table:
         ("run", "left"),
         ("step", "right"),
         ("regime", "left"),
-        ("U ± 95 %", "right"),
+        ("Ũ' ± 95 %", "right"),
         ("E ± 95 %", "right"),
         ("D ± 95 %", "right"),
         ("Π*(C)", "right"),
@@ -91,7 +91,7 @@ def _add_row(table: Table, report: dict[str, Any]) -> None:
         verdict["regime"],
         *(
             _with_interval(verdict["minimality"][name], intervals[name])
-            for name in ("utilization", "energy", "distance")
+            for name in ("utilization_tapered", "energy", "distance")
         ),
         f"{_quality(report):.2f}",
         f"{report['performance']['accuracy']:.3f}",
@@ -116,7 +116,7 @@ def _quality(report: dict[str, Any]) -> float:
 def _conclusion(reports: list[dict[str, Any]]) -> str:
     lines = [
         "",
-        "  U     how much of what the network computes lies in its first C − 1 features",
+        "  Ũ'    how much of what the network computes lies in its first C − 1 features",
         "  E     how much of the features' energy lies there",
         "  D     distance to a minimal network",
         "  Π*(C) how well the first C features describe the classes",

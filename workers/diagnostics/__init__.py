@@ -5,6 +5,8 @@ model or knows of the service.
 """
 
 from workers.diagnostics.alignment import Alignment
+from workers.diagnostics.assessment import Assessment, Evidence, assess, skill_of
+from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
     MIN_SAMPLES,
@@ -21,12 +23,21 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.explanation import unexplained
+from workers.diagnostics.held_out import (
+    HeldOut,
+    HeldOutMinimality,
+    HeldOutProjections,
+    held_out,
+)
+from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
-from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.neural_collapse import NeuralCollapse
+from workers.diagnostics.performance import Performance, Task, answers
 from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.uncertainty import performance_intervals
 from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
 
 __all__ = [
@@ -35,25 +46,39 @@ __all__ = [
     "RULE_VERSION",
     "THRESHOLDS",
     "Alignment",
+    "Assessment",
     "Averages",
     "CenteredSpectrum",
+    "CompressedModel",
     "DegenerateFeaturesError",
     "Diagnosis",
     "DiagnosticsError",
     "EffectiveRank",
+    "Evidence",
+    "HeldOut",
+    "HeldOutMinimality",
+    "HeldOutProjections",
+    "HeldOutSums",
     "IncompatibleShapesError",
     "Interval",
     "Minimality",
     "Moments",
+    "NeuralCollapse",
     "NonFiniteError",
     "Performance",
     "Projections",
     "Regime",
+    "Rows",
     "Spectrum",
     "Task",
     "Thresholds",
     "TooFewSamplesError",
     "Verdict",
+    "answers",
+    "assess",
     "diagnose",
+    "held_out",
+    "performance_intervals",
+    "skill_of",
     "unexplained",
 ]

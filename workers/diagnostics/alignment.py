@@ -50,7 +50,12 @@ def align(averages: Averages, centered: Averages, *, output_tolerance: float) ->
 
 def _cka(centered: Averages, gram: Tensor, cross: Tensor) -> float | None:
     """`‖Φᵀu‖²_F / (‖ΦᵀΦ‖_F ‖uᵀu‖_F)` for centred functions u; None if Φ or u is constant."""
-    features, functions = centered.phi_phi.norm(), gram.norm()
-    if features <= centered.phi_noise or functions <= 0:
+    variance, spread = centered.phi_phi.trace(), gram.trace()
+    if variance <= 0 or spread <= 0:
         return None
-    return min(float((cross / features.sqrt()).square().sum() / functions), 1.0)
+    # Squares of ratios neither over- nor underflow, whatever the scale of the features is.
+    features, functions = (centered.phi_phi / variance).norm(), (gram / spread).norm()
+    if features * variance <= centered.phi_noise:
+        return None
+    shared = (cross / variance.sqrt() / spread.sqrt()).square().sum()
+    return min(float(shared / (features * functions)), 1.0)

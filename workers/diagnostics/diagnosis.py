@@ -1,36 +1,41 @@
 """From the moments of folds to every figure of a report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
-from workers.diagnostics.diagonalization import Eigenpairs, diagonalize
+from workers.diagnostics.assessment import Evidence, gather
+from workers.diagnostics.compression import CompressedModel, Rows, compress
+from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
     DegenerateFeaturesError,
     NonFiniteError,
     TooFewSamplesError,
 )
-from workers.diagnostics.intervals import Interval
+from workers.diagnostics.intervals import wilson_interval
 from workers.diagnostics.minimality import learned_basis, minimality, without_mean_output
 from workers.diagnostics.moments import Averages, Moments
-from workers.diagnostics.performance import Task
+from workers.diagnostics.neural_collapse import (
+    NeuralCollapse,
+    nearest_mean_mismatch,
+    neural_collapse,
+)
+from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
-from workers.diagnostics.uncertainty import (
-    alignment_intervals,
-    minimality_intervals,
-    without_each_fold,
-)
+from workers.diagnostics.uncertainty import Figures, Intervals, Setting, intervals
 from workers.diagnostics.verdict import THRESHOLDS, Circumstances, Verdict, judge
 
 # A spectrum and its intervals over ten folds mean nothing below one sample a fold.
 MIN_SAMPLES = 10
 MIN_FOLDS = 2
+_FLOAT64_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,26 +79,37 @@ class Diagnosis:
     Attributes:
         n: Rows: samples, or positions of samples for a dense model.
         eigenvectors: `(p, rank)`; `e_k(x) = eigenvectors[:, k]ᵀ Φ(x) / √spectrum.eigenvalues[k]`.
+        centered_eigenvectors: `(p, rank)` of the centred spectrum; the same for its eigenfunctions.
         spectrum: Eigenvalues, uncentred and centred.
         projections: Quality and utilization as given.
         centered_projections: The same with the constant removed from Φ, F and Y.
         effective_rank: Of the centred spectrum; None if the features are constant.
         uncentered_effective_rank: Of the spectrum as given, which mostly sees the constant.
         alignment: D_LR and CKA.
-        alignment_interval: 95 % interval of each of them, by name.
         verdict: MF or EF, and why.
+        evidence: How good features and answers are, for the second axis.
+        neural_collapse: NC1 to NC3; None unless there are classes.
+        nc4: NC4 on the given rows; None likewise.
+        compression: What is left of the model with its first k eigenfunctions; empty without rows.
+        confidence_interval: 95 % intervals by part and name of the report; those of the verdict's
+            figures are with the verdict too.
     """
 
     n: int
     eigenvectors: np.ndarray
+    centered_eigenvectors: np.ndarray
     spectrum: Spectrum
     projections: Projections
     centered_projections: Projections
     effective_rank: EffectiveRank | None
     uncentered_effective_rank: EffectiveRank
     alignment: Alignment
-    alignment_interval: dict[str, Interval | None]
     verdict: Verdict
+    evidence: Evidence
+    neural_collapse: NeuralCollapse | None
+    nc4: float | None
+    compression: tuple[CompressedModel, ...]
+    confidence_interval: Intervals
 
 
 @torch.inference_mode()
@@ -102,6 +118,11 @@ def diagnose(
     *,
     task: Task,
     positions: int = 1,
+    head: Tensor | None = None,
+    rows: Rows | None = None,
+    performance: Performance | None = None,
+    basis: Tensor | None = None,
+    precision: float | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
 ) -> Diagnosis:
@@ -116,6 +137,13 @@ def diagnose(
         positions: Rows a sample. Moments count rows, and inner products average over them; but the
             positions of one image or sentence are alike, so they are no evidence of their own, and
             whether there is enough of it is judged by samples.
+        head: Weights of the final linear layer `(c, p)`, for NC3.
+        rows: Single rows, for NC4 and the compression curve.
+        performance: Sums over all rows; None without targets.
+        basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
+            this basis (see `Folds`); None: of the features themselves.
+        precision: Machine epsilon of the features as the model gave them, if coarser than that of
+            float32, which the rank takes for granted.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -130,59 +158,83 @@ def diagnose(
     total = _total(folds, positions)
     samples = total.n // positions
     raw, centered = total.averages(), total.centered_averages()
-    pairs = diagonalize(raw.phi_phi, n=samples, positions=positions)
-    entire_rank = effective_rank(pairs.eigenvalues)
-    if entire_rank is None:
+    p = total.p if basis is None else basis.shape[0]
+    pairs = diagonalize(raw.phi_phi, rows=total.n, features=p)
+    uncentered_rank = effective_rank(pairs.eigenvalues)
+    if uncentered_rank is None:
         raise DegenerateFeaturesError(
-            f"All {total.p} features are zero on all {samples} samples. Either every unit is dead, "
+            f"All {p} features are zero on all {samples} samples. Either every unit is dead, "
             "or the probe is not scaled as the model was trained."
         )
     centered_pairs = diagonalize(
-        centered.phi_phi, n=samples, positions=positions, noise=centered.phi_noise
+        centered.phi_phi, rows=total.n, noise=centered.phi_noise, features=p
     )
     projections = project(raw, pairs, output_tolerance=output_tolerance)
-    alignment = align(raw, centered, output_tolerance=output_tolerance)
+    centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
 
     cleaned = without_mean_output(centered, task)
-    basis = learned_basis(cleaned, tolerance=verdict_tolerance)
-    directions = _directions(raw, centered, centered_pairs, basis.shape[1])
-    figures = minimality(cleaned, centered_pairs, basis, directions=directions)
-    left_out = without_each_fold(
-        folds,
-        total,
-        figures,
-        centered_pairs,
+    learned = learned_basis(cleaned, tolerance=verdict_tolerance)
+    directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
+    has_classes = task == "classification" and total.d > 0
+    figures = Figures(
+        minimality=minimality(cleaned, centered_pairs, learned, directions=directions),
+        alignment=align(raw, centered, output_tolerance=output_tolerance),
+        effective_rank=effective_rank(centered_pairs.eigenvalues),
+        uncentered_effective_rank=uncentered_rank,
+        trace=float(raw.phi_phi.trace()),
+        quality=projections.quality_at_dim_target,
+        centered_quality=centered_projections.quality_at_dim_target,
+        neural_collapse=neural_collapse(total, head, basis=basis) if has_classes else None,
+    )
+    setting = Setting(
+        pairs=pairs,
+        centered_pairs=centered_pairs,
         task=task,
+        head=head,
+        basis=basis,
         directions=directions,
         output_tolerance=output_tolerance,
         verdict_tolerance=verdict_tolerance,
     )
-    sizes = [fold.n for fold in folds]
+    confidence_interval = intervals(figures, folds, total, setting)
     circumstances = Circumstances(
         n=samples,
-        p=total.p,
+        p=p,
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
-        class_counts=total.y.numpy() if task == "classification" and total.d else None,
+        class_counts=total.y_count.numpy() if has_classes else None,
         positions=positions,
+        effective_n=total.effective_n / positions if total.is_weighted else None,
+        rounded_from=_first_rounded(pairs, precision),
     )
+    if rows is not None and basis is not None:
+        rows = replace(rows, features=rows.features.double() @ basis)
+    nc4 = None
+    if has_classes and rows is not None and rows.answers is not None:
+        nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
+        # Rows may be some of all; one a sample is as many as are surely independent.
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = (
+            None if nc4 is None else wilson_interval(nc4, min(samples, len(rows.features)))
+        )
     return Diagnosis(
         n=total.n,
-        eigenvectors=pairs.eigenvectors.numpy(),
+        eigenvectors=_of_features(pairs, basis).numpy(),
+        centered_eigenvectors=_of_features(centered_pairs, basis).numpy(),
         spectrum=_spectrum(raw, pairs, centered_pairs),
         projections=projections,
-        centered_projections=project(centered, centered_pairs, output_tolerance=output_tolerance),
-        effective_rank=effective_rank(centered_pairs.eigenvalues),
-        uncentered_effective_rank=entire_rank,
-        alignment=alignment,
-        alignment_interval=alignment_intervals(alignment, left_out, sizes),
-        verdict=judge(
-            figures,
-            minimality_intervals(figures, left_out, sizes, directions=directions),
-            circumstances,
-            projections,
-        ),
+        centered_projections=centered_projections,
+        effective_rank=figures.effective_rank,
+        uncentered_effective_rank=uncentered_rank,
+        alignment=figures.alignment,
+        verdict=judge(figures.minimality, confidence_interval["verdict"], circumstances),
+        evidence=gather(projections, performance, total, task=task),
+        neural_collapse=figures.neural_collapse,
+        nc4=nc4,
+        compression=()
+        if rows is None
+        else compress(centered, cleaned, centered_pairs, rows, means=raw, r=learned.shape[1]),
+        confidence_interval=confidence_interval,
     )
 
 
@@ -209,7 +261,21 @@ def _total(folds: Sequence[Moments], positions: int) -> Moments:
     return total
 
 
-def _directions(raw: Averages, centered: Averages, pairs: Eigenpairs, r: int) -> int:
+def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
+    """The first k whose eigenvalue may be the rounding of the features, if there is one."""
+    if precision is None:
+        return None
+    above = int((pairs.eigenvalues > precision**2 * pairs.eigenvalues[0]).sum())
+    return above + 1 if above < pairs.rank else None
+
+
+def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:
+    return pairs.eigenvectors if basis is None else oriented(basis @ pairs.eigenvectors)
+
+
+def _directions(
+    raw: Averages, centered: Averages, pairs: Eigenpairs, r: int, basis: Tensor | None
+) -> int:
     """How many independent directions the features could use.
 
     That is their rank. But where training itself has collapsed the features of a wide layer onto
@@ -217,10 +283,20 @@ def _directions(raw: Averages, centered: Averages, pairs: Eigenpairs, r: int) ->
     there was: then it is the number of units that vary at all, as far as the samples can tell them
         apart.
     """
-    noise = centered.phi_noise * raw.phi.square() / raw.phi.square().sum().clamp(min=1e-300)
-    varying = int((centered.phi_phi.diagonal() > noise).sum())
+    if not pairs.rank < THRESHOLDS.min_rank_ratio * r:
+        return pairs.rank
+    mean, variance = raw.phi, centered.phi_phi.diagonal()
+    rounding = 0.0
+    if basis is not None:
+        # The eigenpairs leave out what is rounding of the sums, which a unit that does not vary
+        # would share through the basis; entries of the basis itself are known to about q·eps.
+        mean = basis @ mean
+        variance = (basis @ pairs.eigenvectors).square() @ pairs.eigenvalues
+        rounding = (basis.shape[1] * _FLOAT64_EPS) ** 2 * float(pairs.eigenvalues.sum())
+    noise = centered.phi_noise * mean.square() / mean.square().sum().clamp(min=1e-300)
+    varying = int((variance > noise + rounding).sum())
     width = min(varying, raw.n - 1)
-    return width if pairs.rank < THRESHOLDS.min_rank_ratio * r <= width else pairs.rank
+    return width if THRESHOLDS.min_rank_ratio * r <= width else pairs.rank
 
 
 def _spectrum(raw: Averages, pairs: Eigenpairs, centered: Eigenpairs) -> Spectrum:

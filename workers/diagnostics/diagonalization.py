@@ -45,32 +45,34 @@ class Eigenpairs:
         return type(self)(self.eigenvalues[:count], self.eigenvectors[:, :count])
 
 
-def diagonalize(gram: Tensor, *, n: int, positions: int = 1, noise: float = 0.0) -> Eigenpairs:
+def diagonalize(
+    gram: Tensor, *, rows: int, noise: float = 0.0, features: int | None = None
+) -> Eigenpairs:
     """Eigenpairs of a Gram matrix of features, up to its numerical rank.
 
-    Kept are the singular values `S_k = √ρ_k` with `S_k > S_1 · max(n, p) · eps(float32)`: features
-    are float32 as a rule, and what lies below is their rounding. The first is always kept if it is
-    not zero. Rounding does not grow with the number of rows, and the rule's n is far above it where
-    rows are many: it counts samples, so that a million pixels do not cut off all but a few.
+    Kept are the singular values `S_k = √ρ_k` with `S_k > S_1 · p · eps(float32)`: features are
+    float32 as a rule, and what lies below is their rounding. The first is always kept if it is not
+    zero. The usual bound has max(n, p) for p; but rounding of the features does not grow with their
+    number of rows. Of ReLU networks on 20,000 images, singular values were right to 1 % down to
+    1e-5 of the first, a hundredth of that bound.
 
     Args:
         gram: `⟨Φ_k|Φ_l⟩`, symmetric `(p, p)`, float64.
-        n: Number of samples it was averaged over.
-        positions: Rows a sample; the rank cannot exceed the number of rows.
+        rows: Number of rows it was averaged over, which the rank cannot exceed.
         noise: Eigenvalues at or below this are rounding too (see `Averages`).
+        features: Number of features p, where the matrix is of fewer coordinates of them.
 
     Returns:
         Eigenpairs in decreasing order; none if the matrix is zero or all noise.
     """
-    p = gram.shape[0]
+    p = gram.shape[0] if features is None else features
     ascending, vectors = torch.linalg.eigh(gram)
     eigenvalues = ascending.flip(0)
     largest = float(eigenvalues[0])
-    # Past n ≈ 10⁷ the rule would cut everything; the first eigenvalue is never rounding.
-    cut = min(max(n, p) * _FLOAT32_EPS, 1.0) ** 2 * largest
+    cut = (p * _FLOAT32_EPS) ** 2 * largest
     kept = (eigenvalues > max(cut, noise)) | ((eigenvalues == largest) & (largest > noise))
-    rank = min(int(kept.sum()), n * positions)
-    return Eigenpairs(eigenvalues[:rank], _oriented(vectors.flip(1)[:, :rank]))
+    rank = min(int(kept.sum()), rows)
+    return Eigenpairs(eigenvalues[:rank], oriented(vectors.flip(1)[:, :rank]))
 
 
 def leading_eigenpairs(gram: Tensor, count: int, *, near: Eigenpairs) -> Eigenpairs:
@@ -121,7 +123,7 @@ def _iterate(gram: Tensor, count: int, start: Tensor) -> Eigenpairs | None:
     return None
 
 
-def _oriented(vectors: Tensor) -> Tensor:
+def oriented(vectors: Tensor) -> Tensor:
     """Make the entry of largest magnitude positive, the first of them on a near tie."""
     magnitudes = vectors.abs()
     near_largest = magnitudes >= (1 - 1e-6) * magnitudes.amax(0, keepdim=True)

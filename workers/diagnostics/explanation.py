@@ -6,14 +6,13 @@ from workers.diagnostics.diagonalization import diagonalize
 from workers.diagnostics.moments import Moments
 
 
-def unexplained(moments: Moments, *, positions: int = 1) -> float | None:
+def unexplained(moments: Moments) -> float | None:
     """The residual that the best linear layer would leave: min over W, b of ‖ΦWᵀ+b−F‖ / ‖F−F̄‖.
 
     By least squares, on the features' eigenfunctions: 1 − Σ_k ‖⟨e_k|F⟩‖² / ‖F‖², centred.
 
     Args:
         moments: Sums over the samples, with targets or without.
-        positions: Rows a sample.
 
     Returns:
         A number in [0, 1]; `None` where samples are too few to tell (n ≤ p + 1, when a linear
@@ -33,12 +32,7 @@ def unexplained(moments: Moments, *, positions: int = 1) -> float | None:
     total = float(centered.f_f.trace())
     if total <= centered.f_noise:
         return None
-    pairs = diagonalize(
-        centered.phi_phi,
-        n=centered.n // positions,
-        positions=positions,
-        noise=centered.phi_noise,
-    )
+    pairs = diagonalize(centered.phi_phi, rows=centered.n, noise=centered.phi_noise)
     along = pairs.eigenvectors.T @ centered.phi_f
     explained = float((along.square().sum(1) / pairs.eigenvalues).sum())
     return math.sqrt(max(0.0, 1.0 - explained / total))

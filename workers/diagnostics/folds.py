@@ -1,13 +1,26 @@
 """Dealing samples out to folds, so that leaving one fold out at a time measures uncertainty."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from workers.diagnostics.moments import Moments
+from workers.diagnostics.coordinates import reduce_features
+from workers.diagnostics.moments import Moments, check_finite
 
 # Rows gathered before they are multiplied: products of a few rows would move the p×p sums through
 # memory for almost no arithmetic.
 _BUFFERED_ROWS = 512
+
+
+class _Part(NamedTuple):
+    """Rows of one batch that belong to one fold."""
+
+    phi: Tensor
+    outputs: Tensor
+    targets: Tensor | None
+    weights: Tensor | None
 
 
 class Folds:
@@ -18,60 +31,110 @@ class Folds:
     dealt: the positions of one sample are alike, and in several folds they would hide how much
     the figures vary.
 
+    Where there are fewer rows than features, rows are kept instead of p×p sums, and the moments are
+    those of the features' coordinates.
+
     Args:
         n: Samples in all.
         positions: Rows a sample.
         count: Folds.
         seed: Of the dealing.
+
+    Attributes:
+        count: Folds.
+        basis: `(p, q)` float64, orthonormal columns: what the coordinates belong to, once the
+            moments have been taken. None where these are of the features themselves.
     """
 
     def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
         self._seen = 0
-        self._count = count
+        self._rows_in_all = n * positions
+        self.count = count
         self._positions = positions
         self._moments: list[Moments] = []
-        self._waiting: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [[] for _ in range(count)]
+        self._waiting: list[list[_Part]] = [[] for _ in range(count)]
         self._rows = [0] * count
+        self._keeps_rows = False
+        self.basis: Tensor | None = None
 
-    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
+    def update(
+        self,
+        phi: Tensor,
+        outputs: Tensor,
+        targets: Tensor | None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Deal out the next batch.
 
         Args:
             phi: Features `(batch · positions, p)`, all positions of the first sample first.
             outputs: Outputs `(batch · positions, c)`.
             targets: Targets `(batch · positions, d)`, or None; always the same of the two.
+            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
+                Likewise.
+
+        Returns:
+            The fold that each row went to, `(batch · positions,)`.
+
+        Raises:
+            NonFiniteError: The features hold NaN or infinity.
         """
-        d = 0 if targets is None else targets.shape[1]
-        if not self._moments:
-            self._moments = [
-                Moments.zeros(phi.shape[1], outputs.shape[1], d) for _ in range(self._count)
-            ]
+        self._keeps_rows = self._rows_in_all < phi.shape[1]
+        if self._keeps_rows:
+            check_finite("features", phi)
         samples = len(phi) // self._positions
         dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
         self._seen += samples
         for fold in set(dealt.tolist()):
             rows = dealt == fold
-            part = (phi[rows], outputs[rows], None if targets is None else targets[rows])
+            part = _Part(
+                phi[rows],
+                outputs[rows],
+                None if targets is None else targets[rows],
+                None if weights is None else weights[rows],
+            )
             self._waiting[fold].append(part)
-            self._rows[fold] += len(part[0])
-            if self._rows[fold] >= _BUFFERED_ROWS:
+            self._rows[fold] += len(part.phi)
+            if self._rows[fold] >= _BUFFERED_ROWS and not self._keeps_rows:
                 self._multiply(fold)
+        return dealt
 
     def moments(self) -> list[Moments]:
-        """Return the folds' moments over everything dealt so far."""
-        for fold in range(self._count):
+        """Return the folds' moments over everything dealt so far, which must be all if n < p."""
+        if self._keeps_rows and self.basis is None:
+            self._reduce()
+        for fold in range(self.count):
             self._multiply(fold)
         return self._moments
+
+    def _reduce(self) -> None:
+        """Replace all features by their coordinates in a common basis."""
+        coordinates, self.basis = reduce_features(
+            [part.phi for parts in self._waiting for part in parts]
+        )
+        taken = 0
+        for fold, parts in enumerate(self._waiting):
+            self._waiting[fold] = []
+            for part in parts:
+                first, taken = taken, taken + len(part.phi)
+                self._waiting[fold].append(part._replace(phi=coordinates[first:taken]))
 
     def _multiply(self, fold: int) -> None:
         waiting, self._waiting[fold] = self._waiting[fold], []
         self._rows[fold] = 0
         if not waiting:
             return
-        features, outputs, targets = zip(*waiting, strict=True)
-        labelled = [part for part in targets if part is not None]
-        self._moments[fold].update(
-            torch.cat(features), torch.cat(outputs), torch.cat(labelled) if labelled else None
-        )
+        features, outputs, targets, weights = zip(*waiting, strict=True)
+        phi, f, y = torch.cat(features), torch.cat(outputs), joined(targets)
+        if not self._moments:
+            shape = (phi.shape[1], f.shape[1], 0 if y is None else y.shape[1])
+            self._moments = [Moments.zeros(*shape) for _ in range(self.count)]
+        self._moments[fold].update(phi, f, y, joined(weights))
+
+
+def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Batches of what all have or none has, in one."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None

@@ -1,4 +1,10 @@
-"""95 % intervals by the delete-a-group jackknife over folds."""
+"""95 % intervals: the delete-a-group jackknife over folds, and Wilson's for shares of samples.
+
+The construction was chosen by its coverage on features of known spectrum, see
+`tests/benchmarks/coverage.py`. Eigenvalues are biased by order 1/n: centred on the figure,
+intervals covered 78 to 96 % for the energy and nothing at all for RankMe; with the bias taken off,
+too little for figures that follow single eigenvalues, of which the bias itself is known badly.
+"""
 
 import math
 from collections.abc import Sequence
@@ -43,9 +49,16 @@ def jackknife_interval(
 ) -> Interval | None:
     """95 % interval of a figure from its values with one fold left out at a time.
 
-    Folds may differ in size (Busing, Meijer & van der Leeden 1999). The interval is centred on the
-    figure, spans Student's t with one degree of freedom less than there are folds, and is clipped
-    to the figure's range.
+    Folds may differ in size (Busing, Meijer & van der Leeden 1999). They give a variance, hence a
+    half-width by Student's t with one degree of freedom less than there are folds, and an estimate
+    of the figure without its bias of order 1/n. The interval spans the half-width about both, the
+    figure and that estimate, and is clipped to the figure's range.
+
+    It covers 92 to 98 % where the figure is a smooth function of the sums. It covers more at the
+    end of a figure's range, where it ends there, and where the bias exceeds the half-width. It
+    covers too little where bias is not of order 1/n, as with fewer samples than features, where
+    classes have a handful of samples, and where the truth lies at a coincidence of eigenvalues that
+    the folds are on one side of.
 
     Args:
         point: The figure on all samples.
@@ -55,23 +68,77 @@ def jackknife_interval(
         highest: Upper end of it.
 
     Returns:
-        The bounds, or None if the figure is undefined on all samples or without some fold.
+        The bounds, which hold the figure, or None if it is undefined on all samples or without some
+        fold.
     """
     values = [value for value in left_out if value is not None]
     if point is None or len(values) < len(left_out):
         return None
-    n, folds = sum(sizes), len(sizes)
-    estimate = folds * point - sum(
-        (1 - size / n) * value for size, value in zip(sizes, values, strict=True)
+    estimate, error = _jackknife(point, values, sizes)
+    half_width = t_quantile(len(sizes) - 1) * error
+    low, high = min(point, estimate) - half_width, max(point, estimate) + half_width
+    # Clipping never cuts off the figure itself, which rounding may leave a hair outside its range.
+    return min(max(low, lowest), point), max(min(high, highest), point)
+
+
+def share_interval(
+    share: float | None,
+    left_out: Sequence[float | None],
+    sizes: Sequence[int],
+    *,
+    positions: int = 1,
+) -> Interval | None:
+    """95 % interval of a share of rows, such as accuracy.
+
+    The jackknife has no width where every fold has the same share, as 0 and 1; Wilson's interval
+    has. Positions of one sample are alike: the folds tell how many independent rows they amount to
+    (Korn & Graubard 1998), at least one a sample.
+
+    Args:
+        share: Of all rows.
+        left_out: The share without fold j, for each fold.
+        sizes: Rows in fold j.
+        positions: Rows a sample.
+
+    Returns:
+        The bounds, or None if the share is undefined on all rows or without some fold.
+    """
+    values = [value for value in left_out if value is not None]
+    if share is None or len(values) < len(left_out):
+        return None
+    rows = sum(sizes)
+    variance = _jackknife(share, values, sizes)[1] ** 2
+    shrink = (_NORMAL_QUANTILE / t_quantile(len(sizes) - 1)) ** 2  # the variance is an estimate
+    independent = shrink * share * (1 - share) / variance if variance > 0 else 0.0
+    return wilson_interval(share, min(max(independent, rows / positions), rows))
+
+
+def wilson_interval(share: float, trials: float) -> Interval:
+    """Wilson's 95 % score interval of a share of so many independent trials.
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson_interval(1.0, 100)]
+        [0.963, 1.0]
+    """
+    z2 = _NORMAL_QUANTILE**2
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half_width = math.sqrt(z2 * share * (1 - share) / trials + (z2 / (2 * trials)) ** 2) / (
+        1 + z2 / trials
     )
-    variance = 0.0
-    for size, value in zip(sizes, values, strict=True):
+    return min(max(centre - half_width, 0.0), share), max(min(centre + half_width, 1.0), share)
+
+
+def _jackknife(
+    point: float, left_out: Sequence[float], sizes: Sequence[int]
+) -> tuple[float, float]:
+    """The figure less its bias, and its standard error."""
+    n, folds = sum(sizes), len(sizes)
+    estimate = folds * point - math.fsum(
+        (1 - size / n) * value for size, value in zip(sizes, left_out, strict=True)
+    )
+    deviations = []
+    for size, value in zip(sizes, left_out, strict=True):
         ratio = n / size
         pseudo = ratio * point - (ratio - 1) * value
-        variance += (pseudo - estimate) ** 2 / (ratio - 1) / folds
-    half_width = t_quantile(folds - 1) * math.sqrt(variance)
-    # Clipping never cuts off the figure itself, which rounding may leave a hair outside its range.
-    return (
-        min(max(point - half_width, lowest), point),
-        max(min(point + half_width, highest), point),
-    )
+        deviations.append((pseudo - estimate) / math.sqrt((ratio - 1) * folds))
+    return estimate, math.hypot(*deviations)  # which squares without overflow

@@ -1,7 +1,7 @@
 """Figures of many layers at once: sums over the samples, and what follows from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workers.diagnostics.alignment import align
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize
+from workers.diagnostics.folds import joined
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.projections import project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
@@ -30,59 +31,68 @@ class LayerSums:
     def __init__(self, widths: Sequence[int]) -> None:
         self._grams = [_zeros(p, p) for p in widths]
         self._crosses: list[Tensor] = []
-        self._functions = _zeros(0, 0)
-        self._outputs = 0
-        self._waiting: list[tuple[Sequence[Tensor], Tensor]] = []
+        # Moments of the one feature that is 1 everywhere: all that is the same for every layer.
+        self._functions: Moments | None = None
+        self._waiting: list[tuple[Sequence[Tensor], Tensor, Tensor | None, Tensor | None]] = []
 
-    def update(self, features: Sequence[Tensor], outputs: Tensor, targets: Tensor | None) -> None:
+    def update(
+        self,
+        features: Sequence[Tensor],
+        outputs: Tensor,
+        targets: Tensor | None,
+        weights: Tensor | None = None,
+    ) -> None:
         """Add a batch of samples.
 
         Args:
             features: Of each layer, `(batch, p)`, any real dtype.
             outputs: Outputs of the network's final linear layer, `(batch, c)`.
             targets: Targets `(batch, d)`, or None; always the same of the two.
+            weights: How much each sample counts, positive, `(batch,)`; None: 1 each. Likewise.
         """
-        one = outputs.new_ones(len(outputs), 1)
-        functions = (outputs, one) if targets is None else (outputs, targets, one)
-        self._waiting.append((features, torch.cat([u.double() for u in functions], 1)))
-        self._outputs = outputs.shape[1]
-        if sum(len(rows) for _, rows in self._waiting) >= _BUFFERED_ROWS:
+        self._waiting.append((features, outputs, targets, weights))
+        if sum(len(outputs) for _, outputs, _, _ in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
     def moments(self) -> Iterator[Moments]:
         """The moments of each layer's features with the network's outputs and targets."""
         self._multiply()
-        f, y = slice(0, self._outputs), slice(self._outputs, -1)
         functions = self._functions
+        if functions is None:
+            return
         for gram, cross in zip(self._grams, self._crosses, strict=True):
-            yield Moments(
-                n=round(float(functions[-1, -1])),
+            yield replace(
+                functions,
                 phi=cross[:, -1],
-                f=functions[f, -1],
-                y=functions[y, -1],
                 phi_phi=gram,
-                f_f=functions[f, f],
-                y_y=functions[y, y],
-                phi_f=cross[:, f],
-                phi_y=cross[:, y],
-                f_y=functions[f, y],
+                phi_f=cross[:, : functions.c],
+                phi_y=cross[:, functions.c : -1],
             )
 
     def _multiply(self) -> None:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        batches, rows = zip(*waiting, strict=True)
-        functions = torch.cat(rows)
-        if not self._crosses:
-            width = functions.shape[1]
-            self._crosses = [_zeros(len(gram), width) for gram in self._grams]
-            self._functions = _zeros(width, width)
-        self._functions.addmm_(functions.T, functions)
-        features = (torch.cat(parts).double() for parts in zip(*batches, strict=True))
-        for phi, gram, cross in zip(features, self._grams, self._crosses, strict=True):
+        batches, outputs, targets, weights = zip(*waiting, strict=True)
+        f, y, w = torch.cat(outputs).double(), joined(targets), joined(weights)
+        one = f.new_ones(len(f), 1)
+        functions = torch.cat([f, one] if y is None else [f, y, one], 1)
+        if self._functions is None:
+            self._functions = Moments.zeros(1, f.shape[1], functions.shape[1] - f.shape[1] - 1)
+            self._crosses = [_zeros(len(gram), functions.shape[1]) for gram in self._grams]
+        self._functions.update(one, f, y, w)
+        functions = _weighted(functions, w)
+        for parts, gram, cross in zip(
+            zip(*batches, strict=True), self._grams, self._crosses, strict=True
+        ):
+            phi = _weighted(torch.cat(parts).double(), w)
             gram.addmm_(phi.T, phi)
             cross.addmm_(phi.T, functions)
+
+
+def _weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """Rows scaled so that their plain products are the weighted ones."""
+    return rows if weights is None else weights.double().sqrt()[:, None] * rows
 
 
 def _zeros(*shape: int) -> Tensor:
@@ -143,8 +153,8 @@ def diagnose_layer(moments: Moments, *, output_tolerance: float = 1e-6) -> Layer
     if not bool(torch.isfinite(moments.phi_phi).all() & torch.isfinite(moments.phi_f).all()):
         return None
     raw, centered = moments.averages(), moments.centered_averages()
-    pairs = diagonalize(raw.phi_phi, n=raw.n)
-    centered_pairs = diagonalize(centered.phi_phi, n=raw.n, noise=centered.phi_noise)
+    pairs = diagonalize(raw.phi_phi, rows=raw.n)
+    centered_pairs = diagonalize(centered.phi_phi, rows=raw.n, noise=centered.phi_noise)
     alignment = align(raw, centered, output_tolerance=output_tolerance)
     return LayerDiagnosis(
         uncentered=_projections(raw, pairs, output_tolerance),

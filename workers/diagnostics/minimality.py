@@ -1,5 +1,6 @@
 """How minimal the features are: do the learned functions live in the leading eigenfunctions?"""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,8 @@ from workers.diagnostics.projections import orthonormal_coefficients, squared_pr
 _MOST, _NEARLY_ALL = 0.90, 0.95  # the shares that the k90 and k95 figures ask for
 # A cumulative sum that is one share short of a bound by rounding alone has reached it.
 _ROUNDING = 1e-9
+# Beyond r, eigenfunctions count less and less over r/2 more of them, and at least over this many.
+_SHORTEST_TAPER = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Minimality:
         utilization: `U = (1/r) Σ_{j≤r} Q̂_j`, in [0, 1].
         utilization_corrected: `U' = (U − r/m)/(1 − r/m)`, at most 1; `r/m` is what features of m
             independent directions have by chance. None if m ≤ r.
+        utilization_tapered: `Ũ' = (Ũ − c)/(1 − c)`, at most 1, with `Ũ = (1/r) Σ_j w_j Q̂_j` and
+            `c = Σ_j w_j/m`, where `w_j` is 1 up to r and falls to 0 over r/2 more eigenfunctions.
+            U' jumps where eigenvalues nearly coincide about r; this does not. None if m ≤ Σ w_j.
         energy: `E = Σ_{j≤r} ρ_j / Σρ`, in [0, 1].
         distance: `D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment`, in [0, 1].
         alignment: `Σ ρ_j Q̂_j / Σ_{j≤r} ρ_j`, in [0, 1].
@@ -38,6 +44,7 @@ class Minimality:
     rank: int
     utilization: float | None = None
     utilization_corrected: float | None = None
+    utilization_tapered: float | None = None
     energy: float | None = None
     distance: float | None = None
     alignment: float | None = None
@@ -81,8 +88,8 @@ def minimality(
 
     Args:
         cleaned: Centred inner products with cleaned outputs.
-        pairs: Leading eigenpairs of `cleaned.phi_phi`, at least r where there are so many. The k
-            figures are found only as far as these reach.
+        pairs: Leading eigenpairs of `cleaned.phi_phi`, at least `needed_for(r)` where there are so
+            many. The k figures are found only as far as these reach.
         basis: Basis of the cleaned learned space, `(c, r)`.
         directions: m, the independent directions the features could use.
     """
@@ -106,6 +113,7 @@ def minimality(
         rank=r,
         utilization=utilization,
         utilization_corrected=chance_corrected(utilization, r / directions),
+        utilization_tapered=_tapered(squared, r, directions),
         energy=_unit(leading / variance),
         distance=1.0 - shape * alignment,
         alignment=alignment,
@@ -114,6 +122,23 @@ def minimality(
         k95_utilization=_first_reaching(held, _NEARLY_ALL),
         k95_energy=_first_reaching(spectrum.cumsum(0) / variance, _NEARLY_ALL),
     )
+
+
+def needed_for(r: int) -> int:
+    """Eigenfunctions that the figures but k need, for a learned space of dimension r."""
+    return r + math.ceil(_taper(r)) - 1
+
+
+def _taper(r: int) -> float:
+    return max(r / 2, _SHORTEST_TAPER)
+
+
+def _tapered(squared: Tensor, r: int, directions: int) -> float | None:
+    beyond = torch.arange(1, len(squared) + 1, dtype=torch.float64) - r
+    weights = (1 - beyond.clamp(min=0) / _taper(r)).clamp(min=0)
+    # Directions that the samples do not show would have weights, too.
+    every = r + sum(1 - step / _taper(r) for step in range(1, math.ceil(_taper(r))))
+    return chance_corrected(_unit((weights * squared).sum() / r), every / directions)
 
 
 def chance_corrected(share: float, chance: float) -> float | None:

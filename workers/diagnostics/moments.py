@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.errors import IncompatibleShapesError, NonFiniteError
+from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError, NonFiniteError
 
 # Centring subtracts ‖mean‖² from every second moment. What float32 features of that size can still
 # tell apart is about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below it (the
@@ -21,16 +21,20 @@ from workers.diagnostics.errors import IncompatibleShapesError, NonFiniteError
 _CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
 
 _SUMS = ("phi", "f", "y", "phi_phi", "f_f", "y_y", "phi_f", "phi_y", "f_y")
+# Beside them, how much they stand for. Moments written before there were weights lack these.
+_EXTENTS = ("weight", "weight_squared", "y_count")
 
 
 @dataclass(frozen=True, eq=False)
 class Averages:
-    """Inner products `⟨u|v⟩ = (1/n) Σ_i u(x_i) v(x_i)` of features, outputs and targets.
+    """Inner products `⟨u|v⟩ = Σ_i w_i u(x_i) v(x_i) / Σ_i w_i` of features, outputs and targets.
 
     All tensors are float64. `p` features, `c` outputs, `d` targets (0 where there are none).
 
     Attributes:
         n: Number of samples.
+        effective_n: `(Σw)² / Σw²`: as many samples of equal weight would leave as much to chance
+            (Kish 1965); n where no sample was weighted.
         phi, f, y: Means `(p,)`, `(c,)`, `(d,)`; zeros when centred.
         phi_phi, f_f, y_y: Gram matrices `(p, p)`, `(c, c)`, `(d, d)`.
         phi_f, phi_y: Cross products `(p, c)` and `(p, d)`.
@@ -39,6 +43,7 @@ class Averages:
     """
 
     n: int
+    effective_n: float
     phi: Tensor
     f: Tensor
     y: Tensor
@@ -56,13 +61,16 @@ class Averages:
 class Moments:
     """Additive float64 sums over samples of features Φ, outputs F and targets Y.
 
-    Start from `Moments.zeros`, feed batches to `update`, merge with `+`.
+    Start from `Moments.zeros`, feed batches to `update`, merge with `+`. A sample enters the sums
+    of functions as often as its weight says, 1 unless another is given.
 
     Attributes:
-        n: Number of samples.
-        phi, f, y: `ΣΦ` `(p,)`, `ΣF` `(c,)`, `ΣY` `(d,)`.
-        phi_phi, f_f, y_y: `ΣΦΦᵀ` `(p, p)`, `ΣFFᵀ` `(c, c)`, `ΣYYᵀ` `(d, d)`.
-        phi_f, phi_y, f_y: `ΣΦFᵀ` `(p, c)`, `ΣΦYᵀ` `(p, d)`, `ΣFYᵀ` `(c, d)`.
+        n: Number of samples, whatever their weights.
+        weight, weight_squared: `Σw` and `Σw²`; both n where no sample was weighted.
+        y_count: `ΣY` without weights, `(d,)`: for class indicators the number of each class.
+        phi, f, y: `ΣwΦ` `(p,)`, `ΣwF` `(c,)`, `ΣwY` `(d,)`.
+        phi_phi, f_f, y_y: `ΣwΦΦᵀ` `(p, p)`, `ΣwFFᵀ` `(c, c)`, `ΣwYYᵀ` `(d, d)`.
+        phi_f, phi_y, f_y: `ΣwΦFᵀ` `(p, c)`, `ΣwΦYᵀ` `(p, d)`, `ΣwFYᵀ` `(c, d)`.
 
     Example:
         >>> moments = Moments.zeros(p=2, c=1, d=0)
@@ -72,6 +80,9 @@ class Moments:
     """
 
     n: int
+    weight: float
+    weight_squared: float
+    y_count: Tensor
     phi: Tensor
     f: Tensor
     y: Tensor
@@ -91,6 +102,9 @@ class Moments:
             )
         return cls(
             n=0,
+            weight=0.0,
+            weight_squared=0.0,
+            y_count=_zeros(d),
             phi=_zeros(p),
             f=_zeros(c),
             y=_zeros(d),
@@ -117,28 +131,57 @@ class Moments:
         """Number of target functions; 0 where the probe has no targets."""
         return self.y.shape[0]
 
-    def update(self, phi: Tensor, outputs: Tensor, targets: Tensor | None = None) -> None:
+    @property
+    def effective_n(self) -> float:
+        """Kish's effective number of samples, `(Σw)² / Σw²`."""
+        return self.weight**2 / self.weight_squared
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some samples weigh more than others; rounding aside."""
+        return self.effective_n < (1 - 1e-9) * self.n
+
+    def update(
+        self,
+        phi: Tensor,
+        outputs: Tensor,
+        targets: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         """Add a batch of samples, in place.
 
         Args:
             phi: Features `(batch, p)`, any real dtype.
             outputs: Outputs of the final linear layer `(batch, c)`.
             targets: Class indicators or regression targets `(batch, d)`; None only if `d` is 0.
+            weights: How much each sample counts, positive, `(batch,)`; None: 1 each.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit these sums.
             NonFiniteError: The batch holds NaN or infinity. Nothing is added then.
+            DiagnosticsError: A weight is not positive; likewise.
         """
         rows = phi.shape[0] if phi.ndim else 0
         if targets is None:
             targets = phi.new_zeros(rows, 0)
-        x = self._samples("features", phi, (rows, self.p))
-        f = self._samples("outputs", outputs, (rows, self.c))
-        y = self._samples("targets", targets, (rows, self.d))
+        x = _samples("features", phi, (rows, self.p))
+        f = _samples("outputs", outputs, (rows, self.c))
+        y = _samples("targets", targets, (rows, self.d))
+        w = x.new_ones(rows, 1)
+        if weights is not None:
+            w = _samples("weights", weights[:, None], (rows, 1))
+            if not bool((w > 0).all()):
+                raise DiagnosticsError("The weights of samples must be positive.")
         self.n += rows
-        self.phi += x.sum(0)
-        self.f += f.sum(0)
-        self.y += y.sum(0)
+        self.weight += float(w.sum())
+        self.weight_squared += float(w.square().sum())
+        self.y_count += y.sum(0)
+        root = w.sqrt()
+        if weights is not None:
+            x, f, y = root * x, root * f, root * y
+        self.phi += (root.T @ x)[0]
+        self.f += (root.T @ f)[0]
+        self.y += (root.T @ y)[0]
         self.phi_phi.addmm_(x.T, x)
         self.f_f.addmm_(f.T, f)
         self.y_y.addmm_(y.T, y)
@@ -157,18 +200,19 @@ class Moments:
         return self._combined(part, sign=-1)
 
     def averages(self) -> Averages:
-        """Inner products of the functions as given: sums over n."""
-        n = self.n
+        """Inner products of the functions as given: sums over their weight."""
+        weight = self.weight
         return Averages(
-            n=n,
-            phi=self.phi / n,
-            f=self.f / n,
-            y=self.y / n,
-            phi_phi=self.phi_phi / n,
-            f_f=self.f_f / n,
-            y_y=self.y_y / n,
-            phi_f=self.phi_f / n,
-            phi_y=self.phi_y / n,
+            n=self.n,
+            effective_n=self.effective_n,
+            phi=self.phi / weight,
+            f=self.f / weight,
+            y=self.y / weight,
+            phi_phi=self.phi_phi / weight,
+            f_f=self.f_f / weight,
+            y_y=self.y_y / weight,
+            phi_f=self.phi_f / weight,
+            phi_y=self.phi_y / weight,
         )
 
     def centered_averages(self) -> Averages:
@@ -177,14 +221,16 @@ class Moments:
         phi, f, y = raw.phi, raw.f, raw.y
         return Averages(
             n=raw.n,
+            effective_n=raw.effective_n,
             phi=torch.zeros_like(phi),
             f=torch.zeros_like(f),
             y=torch.zeros_like(y),
-            phi_phi=raw.phi_phi - torch.outer(phi, phi),
-            f_f=raw.f_f - torch.outer(f, f),
-            y_y=raw.y_y - torch.outer(y, y),
-            phi_f=raw.phi_f - torch.outer(phi, f),
-            phi_y=raw.phi_y - torch.outer(phi, y),
+            # In place: with p features and p² entries, one more copy is what memory ends at.
+            phi_phi=raw.phi_phi.addr_(phi, phi, alpha=-1),
+            f_f=raw.f_f.addr_(f, f, alpha=-1),
+            y_y=raw.y_y.addr_(y, y, alpha=-1),
+            phi_f=raw.phi_f.addr_(phi, f, alpha=-1),
+            phi_y=raw.phi_y.addr_(phi, y, alpha=-1),
             phi_noise=_CENTRING_NOISE * float(phi @ phi),
             f_noise=_CENTRING_NOISE * float(f @ f),
             y_noise=_CENTRING_NOISE * float(y @ y),
@@ -192,12 +238,12 @@ class Moments:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sums by name as float64 arrays, `n` as an int64 scalar; for `from_arrays`."""
-        arrays = {name: getattr(self, name).numpy() for name in _SUMS}
+        arrays = {name: np.asarray(getattr(self, name)) for name in (*_EXTENTS, *_SUMS)}
         return {"n": np.array(self.n, dtype=np.int64), **arrays}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Sums from what `to_arrays` gave.
+        """Sums from what `to_arrays` gave, other arrays beside them left aside.
 
         Raises:
             IncompatibleShapesError: A sum is missing, or shapes contradict each other.
@@ -210,7 +256,10 @@ class Moments:
             )
         moments = cls.zeros(*(arrays[name].size for name in ("phi", "f", "y")))
         moments.n = int(arrays["n"])
-        for name in _SUMS:
+        moments.weight = float(arrays.get("weight", arrays["n"]))
+        moments.weight_squared = float(arrays.get("weight_squared", arrays["n"]))
+        arrays = {"y_count": arrays["y"], **arrays}
+        for name in ("y_count", *_SUMS):
             values = torch.tensor(arrays[name], dtype=torch.float64)
             expected = getattr(moments, name).shape
             if values.shape != expected:
@@ -222,21 +271,6 @@ class Moments:
             setattr(moments, name, values)
         return moments
 
-    def _samples(self, name: str, values: Tensor, shape: tuple[int, int]) -> Tensor:
-        """`values` as float64 on the CPU, once the shape is as expected and every entry finite."""
-        if tuple(values.shape) != shape:
-            raise IncompatibleShapesError(
-                f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
-            )
-        values = values.detach().to("cpu", torch.float64)
-        bad = int((~torch.isfinite(values)).any(1).sum())
-        if bad:
-            raise NonFiniteError(
-                f"The {name} of {bad} of {len(values)} samples in a batch hold NaN or infinity. "
-                "Check the scale of the input and the precision of the model."
-            )
-        return values
-
     def _combined(self, other: Self, *, sign: int) -> Self:
         if (self.p, self.c, self.d) != (other.p, other.c, other.d):
             raise IncompatibleShapesError(
@@ -245,9 +279,43 @@ class Moments:
                 "from different models or probes."
             )
         sums = {
-            name: torch.add(getattr(self, name), getattr(other, name), alpha=sign) for name in _SUMS
+            name: torch.add(getattr(self, name), getattr(other, name), alpha=sign)
+            for name in ("y_count", *_SUMS)
         }
-        return type(self)(n=self.n + sign * other.n, **sums)
+        return type(self)(
+            n=self.n + sign * other.n,
+            weight=self.weight + sign * other.weight,
+            weight_squared=self.weight_squared + sign * other.weight_squared,
+            **sums,
+        )
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Refuse a batch that holds NaN or infinity.
+
+    Args:
+        name: What the values are, for the message.
+        values: One row a sample.
+
+    Raises:
+        NonFiniteError: It does.
+    """
+    bad = int((~torch.isfinite(values)).any(1).sum())
+    if bad:
+        raise NonFiniteError(
+            f"The {name} of {bad} of {len(values)} samples in a batch hold NaN or infinity. "
+            "Check the scale of the input and the precision of the model."
+        )
+
+
+def _samples(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`values` as float64 on the CPU, once the shape is as expected and every entry finite."""
+    if tuple(values.shape) != shape:
+        raise IncompatibleShapesError(
+            f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
+        )
+    check_finite(name, values)
+    return values.detach().to("cpu", torch.float64)
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -50,8 +50,7 @@ class Performance:
         wanted = targets.detach().to("cpu", torch.float64)
         if task == "regression":
             return cls(len(logits), None, _squared_error(logits, wanted))
-        if logits.shape[1] == 1:
-            logits = functional.pad(logits, (1, 0))  # sigmoid(u) is the softmax of (0, u)
+        logits = _two_sided(logits)
         if wanted.shape[1] > logits.shape[1]:
             raise IncompatibleShapesError(
                 f"The labels name {wanted.shape[1]} classes, the model tells {logits.shape[1]} "
@@ -79,6 +78,20 @@ class Performance:
             None if self.correct is None or other.correct is None else self.correct + other.correct
         )
         return type(self)(self.n + other.n, correct, self.total_loss + other.total_loss)
+
+
+def answers(outputs: Tensor) -> Tensor:
+    """The class that a model tells for each row, `(rows,)` int64.
+
+    Args:
+        outputs: Outputs of the final linear layer, before any softmax or sigmoid, `(rows, c)`.
+    """
+    return _two_sided(outputs).argmax(1)
+
+
+def _two_sided(logits: Tensor) -> Tensor:
+    """A single logit u as the two of its classes: sigmoid(u) is the softmax of (0, u)."""
+    return functional.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> float:

@@ -11,7 +11,7 @@ from workers.diagnostics.moments import Averages
 
 # dim H* counts singular values of the targets above this share of the first. Indicators of a class
 # with one sample in a million still pass; linear dependence (all indicators sum to 1) does not.
-_TARGET_TOLERANCE = 1e-6
+TARGET_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -
             quality_at_dim_target_chance=None,
         )
     target = orthonormal_coefficients(
-        averages.y_y, tolerance=_TARGET_TOLERANCE, noise=averages.y_noise
+        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
     )
     quality = squared_projections(pairs, averages.phi_y, target)
     cumulative = _cumulative(quality, target.shape[1])
@@ -132,13 +132,18 @@ def _cumulative(squared: Tensor, dimension: int) -> np.ndarray:
 
 
 def _chance_level(averages: Averages, pairs: Eigenpairs, target: Tensor) -> np.ndarray:
-    """Expected `Π*(k)` over all permutations of the targets among the samples, exact.
+    """Expected `Π*(k)` over all permutations of the targets among the samples.
 
     Averaged over permutations, P_{H*} becomes `t` on the constant and `(dim H* − t)/(n − 1)` on all
     that is orthogonal to it, where `t = ‖P_{H*} 1‖²` (1 for class indicators, 0 once centred).
+
+    Samples that weigh by their class are shuffled with their weights. Where these make all classes
+    alike heavy, b of H* without mean and any e of variance 1 have `Σ_b ⟨e|b⟩² = (dim H* − t)/n_eff`
+    and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff` on average: n_eff takes the place of n. That leaves out that
+    leading eigenfunctions lean to heavy samples, which lifts Π*(k) a little for small k.
     """
     dimension = target.shape[1]
     constant = float((target.T @ averages.y).square().sum())
     in_constant = ((averages.phi @ pairs.eigenvectors).square() / pairs.eigenvalues).clamp(max=1.0)
-    elsewhere = (dimension - constant) / max(averages.n - 1, 1)
+    elsewhere = (dimension - constant) / max(averages.effective_n - 1, 1.0)
     return _cumulative(in_constant * constant + (1 - in_constant) * elsewhere, dimension)

@@ -1,24 +1,39 @@
-"""How sure the figures are: what becomes of them with each fold of the probe left out in turn."""
+"""How sure the figures are: what becomes of each with each fold of the probe left out in turn.
+
+Where eigenvalues nearly coincide, single eigenfunctions are an accident of the sample. Figures that
+are symmetric in the spectrum, such as trace and effective ranks, do not notice. Those that follow
+the first r eigenfunctions jump where the gap after the r-th is small; every fold's own eigenpairs
+are found, so that the jump shows in the interval.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
 from workers.diagnostics.diagonalization import Eigenpairs, leading_eigenpairs
-from workers.diagnostics.intervals import Interval, jackknife_interval
+from workers.diagnostics.intervals import Interval, jackknife_interval, share_interval
 from workers.diagnostics.minimality import (
     Minimality,
-    chance_corrected,
     learned_basis,
     minimality,
+    needed_for,
     without_mean_output,
 )
 from workers.diagnostics.moments import Moments
-from workers.diagnostics.performance import Task
+from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
+from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.projections import project
+from workers.diagnostics.ranks import EffectiveRank, effective_rank
 
-_ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
+Scalars = Mapping[str, float | None]
+Intervals = dict[str, dict[str, Interval | None]]
+
 _COUNTS = ("rank", "k90_utilization", "k95_utilization", "k95_energy")
+_ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
 
 # Up to this many features a full diagonalization per fold is affordable (50 ms each). Above it the
 # k figures get an interval only if they lie within this share of the eigenfunctions.
@@ -28,105 +43,202 @@ _LEADING_SHARE = 1 / 32
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known with an interval, on one set of samples."""
+    """Every figure of the moments that has an interval, on one set of samples.
 
-    alignment: Alignment
+    Attributes:
+        minimality: Of the cleaned learned space.
+        alignment: D_LR and CKA.
+        effective_rank: Of the centred spectrum; None if the features are constant.
+        uncentered_effective_rank: Of the spectrum as given.
+        trace: Of the spectrum as given.
+        quality, centered_quality: `Π*(dim H*)`, as given and centred; None without targets.
+        neural_collapse: None unless there are classes.
+    """
+
     minimality: Minimality
+    alignment: Alignment
+    effective_rank: EffectiveRank | None
+    uncentered_effective_rank: EffectiveRank | None
+    trace: float
+    quality: float | None
+    centered_quality: float | None
+    neural_collapse: NeuralCollapse | None
+
+    def scalars(self) -> dict[str, Scalars]:
+        """The figures by part and name of the report."""
+        return {
+            "verdict": _named(self.minimality),
+            "alignment": _named(self.alignment),
+            "effective_rank": _named(self.effective_rank),
+            "effective_rank.uncentered": _named(self.uncentered_effective_rank),
+            "spectrum": {"trace": self.trace},
+            "projections": {"quality_at_dim_target": self.quality},
+            "projections.centered": {"quality_at_dim_target": self.centered_quality},
+            "neural_collapse": _named(self.neural_collapse),
+        }
 
 
-def without_each_fold(
-    folds: Sequence[Moments],
-    total: Moments,
-    entire: Minimality,
-    pairs: Eigenpairs,
-    *,
-    task: Task,
-    directions: int,
-    output_tolerance: float,
-    verdict_tolerance: float,
-) -> list[Figures]:
-    """The figures on all samples but one fold's, for each fold.
+@dataclass(frozen=True)
+class Setting:
+    """What the figures without a fold are computed with, and where to start from.
 
-    Args:
-        folds: Sums over disjoint sets of samples.
-        total: Their sum.
-        entire: Minimality on all samples; it tells how many eigenfunctions are needed.
-        pairs: Centred eigenpairs of all samples, from which those of the parts are found.
+    Attributes:
+        pairs, centered_pairs: Eigenpairs of all samples.
         task: What the outputs are.
+        head: Weights of the final linear layer `(c, p)`; None if they are not known.
+        basis: `(p, q)` where the moments are of coordinates in it; None: of the features.
         directions: Independent directions that the features could use.
         output_tolerance: Directions of the outputs that count for D_LR.
         verdict_tolerance: Directions of the cleaned outputs that count for r.
     """
-    found = []
-    for fold in folds:
-        rest = total.without(fold)
-        centered = rest.centered_averages()
-        cleaned = without_mean_output(centered, task)
-        basis = learned_basis(cleaned, tolerance=verdict_tolerance)
-        available = min(pairs.rank, rest.n - 1)
-        count = min(max(basis.shape[1], _needed(entire, total.p)), available)
-        leading = leading_eigenpairs(cleaned.phi_phi, count, near=pairs).leading(available)
-        found.append(
-            Figures(
-                align(rest.averages(), centered, output_tolerance=output_tolerance),
-                minimality(cleaned, leading, basis, directions=min(directions, rest.n - 1)),
+
+    pairs: Eigenpairs
+    centered_pairs: Eigenpairs
+    task: Task
+    head: Tensor | None
+    basis: Tensor | None
+    directions: int
+    output_tolerance: float
+    verdict_tolerance: float
+
+
+def intervals(
+    entire: Figures, folds: Sequence[Moments], total: Moments, setting: Setting
+) -> Intervals:
+    """95 % interval of every figure, by part and name of the report.
+
+    Args:
+        entire: The figures on all samples.
+        folds: Sums over disjoint sets of samples.
+        total: Their sum.
+        setting: How the figures were computed.
+    """
+    left_out = [
+        _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
+    ]
+    sizes = [fold.n for fold in folds]
+    ranges = _ranges(setting.directions, total.p)
+    found: Intervals = {}
+    for part, scalars in entire.scalars().items():
+        found[part] = {}
+        for name, value in scalars.items():
+            lowest, highest = ranges.get(f"{part}.{name}", ranges[part])
+            interval = jackknife_interval(
+                value,
+                [rest[part].get(name) for rest in left_out],
+                sizes,
+                lowest=lowest,
+                highest=highest,
             )
-        )
+            found[part][name] = _outwards(interval) if name in _COUNTS else interval
     return found
 
 
-def alignment_intervals(
-    entire: Alignment, left_out: Sequence[Figures], sizes: Sequence[int]
+def performance_intervals(
+    folds: Sequence[Performance], *, positions: int
 ) -> dict[str, Interval | None]:
-    """95 % interval of D_LR and each CKA, by name."""
+    """95 % interval of accuracy and loss, by name.
+
+    Args:
+        folds: Sums over disjoint sets of rows; whole samples are in one fold.
+        positions: Rows a sample.
+    """
+    folds = [fold for fold in folds if fold.n]
+    total = sum(folds, Performance())
+    rests = [sum(folds[:j] + folds[j + 1 :], Performance()) for j in range(len(folds))]
+    sizes = [fold.n for fold in folds]
     return {
-        name: jackknife_interval(
-            getattr(entire, name),
-            [getattr(part.alignment, name) for part in left_out],
-            sizes,
-            lowest=0.0,
-            highest=1.0,
-        )
-        for name in (field.name for field in fields(Alignment))
+        "accuracy": share_interval(
+            total.accuracy, [rest.accuracy for rest in rests], sizes, positions=positions
+        ),
+        "loss": jackknife_interval(total.loss, [rest.loss for rest in rests], sizes, lowest=0.0),
     }
 
 
-def minimality_intervals(
-    entire: Minimality,
-    left_out: Sequence[Figures],
-    sizes: Sequence[int],
-    *,
-    directions: int,
-) -> dict[str, Interval | None]:
-    """95 % interval of each figure of minimality, by name; those of counts are rounded outwards."""
-    worst = chance_corrected(0.0, entire.rank / directions) if directions else None
-    intervals: dict[str, Interval | None] = {}
-    for name in (field.name for field in fields(Minimality)):
-        lowest, highest = 0.0, 1.0
-        if name in _COUNTS:
-            lowest, highest = 1.0, float(max(directions, 1))
-        elif name == "utilization_corrected" and worst is not None:
-            lowest = worst
-        interval = jackknife_interval(
-            getattr(entire, name),
-            [getattr(part.minimality, name) for part in left_out],
-            sizes,
-            lowest=lowest,
-            highest=highest,
-        )
-        if interval is not None and name in _COUNTS:
-            interval = (
-                float(math.floor(interval[0] + _ROUNDING)),
-                float(math.ceil(interval[1] - _ROUNDING)),
-            )
-        intervals[name] = interval
-    return intervals
+def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
+    """The figures on all samples but a fold's."""
+    raw, centered = rest.averages(), rest.centered_averages()
+    cleaned = without_mean_output(centered, setting.task)
+    basis = learned_basis(cleaned, tolerance=setting.verdict_tolerance)
+    pairs = _pairs(raw.phi_phi, rest.d, setting.pairs, rest.n)
+    needed = max(needed_for(basis.shape[1]), rest.d, _needed(entire, rest.p))
+    centered_pairs = _pairs(centered.phi_phi, needed, setting.centered_pairs, rest.n - 1)
+    quality, centered_quality = (
+        project(averages, found, output_tolerance=setting.output_tolerance).quality_at_dim_target
+        for averages, found in ((raw, pairs), (centered, centered_pairs))
+    )
+    return Figures(
+        minimality=minimality(
+            cleaned, centered_pairs, basis, directions=min(setting.directions, rest.n - 1)
+        ),
+        alignment=align(raw, centered, output_tolerance=setting.output_tolerance),
+        effective_rank=_ranks(centered.phi_phi, centered_pairs, setting.centered_pairs, rest.n - 1),
+        uncentered_effective_rank=_ranks(raw.phi_phi, pairs, setting.pairs, rest.n),
+        trace=float(raw.phi_phi.trace()),
+        quality=quality,
+        centered_quality=centered_quality,
+        neural_collapse=neural_collapse(rest, setting.head, basis=setting.basis)
+        if setting.task == "classification" and rest.d
+        else None,
+    )
+
+
+def _pairs(gram: Tensor, needed: int, near: Eigenpairs, most: int) -> Eigenpairs:
+    """All eigenpairs where that is affordable, else at least the first that are needed."""
+    p = gram.shape[0]
+    available = min(near.rank, most)
+    count = min(p if p <= _AFFORDABLE else max(needed, 1), available)
+    return leading_eigenpairs(gram, count, near=near).leading(available)
+
+
+def _ranks(gram: Tensor, found: Eigenpairs, near: Eigenpairs, most: int) -> EffectiveRank | None:
+    """Effective ranks of all eigenvalues.
+
+    To first order eigenvalues move by `vᵀ A v`, but their bias is of second order: it takes the
+    eigenvalues themselves, which cost a fifth of what eigenvectors do.
+    """
+    available = min(near.rank, most)
+    if gram.shape[0] <= _AFFORDABLE or found.rank >= available:
+        return effective_rank(found.eigenvalues)
+    eigenvalues = torch.linalg.eigvalsh(gram).flip(0)[:available]
+    return effective_rank(eigenvalues[eigenvalues > 0])
 
 
 def _needed(entire: Minimality, p: int) -> int:
     """How many eigenpairs the k figures need, with room to move, as far as these are affordable."""
-    if p <= _AFFORDABLE:
-        return p
     counts = (entire.k90_utilization, entire.k95_utilization, entire.k95_energy)
     roomy = (count + max(4, count // 4) for count in counts if count is not None)
     return max((count for count in roomy if count <= _LEADING_SHARE * p), default=1)
+
+
+def _ranges(directions: int, p: int) -> dict[str, tuple[float, float]]:
+    """Range of the figures of each part, and by full name of those that differ from it."""
+    share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(p))
+    return {
+        "verdict": share,
+        "verdict.utilization_corrected": (-math.inf, 1.0),
+        "verdict.utilization_tapered": (-math.inf, 1.0),
+        **{f"verdict.{name}": (1.0, float(max(directions, 1))) for name in _COUNTS},
+        "alignment": share,
+        "effective_rank": rank,
+        "effective_rank.uncentered": rank,
+        "spectrum": positive,
+        "projections": share,
+        "projections.centered": share,
+        "neural_collapse": positive,
+    }
+
+
+def _outwards(interval: Interval | None) -> Interval | None:
+    """Bounds that are whole numbers."""
+    if interval is None:
+        return None
+    return float(math.floor(interval[0] + _ROUNDING)), float(math.ceil(interval[1] - _ROUNDING))
+
+
+def _named(
+    figures: Minimality | Alignment | EffectiveRank | NeuralCollapse | None,
+) -> dict[str, float | None]:
+    if figures is None:
+        return {}
+    return {field.name: getattr(figures, field.name) for field in fields(figures)}

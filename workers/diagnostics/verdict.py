@@ -11,30 +11,34 @@ from typing import Literal
 import numpy as np
 
 from workers.diagnostics.intervals import Interval
-from workers.diagnostics.minimality import Minimality, chance_corrected
-from workers.diagnostics.projections import Projections
+from workers.diagnostics.minimality import Minimality
 
 Regime = Literal["MF", "EF", "undetermined"]
 
 # Raise it whenever a threshold or the order of the tests changes: reports name the rule they used.
-RULE_VERSION = "UED-1"
+RULE_VERSION = "UED-2"
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """What decides. Bounds of 95 % intervals are compared, not the figures themselves.
 
-    Evidence: 28 probes of networks trained for the purpose on MNIST, Fashion-MNIST and
-    CIFAR-10/100, rich and lazy (27 as expected, 1 undetermined), and 24 of 24 small networks on
-    digits.
+    Evidence for the bands of E and D: 28 probes of networks trained for the purpose on MNIST,
+    Fashion-MNIST and CIFAR-10/100, rich and lazy, and 24 small networks on digits. UED-2 judges the
+    tapered utilization where UED-1 judged U', which left networks undetermined whose 9th and 10th
+    eigenvalue nearly coincide; and it bounds D on both sides, where E alone called features minimal
+    that span few directions because their input does. The guide's page on the paper's findings
+    holds both verdicts of every network.
     """
 
-    mf_utilization: float = 0.88  # U' at or above, and one of the next two
+    mf_utilization: float = 0.90  # Ũ' at or above, and one of the next two
     mf_energy: float = 0.755  # E at or above
     mf_distance: float = 0.12  # or D at or below
-    ef_utilization: float = 0.84  # U' at or below, or both of the next two
+    mf_greatest_distance: float = 0.32  # and D at or below
+    ef_utilization: float = 0.84  # Ũ' at or below, or both of the next two, or the third
     ef_energy: float = 0.715  # E at or below
     ef_distance: float = 0.20  # and D at or above
+    ef_certain_distance: float = 0.40  # or D at or above
     min_samples: int = 100
     min_samples_per_dimension: int = 5
     min_rank_share: float = 0.9  # r of at least this share of the outputs less one
@@ -47,6 +51,11 @@ class Thresholds:
     # Chance-corrected Π*: 0.0 for shuffled labels on fresh images, 0.28 for the poorest honest
     # network.
     poor_quality: float = 0.25
+    # Mislabelled classes leave quality untouched: from here on it contradicts answers that are no
+    # better than guessing.
+    good_quality: float = 0.5
+    # Half the way from guessing to perfect: 0.51 for a fully connected network on CIFAR-10.
+    accurate_skill: float = 0.5
 
 
 THRESHOLDS = Thresholds()
@@ -87,6 +96,10 @@ class Circumstances:
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
         positions: Rows a sample: 1 unless the model is dense.
+        effective_n: Samples of equal weight that would leave as much to chance; None where all
+            weigh the same.
+        rounded_from: The first k whose eigenvalue is within the rounding of the features; None if
+            all are above it.
     """
 
     n: int
@@ -96,13 +109,14 @@ class Circumstances:
     feature_rank: int
     class_counts: np.ndarray | None
     positions: int = 1
+    effective_n: float | None = None
+    rounded_from: int | None = None
 
 
 def judge(
     figures: Minimality,
     intervals: Mapping[str, Interval | None],
     circumstances: Circumstances,
-    projections: Projections,
 ) -> Verdict:
     """Apply the rule.
 
@@ -110,7 +124,6 @@ def judge(
         figures: Minimality of the features.
         intervals: 95 % interval of each of its fields, by name.
         circumstances: Sizes that decide whether the rule applies.
-        projections: Uncentred projections; they word the second axis and decide nothing.
     """
     obstacle = _obstacle(figures, circumstances)
     if obstacle is None:
@@ -122,7 +135,7 @@ def judge(
         rule=RULE_VERSION,
         minimality=figures,
         confidence_interval=intervals,
-        reasons=(*reasons, *_quality_remark(regime, projections)),
+        reasons=tuple(reasons),
         thresholds=THRESHOLDS,
         warnings=tuple(_warnings(circumstances)),
     )
@@ -161,66 +174,58 @@ def _obstacle(figures: Minimality, circumstances: Circumstances) -> str | None:
 def _compare(
     figures: Minimality, intervals: Mapping[str, Interval | None]
 ) -> tuple[Regime, list[str]]:
-    corrected = intervals["utilization_corrected"]
+    utilization = intervals["utilization_tapered"]
     energy = intervals["energy"]
     distance = intervals["distance"]
-    if corrected is None or energy is None or distance is None:
+    if utilization is None or energy is None or distance is None:
         missing = (
             "The figures have no interval, because some are undefined once a fold of the probe is "
             "left out. A larger probe would settle it."
         )
         return "undetermined", [missing]
+    regime, conclusion = _decide(utilization, energy, distance)
     limits = THRESHOLDS
-    utilization_line = (
-        f"U' = {_with_interval(figures.utilization_corrected, corrected)} (MF from "
-        f"{limits.mf_utilization:g}, EF up to {limits.ef_utilization:g}): the first {figures.rank} "
-        f"eigenfunctions hold {figures.utilization:.1%} of what the outputs express."
-    )
-    energy_line = (
-        f"E = {_with_interval(figures.energy, energy)} (MF from {limits.mf_energy:g}, EF up to "
-        f"{limits.ef_energy:g}): their share of the features' variance."
-    )
-    distance_line = (
-        f"D = {_with_interval(figures.distance, distance)} (MF up to {limits.mf_distance:g}, EF "
-        f"from {limits.ef_distance:g}): distance from the minimal operator."
-    )
-    lines = [utilization_line, energy_line, distance_line]
-    used = corrected[0] >= limits.mf_utilization
-    if used and (energy[0] >= limits.mf_energy or distance[1] <= limits.mf_distance):
-        return "MF", [
-            *lines,
-            "U' is above its band, and E or D confirms it: the features are minimal.",
-        ]
-    if corrected[1] <= limits.ef_utilization:
-        return "EF", [*lines, "U' is below its band: the outputs draw on many weak features."]
-    if energy[1] <= limits.ef_energy and distance[0] >= limits.ef_distance:
-        return "EF", [*lines, "E and D both show features that go far beyond what the outputs use."]
-    return "undetermined", [
-        *lines,
-        "An interval reaches into the band between the regimes, or the figures disagree.",
+    return regime, [
+        (
+            f"Ũ' = {_with_interval(figures.utilization_tapered, utilization)} (MF from "
+            f"{limits.mf_utilization:g}, EF up to {limits.ef_utilization:g}): the first "
+            f"{figures.rank} eigenfunctions hold {figures.utilization:.1%} of what the outputs "
+            "express, and those next to them count in part."
+        ),
+        (
+            f"E = {_with_interval(figures.energy, energy)} (MF from {limits.mf_energy:g}, EF up to "
+            f"{limits.ef_energy:g}): their share of the features' variance."
+        ),
+        (
+            f"D = {_with_interval(figures.distance, distance)} (MF up to {limits.mf_distance:g}, "
+            f"or {limits.mf_greatest_distance:g} with E; EF from {limits.ef_distance:g} with E, or "
+            f"{limits.ef_certain_distance:g}): distance from the minimal operator."
+        ),
+        conclusion,
     ]
+
+
+def _decide(utilization: Interval, energy: Interval, distance: Interval) -> tuple[Regime, str]:
+    """The regime and why, from the intervals of Ũ', E and D."""
+    limits = THRESHOLDS
+    used = utilization[0] >= limits.mf_utilization
+    confirmed = energy[0] >= limits.mf_energy or distance[1] <= limits.mf_distance
+    if used and confirmed and distance[1] <= limits.mf_greatest_distance:
+        return "MF", "Ũ' is above its band, and E or D confirms it: the features are minimal."
+    if utilization[1] <= limits.ef_utilization:
+        return "EF", "Ũ' is below its band: the outputs draw on many weak features."
+    if energy[1] <= limits.ef_energy and distance[0] >= limits.ef_distance:
+        return "EF", "E and D both show features that go far beyond what the outputs use."
+    if distance[0] >= limits.ef_certain_distance:
+        return "EF", "D is far from minimal: a few directions outweigh what the outputs use."
+    return (
+        "undetermined",
+        "An interval reaches into the band between the regimes, or the figures disagree.",
+    )
 
 
 def _with_interval(value: float | None, interval: Interval) -> str:
     return f"{value:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _quality_remark(regime: Regime, projections: Projections) -> list[str]:
-    """The second axis: minimal features may still be the wrong ones."""
-    quality = projections.quality_at_dim_target
-    chance = projections.quality_at_dim_target_chance
-    if quality is None or chance is None:
-        return []
-    above = chance_corrected(quality, chance)
-    facts = (
-        f"The first {projections.dim_target} eigenfunctions hold {quality:.1%} of the target, "
-        f"{chance:.1%} by chance"
-    )
-    if regime == "MF" and above is not None and above < THRESHOLDS.poor_quality:
-        return [
-            f"Minimal but poor: {facts[0].lower()}{facts[1:]}. Quality does not enter the verdict."
-        ]
-    return [f"{facts}. Quality does not enter the verdict."]
 
 
 def _warnings(circumstances: Circumstances) -> list[str]:
@@ -242,10 +247,17 @@ def _warnings(circumstances: Circumstances) -> list[str]:
             f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "
             "of all functions on the probe, so far down the list any target at all is captured."
         )
-    return found + _class_warnings(circumstances.class_counts)
+    if circumstances.rounded_from is not None:
+        found.append(
+            "Saturated precision: the model gives features in a reduced precision, and from k = "
+            f"{circumstances.rounded_from} on eigenvalues are no larger than its rounding. Save "
+            "the model in float32 to see what lies below."
+        )
+    return found + _class_warnings(circumstances)
 
 
-def _class_warnings(counts: np.ndarray | None) -> list[str]:
+def _class_warnings(circumstances: Circumstances) -> list[str]:
+    counts, effective = circumstances.class_counts, circumstances.effective_n
     if counts is None:
         return []
     found = []
@@ -255,9 +267,19 @@ def _class_warnings(counts: np.ndarray | None) -> list[str]:
             f"{len(counts) - len(present)} of {len(counts)} classes have no sample in the probe."
         )
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
-    if imbalance > THRESHOLDS.warn_imbalance:
+    if imbalance <= THRESHOLDS.warn_imbalance:
+        return found
+    unequal = (
+        f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the smallest."
+    )
+    if effective is None:
         found.append(
-            f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the "
-            "smallest. Imbalance lowers U and raises D; a balanced probe judges more fairly."
+            f"{unequal} Imbalance lowers U and raises D; the option class_weighting: balanced, or "
+            "a balanced probe, judges more fairly."
+        )
+    else:
+        found.append(
+            f"{unequal} Samples were weighted so that all classes count alike (class_weighting: "
+            f"balanced); that leaves as much to chance as {effective:.0f} samples of equal weight."
         )
     return found

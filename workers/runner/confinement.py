@@ -28,8 +28,7 @@ def confine(limits: Limits, parent: int) -> None:
         OSError: If the kernel refuses.
     """
     follow_into_death(parent, signal.SIGKILL)
-    inherited = int(Path("/proc/self/statm").read_text().split()[_DATA_PAGES])
-    memory = inherited * resource.getpagesize() + limits.memory_bytes
+    memory = data_bytes() + limits.memory_bytes
     for which, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_DATA, memory),
@@ -42,6 +41,12 @@ def confine(limits: Limits, parent: int) -> None:
         _limit(which, value, value)
     # SIGXCPU at the soft limit says why; whoever ignores it is killed a second later.
     _limit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)
+
+
+def data_bytes() -> int:
+    """What this process has allocated, in the count that its memory limit is of."""
+    pages = int(Path("/proc/self/statm").read_text().split()[_DATA_PAGES])
+    return pages * resource.getpagesize()
 
 
 def follow_into_death(parent: int, with_signal: signal.Signals) -> None:

@@ -21,7 +21,9 @@ class Stage(IntEnum):
     LOCATING_HEAD = 3
     EVALUATING = 4
     DIAGONALIZING = 5
-    REPORTING = 6
+    READING_EVAL_PROBE = 6
+    EVALUATING_HELD_OUT = 7
+    REPORTING = 8
 
     @property
     def label(self) -> str:

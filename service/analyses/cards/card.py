@@ -58,7 +58,10 @@ def interval(card: MetricCard, key: str) -> MetricCard:
             f"Bounds within which “{card.title}” would fall on another probe of the same kind and "
             "size, in 95 of 100 cases."
         ),
-        formula="x ± t(0.975, g − 1) · √Var, delete-a-group jackknife over g folds; clipped",
+        formula=(
+            "[min(x, x̃) − h, max(x, x̃) + h], clipped; x̃ = g·x − (g − 1)·mean_j x_(−j), "
+            "h = t(0.975, g − 1)·√((g − 1)/g · Σ_j (x_(−j) − mean)²); x_(−j) without fold j of g"
+        ),
         range=(
             f"[low, high], each: {card.range}. Null where the figure is undefined without some fold"
         ),
@@ -67,8 +70,9 @@ def interval(card: MetricCard, key: str) -> MetricCard:
             "to the choice of samples alone. A wide interval means: use more samples."
         ),
         failure_modes=(
-            "It covers the choice of samples, not that of the training seed. Folds that differ in "
-            "kind widen it; figures that jump, such as counts, have rough intervals."
+            "It covers the choice of samples, not that of the training seed. Too narrow with fewer "
+            "samples than features, with a handful of samples a class, and for figures that jump "
+            "where eigenvalues nearly coincide, counts above all. Too wide at the end of a range."
         ),
         reference="Busing, Meijer, van der Leeden: Statistics and Computing 9 (1999)",
     )

@@ -10,8 +10,8 @@ _REGIME = MetricCard(
         "features, the outputs draw on many more. Undetermined: the figures do not settle it."
     ),
     formula=(
-        "MF: U' ≥ 0.88 and (E ≥ 0.755 or D ≤ 0.12). EF: U' ≤ 0.84, or (E ≤ 0.715 and D ≥ 0.20). "
-        "Compared are the bounds of 95 % intervals"
+        "MF: Ũ' ≥ 0.90 and (E ≥ 0.755 or D ≤ 0.12) and D ≤ 0.32. EF: Ũ' ≤ 0.84, or (E ≤ 0.715 and "
+        "D ≥ 0.20), or D ≥ 0.40. Compared are the bounds of 95 % intervals"
     ),
     range="MF, EF, undetermined",
     reading=(
@@ -58,8 +58,29 @@ _MINIMALITY = (
             "U' = (U − r/m)/(1 − r/m), m = centred rank (units that vary, if collapsed below 2r)"
         ),
         range="at most 1, 0 at chance; null if undefined",
-        reading="The verdict's first test: 0.88 and more speaks for MF, 0.84 and less for EF.",
-        failure_modes="Harsh where the layer is hardly wider than r. Below 2r it is not judged.",
+        reading="Near 1: the outputs use the strongest features. 0: they use any.",
+        failure_modes=(
+            "Jumps as U does. Harsh where the layer is hardly wider than r; below 2r it is not "
+            "judged."
+        ),
+        reference=RULE,
+    ),
+    MetricCard(
+        key="verdict.minimality.utilization_tapered",
+        title="Tapered utilization (Ũ')",
+        definition=(
+            "As U', but eigenfunctions beyond the r-th count in part, ever less over r/2 more."
+        ),
+        formula=(
+            "Ũ' = (Ũ − c)/(1 − c), Ũ = (1/r) Σ_j w_j Q̂_j, c = Σ_j w_j/m; w_j = 1 up to r, then "
+            "1 − (j − r)/max(r/2, 2)"
+        ),
+        range="at most 1, 0 at chance; null if undefined",
+        reading="The verdict's first test: 0.90 and more speaks for MF, 0.84 and less for EF.",
+        failure_modes=(
+            "Hides whether the r-th or the next eigenfunction is used: U shows that. Below 2r it "
+            "is not judged."
+        ),
         reference=RULE,
     ),
     MetricCard(
@@ -83,8 +104,8 @@ _MINIMALITY = (
         formula="D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment",
         range="[0, 1]; null if the outputs do not vary",
         reading=(
-            "Up to 0.12 confirms MF. Split it: `shape` is the spectrum's part, `alignment` the "
-            "use's."
+            "Up to 0.12 confirms MF, from 0.40 on it shows EF. Split it: `shape` is the spectrum's "
+            "part, `alignment` the use's."
         ),
         failure_modes=(
             "Punishes learned features of unequal strength; class imbalance moves it much."
@@ -157,13 +178,93 @@ _MINIMALITY = (
     ),
 )
 
+_ASSESSMENT = (
+    MetricCard(
+        key="verdict.assessment.summary",
+        title="Both axes in words",
+        definition="The regime, and whether its features or answers are good.",
+        formula=(
+            "MF: poor if quality_corrected < 0.25, else good. EF: accurate if skill ≥ 0.5, else "
+            "inaccurate"
+        ),
+        range=(
+            "minimal and good, minimal but poor, extended but accurate, extended and inaccurate; "
+            "null without targets or regime"
+        ),
+        reading=(
+            "Minimal but poor: shuffled labels, a shortcut, or a probe unlike the training data. "
+            "Extended but accurate: it works, on features it did not need to learn."
+        ),
+        failure_modes="On training data memory looks good: give a held-out probe.",
+        reference=f"{PAPER}; {RULE}",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality",
+        title="Quality that the summary rests on",
+        definition="Π*(dim H*), on the held-out probe where there is one.",
+        formula="projections.quality_at_dim_target, or that of held_out",
+        range="[0, 1]; null without targets",
+        reading="Are the strongest features the right ones?",
+        failure_modes="Depends on how hard the task is: compare models on one probe only.",
+        reference=f"{PAPER}, §2",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality_chance",
+        title="Chance level of that quality",
+        definition="What it would be on average if the targets were shuffled.",
+        formula="quality_at_dim_target_chance",
+        range="[0, 1]; null without targets",
+        reading="Quality at this level is no quality.",
+        failure_modes="An average over shuffles.",
+        reference="Exact average over all permutations of the targets",
+    ),
+    MetricCard(
+        key="verdict.assessment.quality_corrected",
+        title="Quality above chance",
+        definition="Quality, rescaled so that shuffled targets score 0.",
+        formula="(quality − chance)/(1 − chance)",
+        range="at most 1, 0 at chance; null without targets",
+        reading="Below 0.25 minimal features are called poor.",
+        failure_modes="Noisy on small probes.",
+        reference=RULE,
+    ),
+    MetricCard(
+        key="verdict.assessment.skill",
+        title="Skill of the answers",
+        definition="How far the answers are from guessing towards perfect.",
+        formula="(accuracy − a)/(1 − a) with a the share of the largest class; R² for regression",
+        range="at most 1, 0 for guessing; null without targets",
+        reading="From 0.5 on extended networks are called accurate.",
+        failure_modes="Negative where a model is worse than always naming the largest class.",
+        reference="Phiscope",
+    ),
+    MetricCard(
+        key="verdict.assessment.k99_agreement",
+        title="Features that keep 99 % of the answers",
+        definition="The fewest leading eigenfunctions that keep 99 % of the model's answers.",
+        formula="min {k : agreement(k') ≥ 0.99 for all k' ≥ k}, on the compression curve",
+        range="0 … centred rank; null for regression",
+        reading="Compare it with the width p: a layer so wide would give the same answers.",
+        failure_modes="Above 32 the curve's steps are 15 %. Answers on other data may need more.",
+        reference="Phiscope",
+    ),
+)
+
 _THRESHOLDS = {
-    "mf_utilization": ("MF: U' at least", "Lower bound of U' from which MF is possible."),
+    "mf_utilization": ("MF: Ũ' at least", "Lower bound of Ũ' from which MF is possible."),
     "mf_energy": ("MF: E at least", "Lower bound of E that confirms MF."),
     "mf_distance": ("MF: D at most", "Upper bound of D that confirms MF in place of E."),
-    "ef_utilization": ("EF: U' at most", "Upper bound of U' up to which the regime is EF."),
+    "mf_greatest_distance": (
+        "MF: D at most in any case",
+        "Upper bound of D beyond which features are not called minimal whatever E says.",
+    ),
+    "ef_utilization": ("EF: Ũ' at most", "Upper bound of Ũ' up to which the regime is EF."),
     "ef_energy": ("EF: E at most", "Upper bound of E that, together with D, shows EF."),
     "ef_distance": ("EF: D at least", "Lower bound of D that, together with E, shows EF."),
+    "ef_certain_distance": (
+        "EF: D at least, alone",
+        "Lower bound of D that shows EF by itself.",
+    ),
     "min_samples": ("Samples at least", "Below this many samples nothing is decided."),
     "min_samples_per_dimension": (
         "Samples per dimension at least",
@@ -190,6 +291,14 @@ _THRESHOLDS = {
         "Poor quality below",
         "Π*(C) corrected for chance below which a minimal network is called poor.",
     ),
+    "good_quality": (
+        "Good quality from",
+        "Π*(C) corrected for chance from which answers no better than guessing are warned of.",
+    ),
+    "accurate_skill": (
+        "Accurate from",
+        "Skill from which an extended network is called accurate.",
+    ),
 }
 
 
@@ -211,6 +320,7 @@ def _threshold(name: str, title: str, definition: str) -> MetricCard:
 
 CARDS = (
     _REGIME,
+    *_ASSESSMENT,
     *_MINIMALITY,
     *(
         interval(card, card.key.replace(".minimality.", ".confidence_interval."))

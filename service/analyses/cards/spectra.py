@@ -43,15 +43,15 @@ _SPECTRUM = (
         key="spectrum.rank",
         title="Numerical rank of the features",
         definition="Number of eigenfunctions that stand out from float32 rounding.",
-        formula="#{k : S_k > S_1 · max(n, p) · eps(float32)}",
+        formula="#{k : S_k > S_1 · p · eps(float32)}",
         range="1 … min(n, p); 0 when centred features do not vary",
         reading=(
             "The directions the layer really uses. Far below p: dead or duplicated units, a "
             "bottleneck upstream, or features that have collapsed onto the classes."
         ),
         failure_modes=(
-            "It cannot exceed the number of samples. The threshold grows with n, so very large "
-            "probes cut weak but real directions."
+            "It cannot exceed the number of samples. Features in half precision round a thousand "
+            "times coarser: a warning says from which k on."
         ),
         reference="Golub, Van Loan: Matrix Computations, §5.4",
     ),

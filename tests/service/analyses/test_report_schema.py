@@ -31,6 +31,38 @@ def _projections(length: int) -> dict[str, Any]:
     }
 
 
+def _held_out() -> dict[str, Any]:
+    def part(length: int) -> dict[str, Any]:
+        # Energies of another probe need not decrease.
+        energies = [1.0, 0.0, 2.0][:length]
+        return {**_projections(length), "eigenvalues": energies, "energy_outside": 0.1}
+
+    return {
+        "probe": {
+            "id": "01890a5d-ac96-774b-bcce-b302099a8058",
+            "name": "digits-test",
+            "version": 2,
+            "sha256": "c" * 64,
+            "n": 100,
+            "classes": 2,
+            "class_counts": [40, 60],
+            "task": "classification",
+        },
+        **part(3),
+        "centered": part(2),
+        "minimality": {"rank": 1, "utilization": 0.9, "energy": 0.8},
+        "performance": {"accuracy": 0.9, "loss": 0.3},
+        "confidence_interval": {
+            "quality_at_dim_target": [0.4, 0.6],
+            "energy_outside": [0.0, 0.2],
+            "utilization": [0.8, 1.0],
+            "energy": None,
+            "accuracy": [0.8, 1.0],
+            "loss": [0.1, 0.5],
+        },
+    }
+
+
 def _layer(name: str, ranks: dict[str, float] | None) -> dict[str, Any]:
     def vectors(length: int) -> dict[str, Any]:
         return {
@@ -59,6 +91,7 @@ def _report() -> dict[str, Any]:
         "rank": 1,
         "utilization": 0.99,
         "utilization_corrected": 0.98,
+        "utilization_tapered": 0.98,
         "energy": 0.9,
         "distance": 0.1,
         "alignment": 0.95,
@@ -111,30 +144,63 @@ def _report() -> dict[str, Any]:
             "trace": 4.5,
             "rank": 3,
             "centered": {"eigenvalues": [1.0, 0.5], "relative": [1.0, 0.5], "rank": 2},
+            "confidence_interval": {"trace": [4.0, 5.0]},
         },
         "projections": {**_projections(3), "centered": _projections(2)},
-        "effective_rank": {**ranks, "uncentered": ranks},
+        "effective_rank": {
+            **ranks,
+            "uncentered": ranks,
+            "confidence_interval": {name: [1.0, 3.0] for name in ranks},
+        },
         "verdict": {
             "regime": "MF",
-            "rule": "UED-1",
+            "rule": "UED-2",
             "minimality": minimality,
             "confidence_interval": {name: [0.9, 1.0] for name in minimality},
             "reasons": ["U' = 0.98."],
             "thresholds": thresholds,
             "warnings": [],
+            "assessment": {
+                "summary": "minimal and good",
+                "quality": 0.5,
+                "quality_chance": 0.1,
+                "quality_corrected": 0.44,
+                "skill": 0.95,
+                "held_out": False,
+                "k99_agreement": 2,
+            },
         },
+        "neural_collapse": {
+            "nc1": 0.2,
+            "nc1_quotient": 0.3,
+            "nc2_equinorm_means": 0.1,
+            "nc2_equiangle_means": 0.1,
+            "nc2_etf_means": 0.2,
+            "nc3": 0.4,
+            "nc4_mismatch": 0.01,
+        },
+        "compression": [
+            {"k": 0, "accuracy": 0.6, "agreement": 0.6, "output_error": 1.0},
+            {"k": 2, "accuracy": 0.98, "agreement": 1.0, "output_error": 0.0},
+        ],
         "alignment": {
             "d_lr": 0.1,
             "cka_target": 0.8,
             "cka_outputs": 0.9,
             "confidence_interval": {"d_lr": [0.0, 0.2], "cka_target": None, "cka_outputs": None},
         },
-        "performance": {"accuracy": 0.98, "loss": 0.1},
+        "performance": {
+            "accuracy": 0.98,
+            "loss": 0.1,
+            "confidence_interval": {"accuracy": [0.96, 0.99], "loss": None},
+        },
+        "held_out": _held_out(),
         "layers": [_layer("conv1", ranks), _layer("conv2", None)],
         "provenance": {
             "versions": {"phiscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
             "device": "cpu",
             "dtype": "float32",
+            "solver": {"method": "full", "accuracy": 1e-14},
             "seed": 0,
             "options": {"batch_size": "auto"},
             "timings": {"forward": 1.5},
@@ -183,7 +249,9 @@ FIGURES = {
     # Options are whatever the analysis was asked for; the API documents them.
     if not path.startswith("provenance.options")
 }
+# Figures in words.
 FIGURES["verdict.regime"] = SCHEMA["$defs"]["Verdict"]["properties"]["regime"]
+FIGURES["verdict.assessment.summary"] = SCHEMA["$defs"]["Assessment"]["properties"]["summary"]
 
 
 def test_every_figure_has_a_card_and_every_card_a_figure() -> None:
@@ -220,21 +288,42 @@ def test_a_report_without_targets_is_accepted() -> None:
     document["performance"] = {"accuracy": None, "loss": None}
     document["alignment"]["cka_target"] = None
     document["layers"] = None
+    document["held_out"] = None
+    Report.model_validate_json(json.dumps(document))
+
+
+def test_an_eval_probe_without_targets_is_accepted() -> None:
+    document = _report()
+    held_out = document["held_out"]
+    held_out["probe"] |= {"classes": None, "class_counts": None, "task": None}
+    for part in (held_out, held_out["centered"]):
+        part.update(dict.fromkeys(k for k in part if "quality" in k or k == "dim_target"))
+    held_out["performance"] = {"accuracy": None, "loss": None}
     Report.model_validate_json(json.dumps(document))
 
 
 def test_a_report_of_a_dense_model_counts_labels() -> None:
     document = _report()
     document["feature_map"]["positions"] = 64
-    document["probe"]["class_counts"] = [64 * 200, 64 * 300]
+    for probe in (document["probe"], document["held_out"]["probe"]):
+        probe["class_counts"] = [64 * count for count in probe["class_counts"]]
     Report.model_validate_json(json.dumps(document))
 
 
-def test_a_report_from_before_dense_models_is_accepted() -> None:
+def test_a_report_from_before_dense_models_and_eval_probes_is_accepted() -> None:
     document = _report()
-    del document["feature_map"]["positions"]
+    del document["feature_map"]["positions"], document["held_out"]
     Draft202012Validator(SCHEMA).validate(document)
-    assert Report.model_validate_json(json.dumps(document)).feature_map.positions == 1
+    report = Report.model_validate_json(json.dumps(document))
+    assert (report.feature_map.positions, report.held_out) == (1, None)
+
+
+def test_a_report_from_before_every_part_had_intervals_is_accepted() -> None:
+    document = _report()
+    for part in ("spectrum", "effective_rank", "performance"):
+        del document[part]["confidence_interval"]
+    Draft202012Validator(SCHEMA).validate(document)
+    assert Report.model_validate_json(json.dumps(document)).spectrum.confidence_interval is None
 
 
 def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -264,6 +353,7 @@ def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("verdict.reasons", ["x"] * 101, "at most 100 items"),
         ("verdict.regime", "RICH", "'MF', 'EF' or 'undetermined'"),
         ("verdict.confidence_interval.energy", [0.9, 0.8], "lower bound 0.9 is above"),
+        ("spectrum.confidence_interval.trace", [5.0, 4.0], "lower bound 5.0 is above"),
         ("created_at", "2026-01-02T03:04:05", "timezone"),
         ("spectrum.rank", 2, "eigenvalues must have 2 entries, one a rank, has 3"),
         ("spectrum.eigenvalues", [1.0, 3.0, 0.5], "must not increase"),
@@ -277,6 +367,12 @@ def _assign(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("feature_map.positions", 0, "greater than or equal to 1"),
         ("probe.class_counts", [500], "each of 2 classes"),
         ("feature_map.p", 2, "rank 3 exceeds the 2 features"),
+        ("held_out.quality", [0.9] * 2, "quality must have 3 entries"),
+        ("held_out.centered.eigenvalues", [0.9] * 3, "eigenvalues must have 2 entries"),
+        ("held_out.eigenvalues", [0.9, -0.1, 0.5], "greater than or equal to 0"),
+        ("held_out.cumulative_utilization", [0.9, 0.8, 0.9], "must not decrease"),
+        ("held_out.energy_outside", 1.1, "less than or equal to 1"),
+        ("held_out.probe.class_counts", [40, 50], "positions = 100, has 2 entries that sum to 90"),
         ("layers.0.p", 2, "rank of layer conv1 exceeds its 2 features"),
         ("layers.0.rank", 2, "eigenvalues must have 2 entries, one a rank, has 3"),
         ("layers.0.centered.cumulative_quality", [0.5], "must have 2 entries"),

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from workers.diagnostics import Diagnosis, Moments, diagnose
+from workers.diagnostics.folds import Folds
+from workers.diagnostics.plan import Problem
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def _basis(functions: np.ndarray, tolerance: float) -> np.ndarray:
 def _features(phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues and eigenfunction values (n, rank), scaled so that the columns have unit norm."""
     left, singular, _ = np.linalg.svd(phi / np.sqrt(len(phi)), full_matrices=False)
-    rank = (singular > singular[0] * max(phi.shape) * np.finfo(np.float32).eps).sum()
+    rank = (singular > singular[0] * phi.shape[1] * np.finfo(np.float32).eps).sum()
     return singular[:rank] ** 2, left[:, :rank]
 
 
@@ -179,23 +181,126 @@ def test_chance_level_is_the_mean_over_shuffled_labels() -> None:
 
 
 def test_each_left_out_fold_is_solved_as_a_full_problem_would_be() -> None:
-    """The iteration that large layers use gives the interval of dense eigenproblems."""
+    """The iteration that large layers use gives the intervals of dense eigenproblems."""
     sample = _network(7, n=1500, p=640, classes=6, noise=0.7)
     found = sample.diagnose()
     r = 5
-    utilizations = []
+    utilizations, entropies, rankmes = [], [], []
     order = np.random.default_rng(5).permutation(len(sample.phi))
     for rows in np.array_split(order, 10):
         kept = np.setdiff1d(order, rows)
         part = Sample(sample.phi[kept], sample.outputs[kept], sample.targets[kept])
         phi, outputs, _ = _double(part, center=True)
-        functions = np.linalg.svd(phi, full_matrices=False)[0][:, :r]
+        functions, singular, _ = np.linalg.svd(phi, full_matrices=False)
         basis = _basis(outputs - outputs.mean(1, keepdims=True), 1e-3)
-        utilizations.append(((functions.T @ basis) ** 2).sum() / r)
-    point = found.verdict.minimality.utilization
-    assert point is not None
-    spread = np.sqrt(9 / 10 * ((np.array(utilizations) - np.mean(utilizations)) ** 2).sum())
-    interval = found.verdict.confidence_interval["utilization"]
-    assert interval == pytest.approx(
-        (point - 2.262157 * spread, point + 2.262157 * spread), abs=1e-6
+        utilizations.append(((functions[:, :r].T @ basis) ** 2).sum() / r)
+        for shares, values in (
+            (singular**2 / (singular**2).sum(), entropies),
+            (singular / singular.sum() + 1e-7, rankmes),
+        ):
+            values.append(np.exp(-(shares * np.log(shares)).sum()))
+    ranks = found.effective_rank
+    assert ranks is not None
+    for part_name, name, point, left_out in (
+        ("verdict", "utilization", found.verdict.minimality.utilization, utilizations),
+        ("effective_rank", "entropy", ranks.entropy, entropies),
+        ("effective_rank", "rankme", ranks.rankme, rankmes),
+    ):
+        assert point is not None
+        mean = np.mean(left_out)
+        spread = np.sqrt(9 / 10 * ((np.array(left_out) - mean) ** 2).sum())
+        unbiased = 10 * point - 9 * mean
+        expected = (
+            min(point, unbiased) - 2.262157 * spread,
+            max(point, unbiased) + 2.262157 * spread,
+        )
+        # Rounding of the features is magnified tenfold where the bias is estimated.
+        assert found.confidence_interval[part_name][name] == pytest.approx(expected, rel=1e-4)
+
+
+def _spread(
+    singular: np.ndarray, *, n: int, p: int, outputs: int = 3, seed: int = 0
+) -> tuple[Sample, np.ndarray]:
+    """Float64 features of given singular values, and their eigenfunctions `(n, rank)`."""
+    rng = np.random.default_rng(seed)
+    functions = np.linalg.qr(rng.normal(size=(n, len(singular))))[0]
+    directions = np.linalg.qr(rng.normal(size=(p, len(singular))))[0]
+    phi = np.sqrt(n) * (functions * singular) @ directions.T
+    # Outputs and targets use strong and weak eigenfunctions alike.
+    mixed = (
+        functions @ rng.normal(size=(len(singular), outputs)) + rng.normal(size=(n, outputs)) / 9
     )
+    targets = np.eye(outputs)[mixed.argmax(1)]
+    return Sample(phi, mixed, targets), functions
+
+
+def _dealt(sample: Sample) -> Diagnosis:
+    """The smaller problem, as a pass over the samples would solve it."""
+    folds = Folds(len(sample.phi))
+    folds.update(*(torch.from_numpy(a) for a in (sample.phi, sample.outputs, sample.targets)))
+    moments = folds.moments()
+    return diagnose(moments, task="classification", basis=folds.basis)
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "size"), [(300, 40, 40), (5000, 40, 40), (1500, 250, 250), (100, 700, 100)]
+)
+def test_eigenvalues_down_to_1e_8_of_the_first_are_exact_to_8_digits(
+    n: int, p: int, size: int
+) -> None:
+    """Sums of squares round at eps of the first: 2e-9 is what remains of it at 1e-8 of it."""
+    sample, _ = _spread(np.logspace(0, -4, size), n=n, p=p)
+    exact = np.linalg.svd(sample.phi / np.sqrt(n), compute_uv=False) ** 2
+    found = _dealt(sample).spectrum.eigenvalues
+    rank = len(found)
+    # The rank cut, at float32 rounding of p features, may come before 1e-8.
+    assert rank == (np.sqrt(exact / exact[0]) > p * np.finfo(np.float32).eps).sum()
+    np.testing.assert_allclose(found, exact[:rank], rtol=1e-8)
+    accuracy = Problem(n, p, 3, 3).accuracy
+    assert np.abs(found - exact[:rank]).max() < accuracy * exact[0]
+
+
+@pytest.mark.parametrize(("n", "p"), [(600, 30), (60, 90)])
+def test_projections_of_well_separated_eigenfunctions_are_exact(n: int, p: int) -> None:
+    sample, functions = _spread(np.logspace(0, -3.5, 20), n=n, p=p)
+    found = _dealt(sample).projections
+    assert found.quality is not None
+    rank = len(found.quality)
+    for projections, space in (
+        (found.quality, sample.targets),
+        (found.utilization, sample.outputs),
+    ):
+        expected = ((functions.T @ _basis(space, 1e-6)) ** 2).sum(1)
+        np.testing.assert_allclose(projections, expected[:rank], atol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "p"), [(600, 30), (60, 90)])
+def test_degenerate_eigenvalues_are_right_as_a_space(n: int, p: int) -> None:
+    """Within equal eigenvalues any basis will do; the space and sums over it are determined."""
+    singular = np.repeat([1.0, 0.5, 0.1], [3, 4, 5])
+    sample, functions = _spread(singular, n=n, p=p)
+    found = _dealt(sample)
+    np.testing.assert_allclose(found.spectrum.eigenvalues, singular**2, rtol=1e-10)
+    values = sample.phi @ found.eigenvectors / np.sqrt(n * found.spectrum.eigenvalues)
+    assert found.projections.quality is not None
+    quality = ((functions.T @ _basis(sample.targets, 1e-6)) ** 2).sum(1)
+    for space in (slice(0, 3), slice(3, 7), slice(7, 12)):
+        overlap = np.linalg.svd(functions[:, space].T @ values[:, space], compute_uv=False)
+        np.testing.assert_allclose(overlap, 1, atol=1e-10)
+        total = quality[space].sum()
+        assert found.projections.quality[space].sum() == pytest.approx(total, abs=1e-8)
+
+
+def test_float32_features_tell_singular_values_to_their_rounding() -> None:
+    """Rounding to float32 moves each singular value by at most eps₃₂/2 of the features' norm."""
+    n, size = 400, 30
+    sample, _ = _spread(np.logspace(0, -3.5, size), n=n, p=size)
+    exact = np.linalg.svd(sample.phi / np.sqrt(n), compute_uv=False)
+    rounded = Sample(sample.phi.astype(np.float32), sample.outputs, sample.targets)
+    found = np.sqrt(_dealt(rounded).spectrum.eigenvalues)
+    bound = np.finfo(np.float32).eps / 2 * np.linalg.norm(exact)
+    off = np.abs(found - exact[: len(found)]).max()
+    assert off < bound
+    # The solver adds nothing to it: against the SVD of the rounded features 8 digits are right.
+    again = np.linalg.svd(rounded.phi.astype(np.float64) / np.sqrt(n), compute_uv=False)
+    np.testing.assert_allclose(found**2, again[: len(found)] ** 2, rtol=1e-8)

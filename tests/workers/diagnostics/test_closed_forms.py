@@ -199,7 +199,7 @@ def test_without_targets_all_else_comes_out() -> None:
     for absent in ("quality", "cumulative_quality", "quality_chance_level", "dim_target"):
         assert getattr(projections, absent) is None
     assert without.alignment.cka_target is None
-    assert without.alignment_interval["cka_target"] is None
+    assert without.confidence_interval["alignment"]["cka_target"] is None
     assert without.alignment.d_lr == with_targets.alignment.d_lr
     assert without.verdict.minimality == with_targets.verdict.minimality
     assert without.verdict.regime == with_targets.verdict.regime

@@ -1,0 +1,41 @@
+"""HTTP for charts."""
+
+import hashlib
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response, status
+
+from service.charts import service
+from service.charts.schemas import ChartRead
+from service.charts.svg import HEADERS, MEDIA_TYPE
+from service.database import Session
+from service.etags import respond
+from service.pagination import Page
+
+router = APIRouter(prefix="/v1/analyses/{analysis_id}/charts", tags=["charts"])
+
+
+@router.get("")
+async def list_charts(analysis_id: UUID, session: Session) -> Page[ChartRead]:
+    """List the pictures of a report."""
+    return Page(items=await service.list_charts(session, analysis_id), next_cursor=None)
+
+
+@router.get(
+    "/{name}.svg",
+    response_class=Response,
+    responses={
+        status.HTTP_200_OK: {"content": {MEDIA_TYPE: {}}},
+        status.HTTP_304_NOT_MODIFIED: {"description": "The picture that you have is still it."},
+    },
+)
+async def get_chart(analysis_id: UUID, name: str, request: Request, session: Session) -> Response:
+    """Return a picture of a report. It changes only when a version draws better."""
+    svg = await service.draw_chart(session, analysis_id, name)
+    return respond(
+        request,
+        svg,
+        media_type=MEDIA_TYPE,
+        etag=hashlib.sha256(svg.encode()).hexdigest(),
+        headers={**HEADERS, "Cache-Control": "private, no-cache"},
+    )

@@ -1,0 +1,48 @@
+"""95 % intervals hold the truth in 92 to 98 % of samples, whatever the figure.
+
+The features are of known spectrum, in settings where the theory holds: more samples than features,
+classes of some size, and no figure at the end of its range. `tests/benchmarks/coverage.py` has the
+others.
+"""
+
+import pytest
+import torch
+
+from tests.benchmarks.coverage import Coverage, measure, mixture
+
+# In one process, so that the samples are drawn once.
+pytestmark = pytest.mark.xdist_group("coverage")
+
+N = 1000
+DRAWS = 300
+CHANCE = 0.013  # one standard error of a share of 95 % among so many draws
+COUNTS = ("rank", "k90_utilization", "k95_utilization", "k95_energy")
+
+
+@pytest.fixture(scope="module")
+def covered() -> dict[str, Coverage]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = measure(mixture(12, 4, noise=0.6, decay=0.5, stray=0.5), N, DRAWS)
+    torch.set_num_threads(threads)
+    return found
+
+
+def test_every_figure_is_covered(covered: dict[str, Coverage]) -> None:
+    shares = {
+        name: found.share for name, found in covered.items() if name.split(".")[-1] not in COUNTS
+    }
+    assert len(shares) == 30
+    low, high = 0.92 - CHANCE, 0.98 + CHANCE
+    assert {name: share for name, share in shares.items() if not low <= share <= high} == {}
+    assert 0.94 <= sum(shares.values()) / len(shares) <= 0.97
+
+
+def test_every_interval_holds_its_figure(covered: dict[str, Coverage]) -> None:
+    assert {found.draws for found in covered.values()} == {DRAWS}
+    assert sum(found.astray for found in covered.values()) == 0
+
+
+def test_counts_are_covered_at_least(covered: dict[str, Coverage]) -> None:
+    """Bounds of whole numbers are rounded outwards."""
+    assert min(found.share for name, found in covered.items() if name.endswith(COUNTS)) >= 0.92

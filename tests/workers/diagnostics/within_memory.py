@@ -1,0 +1,55 @@
+"""Run as a child: every stage from features to artifacts, within so much data memory.
+
+Exits with 0 if that sufficed and 3 if memory ran out.
+"""
+
+import resource
+import sys
+from functools import reduce
+from operator import add
+
+import safetensors.numpy
+import torch
+
+from workers.diagnostics import diagnose
+from workers.diagnostics.folds import Folds
+from workers.runner.confinement import data_bytes
+
+OUT_OF_MEMORY = 3
+
+
+def run(rows: int, p: int, c: int) -> None:
+    """Diagnose random features of c classes, and write the moments."""
+    labels = torch.arange(rows) % c
+    means, head = torch.randn(c, p), torch.randn(p, c)
+    folds = Folds(rows)
+    for part in labels.split(256):  # type: ignore[no-untyped-call]  # torch's
+        phi = (means[part] + torch.randn(len(part), p)).relu()
+        folds.update(phi, phi @ head, torch.eye(c)[part])
+    moments = folds.moments()
+    diagnosis = diagnose(moments, task="classification", basis=folds.basis)
+    arrays = reduce(add, moments).to_arrays()
+    if folds.basis is not None:
+        arrays["basis"] = folds.basis.contiguous().numpy()
+    safetensors.numpy.save(arrays)
+    assert diagnosis.n == rows
+
+
+def main() -> int:
+    """Keep to the limit and run."""
+    rows, p, c, limit = map(int, sys.argv[1:])
+    torch.set_num_threads(1)
+    torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
+    memory = data_bytes() + limit
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    try:
+        run(rows, p, c)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            return OUT_OF_MEMORY
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Whether a job may have the memory that its figures need, told before the model runs."""
+
+from service.failures import FailureCode
+from workers.diagnostics import MIN_SAMPLES
+from workers.diagnostics.plan import Problem
+from workers.errors import JobError
+from workers.rows import KEPT_ROWS
+
+# Of a kept row's features: float32 as the model gives them, float64 when they are projected.
+_BYTES_PER_KEPT_FEATURE = 12
+
+
+def check_allowance(
+    problem: Problem, *, positions: int, taken_bytes: int, memory_bytes: int, result_bytes: int
+) -> None:
+    """Refuse a problem that cannot be solved in what a job may allocate, or written to its result.
+
+    Args:
+        problem: Its sizes.
+        positions: Rows a sample.
+        taken_bytes: What probe and model have allocated so far.
+        memory_bytes: What the job may allocate.
+        result_bytes: The largest file it may write.
+
+    Raises:
+        JobError: `out_of_memory`, with the number of samples that would do.
+    """
+    kept = min(problem.rows, KEPT_ROWS) * problem.p * _BYTES_PER_KEPT_FEATURE
+    available = memory_bytes - taken_bytes - kept
+    fits_memory = problem.memory_bytes <= available
+    fits_file = problem.artifact_bytes <= result_bytes
+    if fits_memory and fits_file:
+        return
+    sizes = f"p = {problem.p:,} features, {problem.c:,} outputs and {problem.rows:,} rows"
+    if fits_memory:
+        message = (
+            f"The sums over {sizes} take {_gib(problem.artifact_bytes)} as a file, and the result "
+            f"of a job may take {_gib(result_bytes)}."
+        )
+    else:
+        message = (
+            f"The figures of {sizes} need {_gib(problem.memory_bytes)} of memory, and "
+            f"{_gib(max(available, 0))} of the {_gib(memory_bytes)} that a job may allocate are "
+            "left beside model and probe."
+        )
+    advice = []
+    samples = problem.most_rows(available, result_bytes) // positions
+    if samples >= MIN_SAMPLES:
+        advice.append(
+            f'Set "max_samples" to {samples:,} or less: with fewer rows than features a smaller '
+            "problem gives the same figures of these samples."
+        )
+    if fits_file:
+        needed = problem.memory_bytes + taken_bytes + kept
+        advice.append(
+            f"Have PHISCOPE_JOB_MEMORY_BYTES raised to {needed} ({_gib(needed)}) or more."
+        )
+    raise JobError(
+        FailureCode.OUT_OF_MEMORY,
+        message,
+        hint=" Or: ".join(advice) or "Use a narrower layer.",
+        detail={
+            "needed_bytes": problem.memory_bytes,
+            "available_bytes": max(available, 0),
+            "max_samples": samples,
+        },
+    )
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.3g} GiB"

@@ -1,0 +1,42 @@
+"""The files that come out of an analysis beside its report."""
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+from workers.diagnostics import Diagnosis
+from workers.evaluation import Evaluation
+
+# top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
+_KEPT_PER_OUTPUT = 2
+
+
+def moments_file(evaluation: Evaluation) -> bytes:
+    """The sums that every figure comes from, as safetensors."""
+    arrays = evaluation.total().to_arrays()
+    if evaluation.basis is not None:
+        arrays["basis"] = evaluation.basis.contiguous().numpy()
+    return safetensors.numpy.save(arrays)
+
+
+def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
+    """The leading eigenfunctions on the kept rows, as safetensors: e_k(x) = v_kᵀΦ(x)/√ρ_k.
+
+    Args:
+        diagnosis: Eigenvalues and eigenvectors.
+        evaluation: The kept rows.
+        top_k: How many of them, or "auto" for two per output.
+    """
+    eigenvalues = diagnosis.spectrum.eigenvalues
+    wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
+    leading = slice(0, min(wanted, len(eigenvalues)))
+    vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
+    projected = (evaluation.kept.rows().features.double() @ vectors).numpy()
+    return safetensors.numpy.save(
+        {
+            "rows": evaluation.kept.sample_of,
+            "positions": evaluation.kept.position_of,
+            "eigenvalues": np.ascontiguousarray(eigenvalues[leading]),
+            "values": np.ascontiguousarray(projected / np.sqrt(eigenvalues[leading])),
+        }
+    )

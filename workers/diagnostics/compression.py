@@ -1,0 +1,120 @@
+"""How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.diagnostics.diagonalization import Eigenpairs
+from workers.diagnostics.moments import Averages
+from workers.diagnostics.performance import answers
+
+# Every k is looked at up to here, then each by a share more than the last.
+_EVERY = 32
+_GROWTH = 1.15
+_NEARLY_ALL_ANSWERS = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Single rows of a probe, for what sums over rows cannot tell.
+
+    Attributes:
+        features: `(m, p)`, any real dtype.
+        answers: The class that the model tells for each, `(m,)`; None for regression.
+        labels: The true class of each, `(m,)`; None for regression and without targets.
+    """
+
+    features: Tensor
+    answers: Tensor | None
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """What is left of a model whose outputs are projected on its first k eigenfunctions.
+
+    Attributes:
+        k: Centred eigenfunctions kept; the mean output is always kept.
+        accuracy: Share of rows whose label is told; None without labels.
+        agreement: Share of rows for which the answer stays what the whole model tells; None for
+            regression.
+        output_error: `‖F − P_k F‖ / ‖F − F̄‖`, in [0, 1]; of cleaned outputs for a classifier.
+    """
+
+    k: int
+    accuracy: float | None
+    agreement: float | None
+    output_error: float
+
+
+def compress(
+    centered: Averages,
+    cleaned: Averages,
+    pairs: Eigenpairs,
+    rows: Rows,
+    *,
+    means: Averages,
+    r: int,
+) -> tuple[CompressedModel, ...]:
+    """The compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)` with centred eigenfunctions.
+
+    Args:
+        centered: Centred inner products.
+        cleaned: The same with cleaned outputs.
+        pairs: Centred eigenpairs.
+        rows: Rows with features in the coordinates of the inner products.
+        means: Uncentred inner products, for the means.
+        r: Dimension of the learned space; it and its double are among the k.
+
+    Returns:
+        By increasing k, from 0 to all eigenfunctions; empty if the outputs do not vary.
+    """
+    total = float(cleaned.f_f.trace())
+    if total <= cleaned.f_noise:
+        return ()
+    held = (pairs.eigenvectors.T @ cleaned.phi_f).square().sum(1) / pairs.eigenvalues
+    explained = torch.cat([held.new_zeros(1), held.cumsum(0)]) / total
+    along = (rows.features.double() - means.phi) @ pairs.eigenvectors
+    weights = (pairs.eigenvectors.T @ centered.phi_f) / pairs.eigenvalues[:, None]
+    outputs = means.f.expand(len(along), -1).clone()
+    found, before = [], 0
+    for k in _steps(pairs.rank, r):
+        outputs.addmm_(along[:, before:k], weights[before:k])
+        before = k
+        told = None if rows.answers is None else answers(outputs)
+        found.append(
+            CompressedModel(
+                k=k,
+                accuracy=_agreement(told, rows.labels),
+                agreement=_agreement(told, rows.answers),
+                output_error=float((1 - explained[k]).clamp(0.0, 1.0).sqrt()),
+            )
+        )
+    return tuple(found)
+
+
+def features_needed(curve: Sequence[CompressedModel]) -> int | None:
+    """The smallest k from which on 99 % of the answers are kept; None where no k keeps them."""
+    needed = None
+    for point in reversed(curve):
+        if point.agreement is None or point.agreement < _NEARLY_ALL_ANSWERS:
+            break
+        needed = point.k
+    return needed
+
+
+def _steps(rank: int, r: int) -> list[int]:
+    """The k to look at: all small ones, then ever fewer."""
+    steps = {k for k in (r, 2 * r, rank) if k <= rank} | set(range(min(_EVERY, rank) + 1))
+    k = float(_EVERY)
+    while (k := k * _GROWTH) < rank:
+        steps.add(round(k))
+    return sorted(steps)
+
+
+def _agreement(told: Tensor | None, wanted: Tensor | None) -> float | None:
+    if told is None or wanted is None:
+        return None
+    return float((told == wanted).double().mean())

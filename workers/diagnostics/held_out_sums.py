@@ -1,0 +1,198 @@
+"""One pass over a second probe: sums over its samples, in the eigenvectors of the first."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
+from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
+from workers.diagnostics.moments import Moments
+from workers.diagnostics.performance import Performance, Task
+
+# Rows gathered before they are multiplied, as for the folds of the first probe.
+_BUFFERED_ROWS = 512
+_FOLDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class PartSums:
+    """Sums over some samples, for the figures that have an interval. They add.
+
+    A sample enters as often as its weight w says, but for its performance.
+
+    Attributes:
+        leading: Moments of the coordinates in the first eigenvectors, one for each target function,
+            followed by those in the first centred eigenvectors, one for each output.
+        phi: `ΣwΦ`, `(p,)` float64.
+        energy: `Σw‖Φ‖²`.
+        inside: `Σw‖BᵀΦ‖²`, B all eigenvectors.
+        performance: Correct answers and loss; None without targets.
+    """
+
+    leading: Moments
+    phi: Tensor
+    energy: float
+    inside: float
+    performance: Performance | None
+
+    def __add__(self, other: Self) -> Self:
+        mine, theirs = self.performance, other.performance
+        return type(self)(
+            self.leading + other.leading,
+            self.phi + other.phi,
+            self.energy + other.energy,
+            self.inside + other.inside,
+            None if mine is None or theirs is None else mine + theirs,
+        )
+
+
+class HeldOutSums:
+    """Sums over the samples of a second probe, gathered batch by batch.
+
+    Summed are the coordinates of Φ in the eigenvectors, not Φ itself: the figures need no more, and
+    there are often far fewer. Folds keep the first coordinates only. They are dealt at random and
+    by whole samples, as in `Folds`.
+
+    Args:
+        diagnosis: The model on the first probe.
+        n: Samples of the second probe.
+        outputs: Outputs of the model, c.
+        targets: Target functions of the second probe, d; 0 where it has none.
+        task: What the outputs are.
+        positions: Rows a sample.
+        seed: Of the dealing to folds.
+
+    Attributes:
+        task: What the outputs are.
+        uncentered: Moments of `BᵀΦ`, B all eigenvectors.
+        centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
+            does not matter once they are centred, and a large mean would swallow digits. One
+            coordinate, which is 0, where there are none.
+        centered_rank: How many centred eigenvectors there are.
+        leading: How many uncentred coordinates the parts have.
+
+    Raises:
+        TooFewSamplesError: Fewer than 10 samples.
+    """
+
+    def __init__(
+        self,
+        diagnosis: Diagnosis,
+        n: int,
+        *,
+        outputs: int,
+        targets: int,
+        task: Task,
+        positions: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if n < MIN_SAMPLES:
+            raise TooFewSamplesError(
+                f"There are {n} samples, at least {MIN_SAMPLES} are needed for any figure."
+            )
+        self._vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors))
+        self._centered_vectors = torch.from_numpy(
+            np.ascontiguousarray(diagnosis.centered_eigenvectors)
+        )
+        self.centered_rank = self._centered_vectors.shape[1]
+        if not self.centered_rank:
+            self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
+        self.task = task
+        self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
+        self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
+        self.leading = min(targets, self.uncentered.p)
+        self._outputs = outputs
+        self._positions = positions
+        generator = torch.Generator().manual_seed(seed)
+        self._fold_of = (torch.arange(n) % _FOLDS)[torch.randperm(n, generator=generator)]
+        self._parts: dict[int, PartSums] = {}
+        self._seen = 0
+        self._origin: Tensor | None = None
+        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def update(
+        self,
+        phi: Tensor,
+        outputs: Tensor,
+        targets: Tensor | None,
+        weights: Tensor | None = None,
+    ) -> None:
+        """Add a batch of whole samples.
+
+        Args:
+            phi: Features `(batch · positions, p)`, all positions of the first sample first.
+            outputs: Outputs `(batch · positions, c)`.
+            targets: Targets `(batch · positions, d)`; None if there are none.
+            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
+
+        Raises:
+            IncompatibleShapesError: The shapes do not fit, or the model has no output for some
+                target.
+            NonFiniteError: The batch holds NaN or infinity.
+        """
+        y = phi[:, :0] if targets is None else targets
+        w = phi.new_ones(len(phi)) if weights is None else weights
+        self._waiting.append((phi, outputs, y, w))
+        if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
+            self._multiply()
+
+    def parts(self) -> list[PartSums]:
+        """Sums over each fold that holds samples; call it once all batches have been added.
+
+        Raises:
+            NonFiniteError: Something is too large for its square.
+        """
+        self._multiply()
+        found = list(self._parts.values())
+        for name, sums in (
+            ("features", torch.tensor([part.energy for part in found])),
+            ("outputs", self.uncentered.f_f),
+            ("targets", self.uncentered.y_y),
+        ):
+            if not bool(torch.isfinite(sums).all()):
+                raise NonFiniteError(
+                    f"The {name} are finite but too large to be squared in float64. Scale the "
+                    "model down."
+                )
+        return found
+
+    def _multiply(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        features, outputs, targets, weights = (
+            torch.cat(tensors) for tensors in zip(*waiting, strict=True)
+        )
+        phi = features.double()
+        uncentered, centered = phi @ self._vectors, phi @ self._centered_vectors
+        if self._origin is None:
+            self._origin = centered.mean(0)
+        centered -= self._origin
+        self.uncentered.update(uncentered, outputs, targets, weights)
+        self.centered.update(centered, outputs, targets, weights)
+        leading = torch.cat([uncentered[:, : self.leading], centered[:, : self._outputs]], 1)
+        squares = torch.stack([phi.square().sum(1), uncentered.square().sum(1)], 1)
+        samples = len(phi) // self._positions
+        dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
+        self._seen += samples
+        for fold in set(dealt.tolist()):
+            rows = dealt == fold
+            moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
+            moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
+            w = weights[rows].double()
+            energy, inside = (w @ squares[rows]).tolist()
+            part = PartSums(
+                moments,
+                w @ phi[rows],
+                energy,
+                inside,
+                self._performance(outputs[rows], targets[rows]),
+            )
+            held = self._parts.get(fold)
+            self._parts[fold] = part if held is None else held + part
+
+    def _performance(self, outputs: Tensor, targets: Tensor) -> Performance | None:
+        return Performance.of(outputs, targets, task=self.task) if targets.shape[1] else None

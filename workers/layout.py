@@ -1,0 +1,164 @@
+"""Figures as the report lays them out: what a job's result says before the worker completes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+
+from service import __version__
+from workers.diagnostics import (
+    Diagnosis,
+    Evidence,
+    HeldOut,
+    Performance,
+    assess,
+    performance_intervals,
+    unexplained,
+)
+from workers.diagnostics.plan import Problem
+from workers.evaluation import Evaluation
+from workers.extraction import Extractor
+from workers.probes.probe import ProbeData
+
+# Features that are constant over the probe have no centred spectrum.
+_NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+
+
+def probe_part(probe: ProbeData) -> dict[str, Any]:
+    """What was read; what identifies the probe is added by the worker."""
+    targets = probe.targets
+    return {
+        "n": len(probe),
+        "classes": None if targets is None else targets.classes,
+        "class_counts": None if targets is None else targets.class_counts,
+        "task": probe.spec.task,
+    }
+
+
+def provenance_part(
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+) -> dict[str, Any]:
+    """How the figures came about."""
+    return {
+        "versions": {
+            "phiscope": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": "cpu",
+        "dtype": extractor.feature_map.dtype,
+        "solver": {"method": problem.method, "accuracy": problem.accuracy},
+        "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
+    }
+
+
+def feature_map_part(
+    extractor: Extractor, evaluation: Evaluation, warnings: Sequence[str]
+) -> dict[str, JsonValue]:
+    """Where the features were found."""
+    found = extractor.feature_map
+    residual = extractor.residual
+    if residual is None:
+        residual = unexplained(evaluation.total())
+    return {
+        "location": found.location,
+        "kind": found.kind,
+        "p": found.p,
+        "positions": found.positions,
+        "outputs": found.outputs,
+        "bias": found.b is not None,
+        "link": found.link,
+        "output": found.output or None,
+        "verified": found.verified,
+        "weights": None
+        if found.W is None
+        else {"shape": list(found.W.shape), "norm": float(found.W.norm())},
+        "consistency_residual": residual,
+        "warnings": [*found.warnings, *warnings],
+    }
+
+
+def figures(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
+    """Lay the diagnosis out; its names are the report's.
+
+    Args:
+        diagnosis: Of the probe.
+        evidence: For the second axis.
+    """
+
+    def part(figures: Any, name: str, **more: Any) -> dict[str, Any]:
+        bounds = _plain(diagnosis.confidence_interval[name]) or None
+        return {**_plain(figures), **more, "confidence_interval": bounds}
+
+    collapse = diagnosis.neural_collapse
+    centered = part(diagnosis.centered_projections, "projections.centered")
+    uncentered = part(diagnosis.uncentered_effective_rank, "effective_rank.uncentered")
+    return {
+        "spectrum": part(diagnosis.spectrum, "spectrum"),
+        "projections": part(diagnosis.projections, "projections", centered=centered),
+        "effective_rank": part(
+            diagnosis.effective_rank or _NO_RANK, "effective_rank", uncentered=uncentered
+        ),
+        "alignment": part(diagnosis.alignment, "alignment"),
+        "verdict": _verdict(diagnosis, evidence),
+        "neural_collapse": None
+        if collapse is None
+        else part(collapse, "neural_collapse", nc4_mismatch=diagnosis.nc4),
+        "compression": _plain(diagnosis.compression),
+    }
+
+
+def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
+    """Lay out both axes; what the second says follows the first in reasons and warnings."""
+    verdict = _plain(diagnosis.verdict)
+    assessment = _plain(assess(diagnosis.verdict.regime, evidence, curve=diagnosis.compression))
+    for name in ("reasons", "warnings"):
+        verdict[name] += assessment.pop(name)
+    return {**verdict, "assessment": assessment}
+
+
+def performance_part(folds: Sequence[Performance], positions: int) -> dict[str, Any]:
+    """How good the answers are.
+
+    Args:
+        folds: Sums over disjoint parts of the samples; none without targets.
+        positions: Rows a sample.
+    """
+    if not folds:
+        return {"accuracy": None, "loss": None, "confidence_interval": None}
+    measured = sum(folds, Performance())
+    bounds = performance_intervals(folds, positions=positions)
+    return {
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "confidence_interval": _plain(bounds),
+    }
+
+
+def held_out_part(found: HeldOut) -> dict[str, Any]:
+    """The figures of the eval probe."""
+    return {
+        **_plain(found.projections),
+        "centered": _plain(found.centered_projections),
+        "minimality": _plain(found.minimality),
+        "confidence_interval": _plain(found.confidence_interval),
+        "performance": {"accuracy": None, "loss": None}
+        if found.performance is None
+        else {"accuracy": found.performance.accuracy, "loss": found.performance.loss},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses and arrays into what JSON holds."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
