@@ -22,12 +22,21 @@ PICTURES = {
 }
 
 
-def test_the_page_shows_every_picture_there_is_and_no_other() -> None:
-    shown = re.findall(r'<img src="/guide/pictures/([^"]+)" alt="([^"]+)"', render("features"))
-    assert {name for name, _ in shown} == set(PICTURES)
+def shown_on(page: str) -> list[tuple[str, str]]:
+    return re.findall(r'<img src="/guide/pictures/([^"]+)" alt="([^"]+)"', render(page))
+
+
+def test_every_picture_is_shown_on_its_page_and_no_other() -> None:
+    reproduced = {name for name in PICTURES if name.startswith("reproduction-")}
+    assert {name for name, _ in shown_on("reproduction")} == reproduced
+    assert {name for name, _ in shown_on("features")} == set(PICTURES) - reproduced
+
+
+def test_pictures_of_reports_are_told_apart_and_up_to_date() -> None:
+    shown = shown_on("features")
     assert len({alternative for _, alternative in shown}) == len(shown)
-    for picture in PICTURES.values():
-        root = ET.fromstring(picture.read_text("utf-8"))  # noqa: S314 - our own
+    for name, _ in shown:
+        root = ET.fromstring(PICTURES[name].read_text("utf-8"))  # noqa: S314 - our own
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root.get("role") == "img"
         # Else they are of an older version: python -m tests.pictures makes them anew.
