@@ -108,11 +108,13 @@ def analyse(
             performance=evaluation.performance,
             basis=evaluation.basis,
             precision=_REDUCED.get(extractor.feature_map.dtype),
+            output_tolerance=options.output_tolerance,
+            verdict_tolerance=options.verdict_tolerance,
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
         with _timed(timings, "layers"):
-            layer_figures = layers.figures()
+            layer_figures = layers.figures(output_tolerance=options.output_tolerance)
     about_probe, evidence = layout.probe_part(probe), diagnosis.evidence
     held_out: dict[str, Any] | None = None
     if request.eval_spec is not None:
@@ -125,7 +127,7 @@ def analyse(
                 diagnosis,
                 eval_probe,
                 _batch_size(eval_probe, options),
-                options.seed,
+                options,
                 weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],

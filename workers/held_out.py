@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service.analyses.schemas import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
@@ -35,7 +36,7 @@ def evaluate_held_out(
     diagnosis: Diagnosis,
     probe: ProbeData,
     batch_size: int,
-    seed: int,
+    options: Options,
     *,
     weights: RowWeights,
     progress: ProgressWriter,
@@ -48,7 +49,7 @@ def evaluate_held_out(
         diagnosis: The eigenfunctions.
         probe: The eval probe.
         batch_size: How many samples the model sees at once.
-        seed: Of the dealing to folds.
+        options: Seed of the dealing to folds, and tolerances.
         weights: How much the eval probe's rows count.
         progress: Told of the samples seen.
         task: That of the first probe; None if it has no targets.
@@ -69,7 +70,7 @@ def evaluate_held_out(
         # Without any targets the outputs are taken for logits, as on the first probe.
         task=probe.spec.task or task or "classification",
         positions=found.positions,
-        seed=seed,
+        seed=options.seed,
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
@@ -83,7 +84,11 @@ def evaluate_held_out(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING_HELD_OUT, seen, n)
-    return held_out(sums)
+    return held_out(
+        sums,
+        output_tolerance=options.output_tolerance,
+        verdict_tolerance=options.verdict_tolerance,
+    )
 
 
 def _functions(probe: ProbeData) -> int:

@@ -78,12 +78,16 @@ class LayerPass:
         """
         self._sums.update(self.tap.take(len(outputs)), outputs, targets, weights)
 
-    def figures(self) -> list[JsonValue]:
-        """Give each layer's part of the report; it warns of layers that have none."""
+    def figures(self, *, output_tolerance: float) -> list[JsonValue]:
+        """Give each layer's part of the report; it warns of layers that have none.
+
+        Args:
+            output_tolerance: Directions of the outputs that count, as a share of the first.
+        """
         entries: list[JsonValue] = []
         broken: list[str] = []
         for layer, moments in zip(self._layers, self._sums.moments(), strict=True):
-            diagnosis = diagnose_layer(moments)
+            diagnosis = diagnose_layer(moments, output_tolerance=output_tolerance)
             if diagnosis is None:
                 broken.append(layer.name)
             else:

@@ -13,6 +13,7 @@ from service.pagination import PageQuery
 Regime = Literal["MF", "EF", "undetermined"]
 Auto = Literal["auto"]
 ClassWeighting = Literal["none", "balanced"]
+Tolerance = Annotated[float, Field(ge=1e-9, le=0.5)]
 
 
 ResultName = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=0, le=4096)]
@@ -84,6 +85,16 @@ class Options(BaseModel):
         default="none",
         description="balanced weighs samples by 1/n_c, so that all classes count alike in every "
         "figure but accuracy and loss; it needs class labels.",
+    )
+    output_tolerance: Tolerance = Field(
+        default=1e-6,
+        description="Ĥ as given has the directions of the outputs whose singular value is above "
+        "this share of the first.",
+    )
+    verdict_tolerance: Tolerance = Field(
+        default=1e-3,
+        description="The same for r, the dimension of the cleaned learned space that the verdict "
+        "is about: raise it where faint left-over directions of the logits count as learned.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")
     feature_map: FeatureMapChoice | Auto = Field(

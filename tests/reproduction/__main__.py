@@ -86,7 +86,9 @@ def _reproduce(experiments: Sequence[Experiment], arguments: argparse.Namespace)
             elif not (archives / _SETTINGS).exists():
                 _say(f"{experiment.name}: skipped, for it has not been trained into {archives}")
                 continue
-            analyst.start(experiment.name, archives, experiment.source.name, problem)
+            analyst.start(
+                experiment.name, archives, experiment.source.name, problem, experiment.tolerance
+            )
         return analyst.collect()
 
 

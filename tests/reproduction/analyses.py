@@ -56,7 +56,14 @@ class Analyst:
         self._probes: dict[str, str] = {}
         self._pending: list[Pending] = []
 
-    def start(self, name: str, archives: Path, source: str, problem: Problem) -> None:
+    def start(
+        self,
+        name: str,
+        archives: Path,
+        source: str,
+        problem: Problem,
+        tolerance: float | None = None,
+    ) -> None:
         """Start the analyses of all archives of an experiment, each on all probes.
 
         Its reports of earlier runs are removed.
@@ -66,6 +73,7 @@ class Analyst:
             archives: Directory with its `EPOCH.pt`.
             source: Name of its problem; the same one has the same probes.
             problem: Its problem.
+            tolerance: Of a second round, in which only outputs above this share count.
         """
         reports = self._directory / name
         reports.mkdir(parents=True, exist_ok=True)
@@ -78,9 +86,10 @@ class Analyst:
         for archive in sorted(archives.glob("*.pt"), key=lambda file: int(file.stem)):
             model = self._client.upload_model(archive, name=name, run=name, step=int(archive.stem))
             for probe, identifier in probes.items():
-                analysis = self._client.start(model["id"], identifier)
-                file = reports / f"{archive.stem}-{probe}.json"
-                self._pending.append(Pending(analysis["id"], file))
+                for remark, options in _rounds(tolerance):
+                    analysis = self._client.start(model["id"], identifier, options)
+                    file = reports / f"{archive.stem}-{probe}{remark}.json"
+                    self._pending.append(Pending(analysis["id"], file))
 
     def collect(self) -> int:
         """Wait for all analyses, write their reports, and return how many have none."""
@@ -106,3 +115,12 @@ class Analyst:
             spec: dict[str, Any] = {"transform": dict(problem.transform)}
             self._probes[name] = self._client.register_probe(content, name=name, spec=spec)["id"]
         return self._probes[name]
+
+
+def _rounds(tolerance: float | None) -> list[tuple[str, dict[str, Any]]]:
+    """How each model is judged on each probe: a remark for the table, and options."""
+    usual: list[tuple[str, dict[str, Any]]] = [("", {})]
+    if tolerance is None:
+        return usual
+    options = {"output_tolerance": tolerance, "verdict_tolerance": tolerance}
+    return [*usual, (f", tolerance {tolerance:g}", options)]

@@ -28,7 +28,7 @@ def figures(
 ) -> tuple[list[Layer], list[str]]:
     extractor, layers = prepared(net, x, budget)
     layers.add(extractor.run((x,), layers.tap).outputs, None)
-    found = [Layer.model_validate(entry) for entry in layers.figures()]
+    found = [Layer.model_validate(entry) for entry in layers.figures(output_tolerance=1e-6)]
     return found, layers.warnings
 
 
