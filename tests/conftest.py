@@ -1,5 +1,10 @@
 """Fixtures that tests of the running product share."""
 
+import os
+
+# Tests run in as many processes as there are cores: more threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from collections.abc import Iterator
 

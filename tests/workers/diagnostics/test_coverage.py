@@ -5,13 +5,9 @@ classes of some size, and no figure at the end of its range. `tests/benchmarks/c
 others.
 """
 
-import pytest
 import torch
 
 from tests.benchmarks.coverage import Coverage, measure, mixture
-
-# In one process, so that the samples are drawn once.
-pytestmark = pytest.mark.xdist_group("coverage")
 
 N = 1000
 DRAWS = 300
@@ -19,8 +15,7 @@ CHANCE = 0.013  # one standard error of a share of 95 % among so many draws
 COUNTS = ("rank", "k90_utilization", "k95_utilization", "k95_energy")
 
 
-@pytest.fixture(scope="module")
-def covered() -> dict[str, Coverage]:
+def measured() -> dict[str, Coverage]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found = measure(mixture(12, 4, noise=0.6, decay=0.5, stray=0.5), N, DRAWS)
@@ -28,7 +23,9 @@ def covered() -> dict[str, Coverage]:
     return found
 
 
-def test_every_figure_is_covered(covered: dict[str, Coverage]) -> None:
+def test_every_figure_is_covered() -> None:
+    """One test, because drawing the samples is what takes time."""
+    covered = measured()
     shares = {
         name: found.share for name, found in covered.items() if name.split(".")[-1] not in COUNTS
     }
@@ -36,13 +33,8 @@ def test_every_figure_is_covered(covered: dict[str, Coverage]) -> None:
     low, high = 0.92 - CHANCE, 0.98 + CHANCE
     assert {name: share for name, share in shares.items() if not low <= share <= high} == {}
     assert 0.94 <= sum(shares.values()) / len(shares) <= 0.97
-
-
-def test_every_interval_holds_its_figure(covered: dict[str, Coverage]) -> None:
+    # Bounds of whole numbers are rounded outwards.
+    assert min(found.share for name, found in covered.items() if name.endswith(COUNTS)) >= 0.92
+    # Every interval holds its figure.
     assert {found.draws for found in covered.values()} == {DRAWS}
     assert sum(found.astray for found in covered.values()) == 0
-
-
-def test_counts_are_covered_at_least(covered: dict[str, Coverage]) -> None:
-    """Bounds of whole numbers are rounded outwards."""
-    assert min(found.share for name, found in covered.items() if name.endswith(COUNTS)) >= 0.92

@@ -19,7 +19,7 @@ def run_within(problem: Problem, limit: int) -> int:
     return subprocess.run(command, env=environment, check=False, timeout=280).returncode
 
 
-@pytest.mark.parametrize(("rows", "p", "c"), [(1200, 1024, 10), (500, 480, 300), (200, 9000, 10)])
+@pytest.mark.parametrize(("rows", "p", "c"), [(700, 600, 10), (400, 380, 300), (200, 6000, 10)])
 def test_a_problem_fits_into_what_is_planned_and_not_into_40_percent(
     rows: int, p: int, c: int
 ) -> None:
