@@ -15,6 +15,9 @@ _ROUNDING = 1e-9
 HEADINGS = (
     "network",
     "epoch",
+    "regime",
+    earlier_rule.NAME,
+    "expected",
     "accuracy",
     "U'",
     "Ũ'",
@@ -24,9 +27,6 @@ HEADINGS = (
     "k95 / r",
     "raw k95",
     "Π*(C)",
-    "regime",
-    earlier_rule.NAME,
-    "expected",
 )
 
 
@@ -167,6 +167,9 @@ def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
     return [
         row.experiment.title,
         str(row.epoch),
+        " · ".join(dict.fromkeys(map(_regime, pair))),
+        " · ".join(dict.fromkeys(each.earlier for each in pair)),
+        remark,
         _pair(pair, "accuracy", 3),
         _pair(pair, "utilization"),
         _pair(pair, "tapered"),
@@ -176,9 +179,6 @@ def _line(row: Row, pair: Sequence[Figures], remark: str) -> list[str]:
         " · ".join(f"{number(each.k95)}/{each.rank}" for each in pair),
         _pair(pair, "raw_k95"),
         _pair(pair, "quality"),
-        " · ".join(dict.fromkeys(map(_regime, pair))),
-        " · ".join(dict.fromkeys(each.earlier for each in pair)),
-        remark,
     ]
 
 
