@@ -25,9 +25,9 @@ from service.probes.tables import Probe
 from service.settings import Settings
 from service.storage import BlobStore
 from workers import subjects
+from workers.analysis.requests import AnalysisArguments
 from workers.errors import ResultError
 from workers.probes.container import Limits
-from workers.requests import AnalysisArguments
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
 from workers.runner.protocol import Limits as ChildLimits

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from workers.analysis import analyse
+from workers.analysis.job import analyse
 from workers.inspection.job import inspect_model
 from workers.probes.job import validate_probe
 from workers.runner.protocol import Job

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
+from workers.analysis.evaluation import Evaluation, choose_batch_size, evaluate
+from workers.analysis.rows import KEPT_ROWS
 from workers.errors import JobError
-from workers.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.extraction import discover
 from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, load_probe
-from workers.rows import KEPT_ROWS
 from workers.runner.progress import Progress, ProgressReader, ProgressWriter, Stage
 
 SAMPLES, SIDE, FEATURES, CLASSES = 200, 8, 5, 3

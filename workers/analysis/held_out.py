@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from service.analyses.schemas import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
+from workers.analysis.evaluation import target_functions
+from workers.analysis.rows import check_targets
+from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
 from workers.errors import JobError
-from workers.evaluation import target_functions
 from workers.extraction import Extractor, suggesting_after
 from workers.probes.probe import ProbeData
-from workers.rows import check_targets
 from workers.runner.progress import ProgressWriter, Stage
-from workers.weighting import RowWeights
 
 
 @contextmanager

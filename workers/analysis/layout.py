@@ -9,6 +9,7 @@ import torch
 from pydantic import JsonValue
 
 from service import __version__
+from workers.analysis.evaluation import Evaluation
 from workers.diagnostics import (
     Diagnosis,
     Evidence,
@@ -19,7 +20,6 @@ from workers.diagnostics import (
     unexplained,
 )
 from workers.diagnostics.plan import Problem
-from workers.evaluation import Evaluation
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 

@@ -9,8 +9,8 @@ from support import scripted
 from torch import nn
 
 from service.analyses.report_layers import MAX_LAYERS, Layer
+from workers.analysis.layers import LayerPass
 from workers.extraction import Extractor, discover, load_model
-from workers.layers import LayerPass
 
 MIB = 1 << 20
 

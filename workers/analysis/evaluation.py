@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from workers.analysis.layers import LayerPass
+from workers.analysis.rows import KeptRows, check_targets
+from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
-from workers.layers import LayerPass
 from workers.probes.probe import ProbeData
-from workers.rows import KeptRows, check_targets
 from workers.runner.progress import ProgressWriter, Stage
-from workers.weighting import RowWeights
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model.

@@ -4,8 +4,8 @@ import numpy as np
 import safetensors.numpy
 import torch
 
+from workers.analysis.evaluation import Evaluation
 from workers.diagnostics import Diagnosis
-from workers.evaluation import Evaluation
 
 # top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
 _KEPT_PER_OUTPUT = 2

@@ -11,8 +11,8 @@ from support import npz, scripted
 from torch import nn
 
 from service.failures import FailureCode
-from workers.allowance import check_allowance
-from workers.analysis import analyse
+from workers.analysis.allowance import check_allowance
+from workers.analysis.job import analyse
 from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.runner.progress import ProgressReader, ProgressWriter, Stage

@@ -12,13 +12,13 @@ from torch import nn
 
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
+from workers.analysis.evaluation import Evaluation, evaluate
+from workers.analysis.weighting import RowWeights
 from workers.errors import JobError
-from workers.evaluation import Evaluation, evaluate
 from workers.extraction import discover
 from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, load_probe
 from workers.runner.progress import ProgressWriter
-from workers.weighting import RowWeights
 
 INPUTS = np.random.default_rng(0).random((60, 4), dtype=np.float32)
 LABELS = np.repeat([0, 1, 3], [40, 15, 5])

@@ -11,9 +11,14 @@ from pydantic import JsonValue
 from service.analyses.schemas import Options
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
-from workers import layout
-from workers.allowance import check_allowance
-from workers.artifacts import eigenfunctions_file, moments_file
+from workers.analysis import layout
+from workers.analysis.allowance import check_allowance
+from workers.analysis.artifacts import eigenfunctions_file, moments_file
+from workers.analysis.evaluation import choose_batch_size, evaluate
+from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
+from workers.analysis.layers import LayerPass
+from workers.analysis.requests import AnalysisArguments
+from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     DiagnosticsError,
     IncompatibleShapesError,
@@ -23,16 +28,11 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.errors import JobError
-from workers.evaluation import choose_batch_size, evaluate
 from workers.extraction import Extractor, discover, load_model, suggesting_after
-from workers.held_out import blaming_eval_probe, evaluate_held_out
-from workers.layers import LayerPass
 from workers.probes.probe import ProbeData, load_probe
-from workers.requests import AnalysisArguments
 from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
-from workers.weighting import RowWeights
 
 # Machine epsilon of features that a model gives in less than float32.
 _REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
