@@ -37,7 +37,7 @@ python -m tests.reproduction --data DIR --out OUT
 
 `DIR` holds `mnist.npz`, `cifar10.npz` (or `cifar10_subset.npz`, a part of it), and where there are
 any `fashion_mnist.npz` and `cifar100.npz`, each with the arrays `x_train`, `y_train`, `x_test` and
-`y_test` (images NHWC, uint8). What is missing is skipped. It takes less than an hour on two cores;
+`y_test` (images NHWC, uint8). What is missing is skipped. It takes half an hour on two cores;
 `--full` trains networks of the paper's size, for which a GPU is needed. `OUT` keeps every archive
 and every report, and `--analyse-only` judges the archives again.
 """
