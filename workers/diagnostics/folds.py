@@ -14,6 +14,33 @@ from workers.diagnostics.moments import Moments, check_finite
 _BUFFERED_ROWS = 512
 
 
+class Dealing:
+    """Deals samples out to folds at random, batch by batch.
+
+    Not in turn: datasets are often sorted by class, or cycle through the classes, and a fold that
+    held one class would make every interval wrong. Whole samples are dealt: the positions of one
+    sample are alike, and in several folds they would hide how much the figures vary.
+
+    Args:
+        n: Samples in all.
+        positions: Rows a sample.
+        count: Folds.
+        seed: Of the dealing.
+    """
+
+    def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
+        self._positions = positions
+        self._seen = 0
+
+    def deal(self, rows: int) -> Tensor:
+        """The fold of each of the next rows, `(rows,)`; all positions of a sample are in one."""
+        samples = slice(self._seen, self._seen + rows // self._positions)
+        self._seen = samples.stop
+        return self._fold_of[samples].repeat_interleave(self._positions)
+
+
 class _Part(NamedTuple):
     """Rows of one batch that belong to one fold."""
 
@@ -25,11 +52,6 @@ class _Part(NamedTuple):
 
 class Folds:
     """Moments of disjoint random parts of the samples, filled batch by batch.
-
-    The dealing is random, not in turn: datasets are often sorted by class, or cycle through the
-    classes, and a fold that held one class would make every interval wrong. Whole samples are
-    dealt: the positions of one sample are alike, and in several folds they would hide how much
-    the figures vary.
 
     Where there are fewer rows than features, rows are kept instead of p×p sums, and the moments are
     those of the features' coordinates.
@@ -47,12 +69,9 @@ class Folds:
     """
 
     def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
-        self._seen = 0
+        self._dealing = Dealing(n, positions=positions, count=count, seed=seed)
         self._rows_in_all = n * positions
         self.count = count
-        self._positions = positions
         self._moments: list[Moments] = []
         self._waiting: list[list[_Part]] = [[] for _ in range(count)]
         self._rows = [0] * count
@@ -84,9 +103,7 @@ class Folds:
         self._keeps_rows = self._rows_in_all < phi.shape[1]
         if self._keeps_rows:
             check_finite("features", phi)
-        samples = len(phi) // self._positions
-        dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
-        self._seen += samples
+        dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
             part = _Part(

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
 from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
+from workers.diagnostics.folds import Dealing
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance, Task
 
 # Rows gathered before they are multiplied, as for the folds of the first probe.
 _BUFFERED_ROWS = 512
-_FOLDS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +105,8 @@ class HeldOutSums:
         self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
         self.leading = min(targets, self.uncentered.p)
         self._outputs = outputs
-        self._positions = positions
-        generator = torch.Generator().manual_seed(seed)
-        self._fold_of = (torch.arange(n) % _FOLDS)[torch.randperm(n, generator=generator)]
+        self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
-        self._seen = 0
         self._origin: Tensor | None = None
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
@@ -175,9 +172,7 @@ class HeldOutSums:
         self.centered.update(centered, outputs, targets, weights)
         leading = torch.cat([uncentered[:, : self.leading], centered[:, : self._outputs]], 1)
         squares = torch.stack([phi.square().sum(1), uncentered.square().sum(1)], 1)
-        samples = len(phi) // self._positions
-        dealt = self._fold_of[self._seen : self._seen + samples].repeat_interleave(self._positions)
-        self._seen += samples
+        dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
             moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
