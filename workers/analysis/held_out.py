@@ -66,7 +66,7 @@ def evaluate_held_out(
         diagnosis,
         n,
         outputs=found.outputs,
-        targets=_functions(probe),
+        targets=0 if probe.targets is None else probe.targets.functions,
         # Without any targets the outputs are taken for logits, as on the first probe.
         task=probe.spec.task or task or "classification",
         positions=found.positions,
@@ -89,11 +89,6 @@ def evaluate_held_out(
         output_tolerance=options.output_tolerance,
         verdict_tolerance=options.verdict_tolerance,
     )
-
-
-def _functions(probe: ProbeData) -> int:
-    targets = probe.targets
-    return 0 if targets is None else targets.classes or targets.values.shape[1]
 
 
 def _check_task(first: Task | None, second: Task | None) -> None:

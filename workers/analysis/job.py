@@ -187,5 +187,5 @@ def _explained() -> Iterator[None]:
 
 def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
     found, targets = extractor.feature_map, probe.targets
-    values = 0 if targets is None else targets.classes or targets.values.shape[1]
+    values = 0 if targets is None else targets.functions
     return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)

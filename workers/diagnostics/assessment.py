@@ -185,8 +185,10 @@ def _reasons(summary: Summary | None, evidence: Evidence) -> tuple[str, ...]:
         f"{where} first {evidence.dim_target} eigenfunctions hold {quality:.1%} of the target, "
         f"{chance:.1%} by chance"
     )
-    if evidence.skill is not None:
+    if evidence.skill is not None and evidence.skill > 0:
         sentence += f"; from guessing to perfect, the answers come {evidence.skill:.1%} of the way"
+    elif evidence.skill is not None:
+        sentence += "; the answers are no better than guessing"
     sentence += ". Neither enters the regime."
     if summary is None:
         return (sentence,)

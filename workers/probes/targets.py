@@ -42,6 +42,11 @@ class Targets:
         return 1 if self.task == "regression" else math.prod(self.values.shape[1:])
 
     @property
+    def functions(self) -> int:
+        """Target functions: an indicator for each class, or a value for each dimension."""
+        return self.values.shape[1] if self.classes is None else self.classes
+
+    @property
     def class_counts(self) -> list[int] | None:
         """Labels of each class, over all positions; None for regression."""
         if self.classes is None:

@@ -60,6 +60,11 @@ def test_reasons_hold_the_figures_and_name_the_probe() -> None:
     assert found.quality_corrected == pytest.approx(0.5)
 
 
+def test_answers_worse_than_guessing_are_said_without_a_share() -> None:
+    (reason,) = assess("EF", evidence(0.3, -0.058)).reasons
+    assert "target, 20.0% by chance; the answers are no better than guessing. Neither" in reason
+
+
 def test_good_features_with_guessed_answers_are_warned_of() -> None:
     assert "another order" in assess("MF", evidence(0.8, -0.1)).warnings[0]
     assert assess("MF", evidence(0.8, 0.9)).warnings == ()
