@@ -13,11 +13,12 @@ from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_vali
 from service.analyses.report_held_out import EvalProbe, HeldOut
 from service.analyses.report_intervals import (
     AlignmentIntervals,
-    CenteredQualityInterval,
+    CenteredProjectionsIntervals,
+    CenteredSpectrumIntervals,
     EffectiveRankIntervals,
     NeuralCollapseIntervals,
     PerformanceIntervals,
-    QualityInterval,
+    ProjectionsIntervals,
     SpectrumIntervals,
     UncenteredEffectiveRankIntervals,
 )
@@ -123,6 +124,8 @@ class CenteredSpectrum(Part):
     eigenvalues: Annotated[Eigenvalues, figure("spectrum.centered.eigenvalues")]
     relative: Annotated[Shares, figure("spectrum.centered.relative")]
     rank: Annotated[Count, figure("spectrum.centered.rank")]
+    # Reports written before every part had intervals lack it; so in the parts below.
+    confidence_interval: CenteredSpectrumIntervals | None = None
 
     @model_validator(mode="after")
     def _as_long_as_the_rank(self) -> Self:
@@ -138,7 +141,6 @@ class Spectrum(Part):
     trace: Annotated[float, Field(gt=0), figure("spectrum.trace")]
     rank: Annotated[Positive, figure("spectrum.rank")]
     centered: CenteredSpectrum
-    # Reports written before every part had intervals lack it; so in the parts below.
     confidence_interval: SpectrumIntervals | None = None
 
     @model_validator(mode="after")
@@ -169,7 +171,7 @@ class CenteredProjections(Part):
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("projections.centered.quality_at_dim_target_chance")
     ]
-    confidence_interval: CenteredQualityInterval | None = None
+    confidence_interval: CenteredProjectionsIntervals | None = None
 
 
 class Projections(Part):
@@ -187,7 +189,7 @@ class Projections(Part):
         Share | None, figure("projections.quality_at_dim_target_chance")
     ]
     centered: CenteredProjections
-    confidence_interval: QualityInterval | None = None
+    confidence_interval: ProjectionsIntervals | None = None
 
 
 class UncenteredEffectiveRank(Part):

@@ -40,6 +40,23 @@ class EvalProbe(Part):
     task: Literal["classification", "regression"] | None
 
 
+class CenteredHeldOutIntervals(Part):
+    """95 % intervals of the centred scalars, with the eigenfunctions held fixed."""
+
+    dim_target: Annotated[
+        Interval | None, figure("held_out.centered.confidence_interval.dim_target")
+    ]
+    dim_learned: Annotated[
+        Interval | None, figure("held_out.centered.confidence_interval.dim_learned")
+    ]
+    quality_at_dim_target: Annotated[
+        Interval | None, figure("held_out.centered.confidence_interval.quality_at_dim_target")
+    ]
+    energy_outside: Annotated[
+        Interval | None, figure("held_out.centered.confidence_interval.energy_outside")
+    ]
+
+
 class CenteredHeldOut(Part):
     """The same with the constant removed from features, outputs and targets."""
 
@@ -62,6 +79,8 @@ class CenteredHeldOut(Part):
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("held_out.centered.quality_at_dim_target_chance")
     ]
+    # Reports written before every scalar had an interval lack it; so in the part below.
+    confidence_interval: CenteredHeldOutIntervals | None = None
 
 
 class HeldOutMinimality(Part):
@@ -75,6 +94,11 @@ class HeldOutMinimality(Part):
 class HeldOutIntervals(Part):
     """95 % intervals of the scalars, with the eigenfunctions held fixed."""
 
+    dim_target: Annotated[Interval | None, figure("held_out.confidence_interval.dim_target")] = None
+    dim_learned: Annotated[Interval | None, figure("held_out.confidence_interval.dim_learned")] = (
+        None
+    )
+    rank: Annotated[Interval | None, figure("held_out.confidence_interval.rank")] = None
     quality_at_dim_target: Annotated[
         Interval | None, figure("held_out.confidence_interval.quality_at_dim_target")
     ]

@@ -18,22 +18,42 @@ class AlignmentIntervals(Part):
 
 
 class SpectrumIntervals(Part):
-    """95 % interval of the trace."""
+    """95 % intervals of trace and rank."""
 
     trace: Annotated[Interval | None, figure("spectrum.confidence_interval.trace")]
+    # Reports written before counts had intervals lack it; so below.
+    rank: Annotated[Interval | None, figure("spectrum.confidence_interval.rank")] = None
 
 
-class CenteredQualityInterval(Part):
-    """95 % interval of the centred quality of the leading features."""
+class CenteredSpectrumIntervals(Part):
+    """95 % interval of the centred rank."""
 
+    rank: Annotated[Interval | None, figure("spectrum.centered.confidence_interval.rank")]
+
+
+class CenteredProjectionsIntervals(Part):
+    """95 % intervals of centred dimensions, and of the centred quality of the leading features."""
+
+    dim_target: Annotated[
+        Interval | None, figure("projections.centered.confidence_interval.dim_target")
+    ] = None
+    dim_learned: Annotated[
+        Interval | None, figure("projections.centered.confidence_interval.dim_learned")
+    ] = None
     quality_at_dim_target: Annotated[
         Interval | None, figure("projections.centered.confidence_interval.quality_at_dim_target")
     ]
 
 
-class QualityInterval(Part):
-    """95 % interval of the quality of the leading features."""
+class ProjectionsIntervals(Part):
+    """95 % intervals of dimensions, and of the quality of the leading features."""
 
+    dim_target: Annotated[Interval | None, figure("projections.confidence_interval.dim_target")] = (
+        None
+    )
+    dim_learned: Annotated[
+        Interval | None, figure("projections.confidence_interval.dim_learned")
+    ] = None
     quality_at_dim_target: Annotated[
         Interval | None, figure("projections.confidence_interval.quality_at_dim_target")
     ]

@@ -8,6 +8,7 @@ from service.analyses.report_parts import (
     Count,
     Cumulative,
     Eigenvalues,
+    Interval,
     Name,
     NonNegative,
     Part,
@@ -24,6 +25,19 @@ MAX_LAYERS = 1024
 MAX_LAYERS_FEATURES = 262_144
 
 
+class LayerEffectiveRankIntervals(Part):
+    """95 % intervals of a layer's effective ranks."""
+
+    participation_ratio: Annotated[
+        Interval | None, figure("layers.*.effective_rank.confidence_interval.participation_ratio")
+    ]
+    entropy: Annotated[
+        Interval | None, figure("layers.*.effective_rank.confidence_interval.entropy")
+    ]
+    rankme: Annotated[Interval | None, figure("layers.*.effective_rank.confidence_interval.rankme")]
+    stable: Annotated[Interval | None, figure("layers.*.effective_rank.confidence_interval.stable")]
+
+
 class LayerEffectiveRank(Part):
     """Effective ranks of a layer's centred spectrum."""
 
@@ -33,6 +47,16 @@ class LayerEffectiveRank(Part):
     entropy: Annotated[NonNegative, figure("layers.*.effective_rank.entropy")]
     rankme: Annotated[NonNegative, figure("layers.*.effective_rank.rankme")]
     stable: Annotated[NonNegative, figure("layers.*.effective_rank.stable")]
+    # Reports written before layers had intervals lack it, and layers too wide for them; so below.
+    confidence_interval: LayerEffectiveRankIntervals | None = None
+
+
+class LayerIntervals(Part):
+    """95 % intervals of a layer's alignments."""
+
+    d_lr: Annotated[Interval | None, figure("layers.*.confidence_interval.d_lr")]
+    cka_target: Annotated[Interval | None, figure("layers.*.confidence_interval.cka_target")]
+    cka_outputs: Annotated[Interval | None, figure("layers.*.confidence_interval.cka_outputs")]
 
 
 class CenteredLayer(Part):
@@ -73,6 +97,7 @@ class Layer(Part):
     d_lr: Annotated[Share | None, figure("layers.*.d_lr")]
     cka_target: Annotated[Share | None, figure("layers.*.cka_target")]
     cka_outputs: Annotated[Share | None, figure("layers.*.cka_outputs")]
+    confidence_interval: LayerIntervals | None = None
 
     @model_validator(mode="after")
     def _vectors_match_the_spectrum(self) -> Self:

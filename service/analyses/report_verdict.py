@@ -91,6 +91,19 @@ class Thresholds(Part):
     accurate_skill: Annotated[float | None, figure("verdict.thresholds.accurate_skill")] = None
 
 
+class AssessmentIntervals(Part):
+    """95 % intervals of the figures of the second axis."""
+
+    quality: Annotated[Interval | None, figure("verdict.assessment.confidence_interval.quality")]
+    quality_corrected: Annotated[
+        Interval | None, figure("verdict.assessment.confidence_interval.quality_corrected")
+    ]
+    skill: Annotated[Interval | None, figure("verdict.assessment.confidence_interval.skill")]
+    k99_agreement: Annotated[
+        Interval | None, figure("verdict.assessment.confidence_interval.k99_agreement")
+    ]
+
+
 class Assessment(Part):
     """The second axis: how good the features and the answers are. It never enters the regime."""
 
@@ -112,6 +125,8 @@ class Assessment(Part):
     skill: Annotated[Annotated[float, Field(le=1)] | None, figure("verdict.assessment.skill")]
     held_out: Annotated[bool, Field(description="Whether the figures are of the held-out probe.")]
     k99_agreement: Annotated[Count | None, figure("verdict.assessment.k99_agreement")]
+    # Reports written before the second axis had intervals lack it.
+    confidence_interval: AssessmentIntervals | None = None
 
 
 class Verdict(Part):

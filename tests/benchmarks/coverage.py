@@ -1,11 +1,13 @@
 """How often 95 % intervals hold the truth: figures of samples against those of the population.
 
 Features are drawn from distributions of known mean and spectrum, and the figures of 400,000 samples
-stand for the truth. Run it by hand, for minutes: `python -m tests.benchmarks.coverage`.
+stand for the truth. Run it by hand: `python -m tests.benchmarks.coverage`, or with the names of
+settings.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import reduce
 from operator import add
 
@@ -13,15 +15,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics import Diagnosis, Moments, Performance, diagnose, performance_intervals
+from workers.diagnostics import (
+    Assessment,
+    Diagnosis,
+    Interval,
+    Moments,
+    Performance,
+    assess,
+    diagnose,
+    performance_intervals,
+)
 from workers.diagnostics.compression import Rows
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.layer_sums import LayerSums
+from workers.diagnostics.layers import LayerDiagnosis, diagnose_layer
 
 DRAWS = 300
 SIZES = (300, 500, 1000, 3000)
+FEWER_THAN_FEATURES = {"wide": (100, 200)}
 POPULATION = 400_000
 _BATCH = 50_000
 Draw = tuple[Tensor, Tensor, Tensor]
+# Figures and intervals by part and name.
+Figures = Mapping[str, Mapping[str, float | None]]
+Intervals = Mapping[str, Mapping[str, Interval | None]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +141,7 @@ def _read(
     return Population(weights / weights.sum(), features, scale * head, -scale * outputs.mean(0))
 
 
-def truth(population: Population) -> dict[str, float]:
+def truth(population: Population) -> Figures:
     """The figures of many samples.
 
     Their sums are scaled to a thousand: the numerical rank's tolerance grows with n.
@@ -142,7 +159,9 @@ def truth(population: Population) -> dict[str, float]:
         arrays = {name: values * (1000 / POPULATION) for name, values in arrays.items()}
         halves.append(Moments.from_arrays({**arrays, "n": np.array(500)}))
     assert some is not None
-    return _figures(_diagnose(halves, population, some), reduce(add, performances))
+    return _figures(
+        _diagnose(halves, population, some, performances), performances, diagnose_layer(halves)
+    )
 
 
 def _summed(phi: Tensor, outputs: Tensor, labels: Tensor) -> tuple[Moments, Performance]:
@@ -152,38 +171,54 @@ def _summed(phi: Tensor, outputs: Tensor, labels: Tensor) -> tuple[Moments, Perf
     return moments, Performance.of(outputs, targets, task="classification")
 
 
-def _diagnose(folds: Sequence[Moments], population: Population, rows: Draw) -> Diagnosis:
+def _diagnose(
+    folds: Sequence[Moments],
+    population: Population,
+    rows: Draw,
+    performances: Sequence[Performance],
+    basis: Tensor | None = None,
+) -> Diagnosis:
     phi, outputs, _ = rows
     return diagnose(
         folds,
         task="classification",
         head=population.head,
         rows=Rows(features=phi, answers=outputs.argmax(1), labels=None),
+        performances=performances,
+        basis=basis,
     )
 
 
-def _figures(diagnosis: Diagnosis, performance: Performance) -> dict[str, float]:
+def _figures(
+    diagnosis: Diagnosis, performances: Sequence[Performance], layer: LayerDiagnosis | None
+) -> Figures:
     """Every figure that has an interval, under the name of the interval."""
-    parts = {
-        "verdict": diagnosis.verdict.minimality,
-        "alignment": diagnosis.alignment,
-        "effective_rank": diagnosis.effective_rank,
-        "effective_rank.uncentered": diagnosis.uncentered_effective_rank,
-        "spectrum": diagnosis.spectrum,
-        "projections": diagnosis.projections,
-        "projections.centered": diagnosis.centered_projections,
-        "neural_collapse": diagnosis.neural_collapse,
-    }
-    found = {
-        f"{part}.{name}": diagnosis.nc4 if name == "nc4_mismatch" else getattr(parts[part], name)
-        for part, intervals in diagnosis.confidence_interval.items()
-        for name in intervals
-    }
+    measured = reduce(add, performances)
+    assert layer is not None
+    collapse = asdict(diagnosis.neural_collapse) if diagnosis.neural_collapse else {}
     return {
-        **found,
-        "performance.accuracy": performance.accuracy,
-        "performance.loss": performance.loss,
+        "verdict": asdict(diagnosis.verdict.minimality),
+        "verdict.assessment": vars(_assess(diagnosis)),
+        "alignment": asdict(diagnosis.alignment),
+        "effective_rank": vars(diagnosis.effective_rank),
+        "effective_rank.uncentered": vars(diagnosis.uncentered_effective_rank),
+        "spectrum": vars(diagnosis.spectrum),
+        "spectrum.centered": vars(diagnosis.spectrum.centered),
+        "projections": vars(diagnosis.projections),
+        "projections.centered": vars(diagnosis.centered_projections),
+        "neural_collapse": {**collapse, "nc4_mismatch": diagnosis.nc4},
+        "performance": {"accuracy": measured.accuracy, "loss": measured.loss},
+        "layers": {**vars(layer.alignment), **vars(layer.effective_rank)},
     }
+
+
+def _assess(diagnosis: Diagnosis) -> Assessment:
+    return assess(
+        diagnosis.verdict.regime,
+        diagnosis.evidence,
+        curve=diagnosis.compression,
+        trials=diagnosis.trials,
+    )
 
 
 @dataclass
@@ -224,29 +259,43 @@ class Coverage:
 
 def measure(population: Population, n: int, draws: int) -> dict[str, Coverage]:
     """Coverage of every figure's intervals over samples of n."""
-    covered = {name: Coverage(value) for name, value in truth(population).items()}
+    expected = truth(population)
+    covered: dict[str, Coverage] = {}
     for seed in range(draws):
-        sample = population.draw(n, torch.Generator().manual_seed(seed))
-        phi, outputs, labels = sample
-        targets = torch.eye(outputs.shape[1], dtype=torch.float64)[labels]
-        folds = Folds(n, seed=seed)
-        dealt = folds.update(phi, outputs, targets)
-        performances = [
-            Performance.of(outputs[dealt == j], targets[dealt == j], task="classification")
-            for j in range(folds.count)
-        ]
-        diagnosis = _diagnose(folds.moments(), population, sample)
-        figures = _figures(diagnosis, reduce(add, performances))
-        intervals = {
-            **diagnosis.confidence_interval,
-            "performance": performance_intervals(performances, positions=1),
-        }
-        for name, coverage in covered.items():
-            part, short = name.rsplit(".", 1)
-            interval = intervals[part][short]
-            if interval is not None:
-                coverage.add(figures[name], interval)
+        figures, intervals = _sampled(population, n, seed)
+        for part, bounds in intervals.items():
+            for name, interval in bounds.items():
+                value, figure = expected[part][name], figures[part][name]
+                if interval is not None and value is not None and figure is not None:
+                    found = covered.setdefault(f"{part}.{name}", Coverage(value))
+                    found.add(figure, interval)
     return covered
+
+
+def _sampled(population: Population, n: int, seed: int) -> tuple[Figures, Intervals]:
+    """Figures and intervals of one sample."""
+    sample = population.draw(n, torch.Generator().manual_seed(seed))
+    phi, outputs, labels = sample
+    targets = torch.eye(outputs.shape[1], dtype=torch.float64)[labels]
+    folds = Folds(n, seed=seed)
+    dealt = folds.update(phi, outputs, targets)
+    performances = [
+        Performance.of(outputs[dealt == j], targets[dealt == j], task="classification")
+        for j in range(folds.count)
+    ]
+    moments = folds.moments()
+    diagnosis = _diagnose(moments, population, sample, performances, folds.basis)
+    sums = LayerSums([phi.shape[1]], n=n, in_folds=[True], seed=seed)
+    sums.update([phi], outputs, targets)
+    (layer,) = map(diagnose_layer, sums.moments())
+    assert layer is not None
+    intervals = {
+        **diagnosis.confidence_interval,
+        "verdict.assessment": _assess(diagnosis).confidence_interval,
+        "performance": performance_intervals(performances, positions=1),
+        "layers": layer.confidence_interval,
+    }
+    return _figures(diagnosis, performances, layer), intervals
 
 
 def settings() -> dict[str, Population]:
@@ -263,9 +312,13 @@ def settings() -> dict[str, Population]:
 
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.coverage")
+    parser.add_argument("settings", nargs="*", help="which, of " + ", ".join(settings()))
+    chosen = parser.parse_args().settings or list(settings())
     _line("setting", "n", "figure", "truth", "mean", "covered", "width")
-    for name, population in settings().items():
-        for n in SIZES:
+    for name in chosen:
+        population = settings()[name]
+        for n in (*FEWER_THAN_FEATURES.get(name, ()), *SIZES):
             for figure, found in measure(population, n, DRAWS).items():
                 _line(
                     name,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.diagnostics.folds import Folds
-from workers.diagnostics.layers import LayerSums
+from workers.diagnostics.layer_sums import LayerSums
 from workers.extraction import discover, load_model
 from workers.extraction.layers import LayerTap, find_layers
 
@@ -80,7 +80,11 @@ def measure(name: str, net: nn.Module, shape: tuple[int, ...], batch: int, batch
 
     def extract(*, tapped: bool, summed: bool) -> None:
         folds = Folds(batch * batches)
-        sums = LayerSums([layer.p for layer in layers.found])
+        sums = LayerSums(
+            [layer.p for layer in layers.found],
+            n=batch * batches,
+            in_folds=[True] * len(layers.found),
+        )
         for _ in range(batches):
             extracted = extractor.run((x,), *([tap] if tapped else []))
             folds.update(extracted.phi, extracted.outputs, targets)

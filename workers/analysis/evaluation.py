@@ -47,11 +47,6 @@ class Evaluation:
         """Return the moments over all samples."""
         return reduce(add, self.folds)
 
-    @property
-    def performance(self) -> Performance | None:
-        """Sums of correct answers and loss over all rows; None without targets."""
-        return reduce(add, self.performance_by_fold) if self.performance_by_fold else None
-
 
 def evaluate(
     extractor: Extractor,

@@ -83,7 +83,14 @@ def analyse(
             extractor = discover(model, first, choice)
         layers = None
         if options.layers == "all":
-            layers = LayerPass.prepare(model, extractor, first, request.layers_bytes)
+            layers = LayerPass.prepare(
+                model,
+                extractor,
+                first,
+                request.layers_bytes,
+                n=len(probe),
+                seed=options.seed,
+            )
         problem = _problem(extractor, probe)
         check_allowance(
             problem,
@@ -105,7 +112,7 @@ def analyse(
             positions=extractor.feature_map.positions,
             head=extractor.feature_map.W,
             rows=evaluation.kept.rows(),
-            performance=evaluation.performance,
+            performances=evaluation.performance_by_fold,
             basis=evaluation.basis,
             precision=_REDUCED.get(extractor.feature_map.dtype),
             output_tolerance=options.output_tolerance,

@@ -1,13 +1,16 @@
 """Every layer's figures, from the pass over the probe that is made for Φ anyway."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Self
 
 from pydantic import JsonValue
 from torch import Tensor, nn
 
 from service.analyses.report_layers import MAX_LAYERS, MAX_LAYERS_FEATURES
-from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, LayerSums, diagnose_layer
+from workers.diagnostics import Alignment, EffectiveRank, Interval
+from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
+from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, diagnose_layer
 from workers.extraction import Extractor
 from workers.extraction.execution import Batch
 from workers.extraction.layers import Layer, LayerTap, find_layers, some
@@ -15,6 +18,9 @@ from workers.extraction.refusals import Refusal, refuse
 
 _BYTES = 8
 """Of a float64, in which everything is summed."""
+
+# Matrices of p × p while a layer is diagonalized and its folds are left out in turn: 8.4 measured.
+_WORKING_MATRICES = 9
 
 
 class LayerPass:
@@ -25,24 +31,38 @@ class LayerPass:
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
-    def __init__(self, layers: list[Layer], tap: LayerTap, warnings: list[str]) -> None:
+    def __init__(
+        self, layers: list[Layer], sums: LayerSums, tap: LayerTap, warnings: list[str]
+    ) -> None:
         self.tap = tap
         self.warnings = warnings
         self._layers = layers
-        self._sums = LayerSums([layer.p for layer in layers])
+        self._sums = sums
 
     @classmethod
-    def prepare(cls, model: nn.Module, extractor: Extractor, batch: Batch, budget: int) -> Self:
+    def prepare(
+        cls,
+        model: nn.Module,
+        extractor: Extractor,
+        batch: Batch,
+        budget: int,
+        *,
+        n: int,
+        seed: int = 0,
+    ) -> Self:
         """Find the layers of a model and choose those whose sums fit into memory.
 
-        The widest are left out rather than the analysis refused: memory grows with the square of
-        the width, so a few layers take most of it, and the figures of all others are still there.
+        The widest are left without intervals, or out, rather than the analysis refused: memory
+        grows with the square of the width, so a few layers take most of it, and the figures of all
+        others are still there.
 
         Args:
             model: The model.
             extractor: What was found in it.
             batch: A first batch.
-            budget: Bytes that the sums may take.
+            budget: Bytes that the sums may take, and so many more the diagonalization of one layer.
+            n: Samples of the probe.
+            seed: Of their dealing to folds.
 
         Raises:
             JobError: The model runs other operations on other batches, or answers for each
@@ -60,10 +80,20 @@ class LayerPass:
         found = find_layers(model, extractor, batch)
         outputs = extractor.feature_map.outputs
         kept, left_out = _affordable(found.found, outputs, budget)
+        in_folds = _affordable_in_folds(kept, outputs, budget)
+        undivided = [layer for layer in kept if layer not in in_folds]
         warnings = list(found.warnings)
         if left_out:
             warnings.append(_too_wide(left_out, outputs, budget))
-        return cls(kept, LayerTap(kept, found.operations), warnings)
+        if undivided:
+            warnings.append(_without_intervals(undivided, outputs, budget))
+        sums = LayerSums(
+            [layer.p for layer in kept],
+            n=n,
+            in_folds=[layer in in_folds for layer in kept],
+            seed=seed,
+        )
+        return cls(kept, sums, LayerTap(kept, found.operations), warnings)
 
     def add(self, outputs: Tensor, targets: Tensor | None, weights: Tensor | None = None) -> None:
         """Take in the batch that the tap has seen.
@@ -86,8 +116,8 @@ class LayerPass:
         """
         entries: list[JsonValue] = []
         broken: list[str] = []
-        for layer, moments in zip(self._layers, self._sums.moments(), strict=True):
-            diagnosis = diagnose_layer(moments, output_tolerance=output_tolerance)
+        for layer, folds in zip(self._layers, self._sums.moments(), strict=True):
+            diagnosis = diagnose_layer(folds, output_tolerance=output_tolerance)
             if diagnosis is None:
                 broken.append(layer.name)
             else:
@@ -110,11 +140,23 @@ def _affordable(
     for layer in by_width[:MAX_LAYERS]:
         needed += _bytes(layer, outputs)
         features += layer.p
-        if needed > budget or features > MAX_LAYERS_FEATURES:
+        if max(needed, _working_bytes(layer)) > budget or features > MAX_LAYERS_FEATURES:
             break
         kept.append(layer)
     chosen = set(kept)
     return [x for x in layers if x in chosen], by_width[len(kept) :]
+
+
+def _affordable_in_folds(layers: list[Layer], outputs: int, budget: int) -> set[Layer]:
+    """The layers, from the narrowest on, for which there is memory for sums by fold."""
+    needed = sum(_bytes(layer, outputs) for layer in layers)
+    chosen = set()
+    for layer in sorted(layers, key=lambda layer: layer.p):
+        needed += (LAYER_FOLDS - 1) * _bytes(layer, outputs)
+        if needed > budget:
+            break
+        chosen.add(layer)
+    return chosen
 
 
 def _bytes(layer: Layer, outputs: int) -> int:
@@ -122,30 +164,64 @@ def _bytes(layer: Layer, outputs: int) -> int:
     return _BYTES * layer.p * (layer.p + 2 * outputs)
 
 
+def _working_bytes(layer: Layer) -> int:
+    """Memory that comes and goes while a layer's figures are found."""
+    return _BYTES * _WORKING_MATRICES * layer.p**2
+
+
 def _too_wide(left_out: list[Layer], outputs: int, budget: int) -> str:
-    widest = [f"{layer.name} (p = {layer.p:,})" for layer in reversed(left_out)]
     needed = sum(_bytes(layer, outputs) for layer in left_out)
+    working = _working_bytes(left_out[-1])
     return (
-        f"layers_too_wide: there are no figures for the widest layers: {some(widest)}. Sums over "
-        f"all layers may take {budget >> 20:,} MiB, a share of a job's memory, and these would add "
-        f"{needed >> 20:,} MiB; a report has room for {MAX_LAYERS:,} layers and "
-        f"{MAX_LAYERS_FEATURES:,} features."
+        f"layers_too_wide: there are no figures for the widest layers: {_widths(left_out)}. Sums "
+        f"over all layers may take {budget >> 20:,} MiB, a share of a job's memory, and as much "
+        f"diagonalizing one of them. Sums over these would add {needed >> 20:,} MiB, and "
+        f"diagonalizing the widest takes {working >> 20:,} MiB; a report has room for "
+        f"{MAX_LAYERS:,} layers and {MAX_LAYERS_FEATURES:,} features."
     )
+
+
+def _without_intervals(layers: list[Layer], outputs: int, budget: int) -> str:
+    needed = (LAYER_FOLDS - 1) * sum(_bytes(layer, outputs) for layer in layers)
+    by_width = sorted(layers, key=lambda layer: layer.p)
+    return (
+        f"layers_without_intervals: there are no intervals for the widest layers: "
+        f"{_widths(by_width)}. These take sums over each of {LAYER_FOLDS} folds, "
+        f"{needed >> 20:,} MiB more, and sums over all layers may take {budget >> 20:,} MiB, a "
+        "share of a job's memory."
+    )
+
+
+def _widths(layers: list[Layer]) -> str:
+    """Layers in order of width, named from the widest on."""
+    return some([f"{layer.name} (p = {layer.p:,})" for layer in reversed(layers)])
 
 
 def _entry(layer: Layer, diagnosis: LayerDiagnosis) -> JsonValue:
     ranks = diagnosis.effective_rank
+    bounds = diagnosis.confidence_interval
     return {
         "name": layer.name,
         "kind": layer.kind,
         "p": layer.p,
         **_lists(diagnosis.uncentered),
         "centered": _lists(diagnosis.centered),
-        "effective_rank": None if ranks is None else asdict(ranks),
-        "d_lr": diagnosis.d_lr,
-        "cka_target": diagnosis.cka_target,
-        "cka_outputs": diagnosis.cka_outputs,
+        "effective_rank": None
+        if ranks is None
+        else {**asdict(ranks), "confidence_interval": _intervals(EffectiveRank, bounds)},
+        **asdict(diagnosis.alignment),
+        "confidence_interval": _intervals(Alignment, bounds),
     }
+
+
+def _intervals(
+    figures: type[EffectiveRank | Alignment], bounds: Mapping[str, Interval | None]
+) -> JsonValue:
+    """The intervals of some of the figures; None if there are no intervals."""
+    if not bounds:
+        return None
+    found = {field.name: bounds[field.name] for field in fields(figures)}
+    return {name: None if interval is None else list(interval) for name, interval in found.items()}
 
 
 def _lists(projections: LayerProjections) -> dict[str, JsonValue]:

@@ -94,10 +94,11 @@ def figures(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
         return {**_plain(figures), **more, "confidence_interval": bounds}
 
     collapse = diagnosis.neural_collapse
+    centered_spectrum = part(diagnosis.spectrum.centered, "spectrum.centered")
     centered = part(diagnosis.centered_projections, "projections.centered")
     uncentered = part(diagnosis.uncentered_effective_rank, "effective_rank.uncentered")
     return {
-        "spectrum": part(diagnosis.spectrum, "spectrum"),
+        "spectrum": part(diagnosis.spectrum, "spectrum", centered=centered_spectrum),
         "projections": part(diagnosis.projections, "projections", centered=centered),
         "effective_rank": part(
             diagnosis.effective_rank or _NO_RANK, "effective_rank", uncentered=uncentered
@@ -114,7 +115,14 @@ def figures(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
 def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
     """Lay out both axes; what the second says follows the first in reasons and warnings."""
     verdict = _plain(diagnosis.verdict)
-    assessment = _plain(assess(diagnosis.verdict.regime, evidence, curve=diagnosis.compression))
+    assessment = _plain(
+        assess(
+            diagnosis.verdict.regime,
+            evidence,
+            curve=diagnosis.compression,
+            trials=diagnosis.trials,
+        )
+    )
     for name in ("reasons", "warnings"):
         verdict[name] += assessment.pop(name)
     return {**verdict, "assessment": assessment}
@@ -142,7 +150,10 @@ def held_out_part(found: HeldOut) -> dict[str, Any]:
     """The figures of the eval probe."""
     return {
         **_plain(found.projections),
-        "centered": _plain(found.centered_projections),
+        "centered": {
+            **_plain(found.centered_projections),
+            "confidence_interval": _plain(found.centered_confidence_interval),
+        },
         "minimality": _plain(found.minimality),
         "confidence_interval": _plain(found.confidence_interval),
         "performance": {"accuracy": None, "loss": None}

@@ -20,7 +20,9 @@ class AnalysisArguments(BaseModel):
         description="How the eval probe is read; null if there is none."
     )
     limits: Limits = Field(description="What each probe may ask for.")
-    layers_bytes: PositiveInt = Field(description="Memory the sums of all layers may take.")
+    layers_bytes: PositiveInt = Field(
+        description="Memory the sums of all layers may take, and once more one's figures."
+    )
     memory_bytes: PositiveInt = Field(description="What the job may allocate.")
     result_bytes: PositiveInt = Field(description="The largest file it may write.")
     options: Options

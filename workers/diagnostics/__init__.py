@@ -5,7 +5,7 @@ model or knows of the service.
 """
 
 from workers.diagnostics.alignment import Alignment
-from workers.diagnostics.assessment import Assessment, Evidence, assess, skill_of
+from workers.diagnostics.assessment import Assessment, assess
 from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
@@ -22,13 +22,10 @@ from workers.diagnostics.errors import (
     NonFiniteError,
     TooFewSamplesError,
 )
+from workers.diagnostics.evidence import Evidence, gather
 from workers.diagnostics.explanation import unexplained
-from workers.diagnostics.held_out import (
-    HeldOut,
-    HeldOutMinimality,
-    HeldOutProjections,
-    held_out,
-)
+from workers.diagnostics.held_out import HeldOut, HeldOutMinimality, held_out
+from workers.diagnostics.held_out_projections import HeldOutProjections
 from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
@@ -77,8 +74,8 @@ __all__ = [
     "answers",
     "assess",
     "diagnose",
+    "gather",
     "held_out",
     "performance_intervals",
-    "skill_of",
     "unexplained",
 ]

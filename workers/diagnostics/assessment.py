@@ -6,12 +6,16 @@ one may still be accurate. Nothing here enters the regime.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-from workers.diagnostics.compression import CompressedModel, features_needed
+from workers.diagnostics.compression import (
+    CompressedModel,
+    features_needed,
+    features_needed_interval,
+)
+from workers.diagnostics.evidence import Evidence, rescaled
+from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import chance_corrected
-from workers.diagnostics.moments import Moments
-from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.verdict import THRESHOLDS, Regime
 
 Summary = Literal[
@@ -20,44 +24,6 @@ Summary = Literal[
     "extended but accurate",
     "extended and inaccurate",
 ]
-
-
-class Qualities(Protocol):
-    """What projections on targets tell, of whichever probe."""
-
-    @property
-    def quality_at_dim_target(self) -> float | None:
-        """`Π*(dim H*)`."""
-
-    @property
-    def quality_at_dim_target_chance(self) -> float | None:
-        """Its chance level."""
-
-    @property
-    def dim_target(self) -> int | None:
-        """`dim H*`."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """How good features and answers are on a probe, each with what chance gives.
-
-    Attributes:
-        quality: `Π*(dim H*)`: the target's share in as many leading eigenfunctions as it needs;
-            None without targets.
-        quality_chance: What shuffled targets would give.
-        dim_target: `dim H*`.
-        skill: How far the answers are from guessing (0) towards perfect (1): accuracy above the
-            largest class, or R² for regression. None without targets. Negative is worse than
-            guessing.
-        held_out: Whether the probe is another one than the eigenfunctions come from.
-    """
-
-    quality: float | None
-    quality_chance: float | None
-    dim_target: int | None
-    skill: float | None
-    held_out: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +39,8 @@ class Assessment:
         held_out: Whether these figures are of the held-out probe.
         k99_agreement: Eigenfunctions that keep 99 % of the model's answers; None if there are no
             answers to keep.
+        confidence_interval: 95 % interval of quality, quality_corrected, skill and k99_agreement,
+            by name; None where there is none.
         reasons: Sentences with figures.
         warnings: What to mind.
     """
@@ -84,63 +52,17 @@ class Assessment:
     skill: float | None
     held_out: bool
     k99_agreement: int | None
+    confidence_interval: dict[str, Interval | None]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def gather(
-    projections: Qualities,
-    performance: Performance | None,
-    total: Moments,
-    *,
-    task: Task,
-    held_out: bool = False,
-) -> Evidence:
-    """The evidence of one probe.
-
-    Args:
-        projections: Of the eigenfunctions on it, uncentred.
-        performance: Sums over all its rows; None without targets.
-        total: Moments of all its rows.
-        task: What the targets are.
-        held_out: Whether the eigenfunctions come from another probe.
-    """
-    largest_class = variance = 0.0
-    if total.d and task == "classification":
-        largest_class = float(total.y_count.max() / total.y_count.sum())
-    elif total.d:
-        mean = total.y / total.weight
-        variance = float(total.y_y.trace() / total.weight - mean @ mean) / total.d
-    return Evidence(
-        quality=projections.quality_at_dim_target,
-        quality_chance=projections.quality_at_dim_target_chance,
-        dim_target=projections.dim_target,
-        skill=skill_of(performance, task=task, largest_class=largest_class, variance=variance),
-        held_out=held_out,
-    )
-
-
-def skill_of(
-    performance: Performance | None, *, task: Task, largest_class: float, variance: float
-) -> float | None:
-    """How far answers are from guessing towards perfect.
-
-    Args:
-        performance: Sums over the probe; None without targets.
-        task: What the targets are.
-        largest_class: Share of the largest class, which guessing it scores.
-        variance: Variance of the targets, averaged over their dimensions; 0 if not of use.
-    """
-    if performance is None or performance.loss is None:
-        return None
-    if task == "classification":
-        accuracy = performance.accuracy
-        return None if accuracy is None else chance_corrected(accuracy, largest_class)
-    return 1 - performance.loss / variance if variance > 0 else None
-
-
 def assess(
-    regime: Regime, evidence: Evidence, *, curve: Sequence[CompressedModel] = ()
+    regime: Regime,
+    evidence: Evidence,
+    *,
+    curve: Sequence[CompressedModel] = (),
+    trials: int = 0,
 ) -> Assessment:
     """Put the second axis beside the regime.
 
@@ -148,6 +70,7 @@ def assess(
         regime: The verdict, which stays as it is.
         evidence: Figures of the held-out probe if there is one, of the probe itself otherwise.
         curve: The compression curve.
+        trials: Independent rows that it is of.
     """
     needed = features_needed(curve)
     quality, chance = evidence.quality, evidence.quality_chance
@@ -161,6 +84,14 @@ def assess(
         skill=evidence.skill,
         held_out=evidence.held_out,
         k99_agreement=needed,
+        confidence_interval={
+            "quality": evidence.quality_interval,
+            "quality_corrected": None
+            if chance is None
+            else rescaled(evidence.quality_interval, chance),
+            "skill": evidence.skill_interval,
+            "k99_agreement": features_needed_interval(curve, trials),
+        },
         reasons=(*_reasons(summary, evidence), *_remark_on_width(needed, curve)),
         warnings=_warnings(corrected, evidence.skill),
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.diagonalization import Eigenpairs
+from workers.diagnostics.intervals import Interval, wilson_interval
 from workers.diagnostics.moments import Averages
 from workers.diagnostics.performance import answers
 
@@ -97,9 +98,38 @@ def compress(
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:
     """The smallest k from which on 99 % of the answers are kept; None where no k keeps them."""
+    return _first_to_keep(curve, [point.agreement for point in curve])
+
+
+def features_needed_interval(curve: Sequence[CompressedModel], trials: int) -> Interval | None:
+    """95 % interval of that k, the eigenfunctions held fixed.
+
+    The share of answers that a k keeps is one of independent rows, so it has Wilson's interval. The
+    k of the interval are those whose own interval does not exclude that they are the first to keep
+    99 %. All eigenfunctions together are the model itself, so there it ends.
+
+    Args:
+        curve: The compression curve.
+        trials: Independent rows that it is of.
+
+    Returns:
+        None where no k keeps the answers.
+    """
+    if features_needed(curve) is None:
+        return None
+    bounds = [
+        wilson_interval(point.agreement, trials) for point in curve if point.agreement is not None
+    ]
+    low = _first_to_keep(curve, [high for _, high in bounds])
+    high = _first_to_keep(curve, [low for low, _ in bounds])
+    last = curve[-1].k
+    return float(last if low is None else low), float(last if high is None else high)
+
+
+def _first_to_keep(curve: Sequence[CompressedModel], kept: Sequence[float | None]) -> int | None:
     needed = None
-    for point in reversed(curve):
-        if point.agreement is None or point.agreement < _NEARLY_ALL_ANSWERS:
+    for point, share in zip(reversed(curve), reversed(kept), strict=True):
+        if share is None or share < _NEARLY_ALL_ANSWERS:
             break
         needed = point.k
     return needed

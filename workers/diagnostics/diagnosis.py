@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
-from workers.diagnostics.assessment import Evidence, gather
 from workers.diagnostics.compression import CompressedModel, Rows, compress
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
@@ -18,6 +17,7 @@ from workers.diagnostics.errors import (
     NonFiniteError,
     TooFewSamplesError,
 )
+from workers.diagnostics.evidence import Evidence, gather
 from workers.diagnostics.intervals import wilson_interval
 from workers.diagnostics.minimality import learned_basis, minimality, without_mean_output
 from workers.diagnostics.moments import Averages, Moments
@@ -91,6 +91,7 @@ class Diagnosis:
         neural_collapse: NC1 to NC3; None unless there are classes.
         nc4: NC4 on the given rows; None likewise.
         compression: What is left of the model with its first k eigenfunctions; empty without rows.
+        trials: How many of the rows that NC4 and compression are of are surely independent.
         confidence_interval: 95 % intervals by part and name of the report; those of the verdict's
             figures are with the verdict too.
     """
@@ -109,6 +110,7 @@ class Diagnosis:
     neural_collapse: NeuralCollapse | None
     nc4: float | None
     compression: tuple[CompressedModel, ...]
+    trials: int
     confidence_interval: Intervals
 
 
@@ -120,7 +122,7 @@ def diagnose(
     positions: int = 1,
     head: Tensor | None = None,
     rows: Rows | None = None,
-    performance: Performance | None = None,
+    performances: Sequence[Performance] = (),
     basis: Tensor | None = None,
     precision: float | None = None,
     output_tolerance: float = 1e-6,
@@ -139,7 +141,7 @@ def diagnose(
             whether there is enough of it is judged by samples.
         head: Weights of the final linear layer `(c, p)`, for NC3.
         rows: Single rows, for NC4 and the compression curve.
-        performance: Sums over all rows; None without targets.
+        performances: Sums over the rows of each fold; none without targets.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
         precision: Machine epsilon of the features as the model gave them, if coarser than that of
@@ -182,8 +184,10 @@ def diagnose(
         effective_rank=effective_rank(centered_pairs.eigenvalues),
         uncentered_effective_rank=uncentered_rank,
         trace=float(raw.phi_phi.trace()),
-        quality=projections.quality_at_dim_target,
-        centered_quality=centered_projections.quality_at_dim_target,
+        rank=pairs.rank,
+        centered_rank=centered_pairs.rank,
+        projections=projections,
+        centered_projections=centered_projections,
         neural_collapse=neural_collapse(total, head, basis=basis) if has_classes else None,
     )
     setting = Setting(
@@ -192,6 +196,7 @@ def diagnose(
         task=task,
         head=head,
         basis=basis,
+        features=p,
         directions=directions,
         output_tolerance=output_tolerance,
         verdict_tolerance=verdict_tolerance,
@@ -210,12 +215,11 @@ def diagnose(
     )
     if rows is not None and basis is not None:
         rows = replace(rows, features=rows.features.double() @ basis)
-    nc4 = None
+    nc4, trials = None, 0 if rows is None else min(samples, len(rows.features))
     if has_classes and rows is not None and rows.answers is not None:
         nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
-        # Rows may be some of all; one a sample is as many as are surely independent.
         confidence_interval["neural_collapse"]["nc4_mismatch"] = (
-            None if nc4 is None else wilson_interval(nc4, min(samples, len(rows.features)))
+            None if nc4 is None else wilson_interval(nc4, trials)
         )
     return Diagnosis(
         n=total.n,
@@ -228,12 +232,20 @@ def diagnose(
         uncentered_effective_rank=uncentered_rank,
         alignment=figures.alignment,
         verdict=judge(figures.minimality, confidence_interval["verdict"], circumstances),
-        evidence=gather(projections, performance, total, task=task),
+        evidence=gather(
+            projections,
+            [performance for performance in performances if performance.n],
+            folds,
+            task=task,
+            positions=positions,
+            quality_interval=confidence_interval["projections"]["quality_at_dim_target"],
+        ),
         neural_collapse=figures.neural_collapse,
         nc4=nc4,
         compression=()
         if rows is None
         else compress(centered, cleaned, centered_pairs, rows, means=raw, r=learned.shape[1]),
+        trials=trials,
         confidence_interval=confidence_interval,
     )
 

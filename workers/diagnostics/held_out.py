@@ -1,71 +1,27 @@
-"""Held-out figures: eigenfunctions from one probe, integrals over another.
+"""Held-out figures: eigenfunctions from one probe, integrals over another."""
 
-Over another probe the eigenfunctions `e_k(x) = v_kᵀΦ(x)/√ρ_k` have neither norm 1 nor right angles.
-For figures of its own each is renormalised there. Cumulative figures are those of the space that
-the first k span, by Gram–Schmidt in order: a plain sum would count twice what two of them share.
-Where they are orthogonal, as on the probe that they come from, it is the plain sum.
-"""
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from workers.diagnostics.assessment import Evidence, gather
+from workers.diagnostics.evidence import Evidence, gather
+from workers.diagnostics.held_out_projections import (
+    HeldOutFunctions,
+    HeldOutProjections,
+    energy_outside,
+    project_held_out,
+)
 from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
-from workers.diagnostics.intervals import Interval, jackknife_interval
+from workers.diagnostics.intervals import Interval, jackknife_interval, outwards
 from workers.diagnostics.minimality import learned_basis, without_mean_output
 from workers.diagnostics.moments import Averages
 from workers.diagnostics.performance import Performance
-from workers.diagnostics.projections import TARGET_TOLERANCE, orthonormal_coefficients
+from workers.diagnostics.uncertainty import performance_intervals
 
-# Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
-# before it have been taken out, counts in so far as its square is above this. Of one that depends
-# on them rounding is left, about 1e-14, and there is one for each that exceeds the samples.
-_RIDGE = 1e-10
-
-# Float32 features tell nothing apart below this share of their own energy.
-_ROUNDING = float(np.finfo(np.float32).eps) ** 2
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOutProjections:
-    """What the eigenfunctions hold on the second probe, in their order on the first one.
-
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
-
-    Attributes:
-        eigenvalues: `v_kᵀ M v_k`, M the features' inner products there: the energy of each
-            eigenfunction, in units of the features squared. They need not decrease.
-        energy_outside: Share of the features' energy outside the span of all v_k, in [0, 1]; None
-            if the features are zero there, or constant where they are centred.
-        utilization: `Q̂_k = ‖P_Ĥ e_k‖² / ‖e_k‖²`, in [0, 1]; 0 of one that vanishes there.
-        cumulative_utilization: `Π̂(k) = (1/dim Ĥ) tr(P_Ĥ P_k)`, P_k on the span of the first k.
-        dim_learned: `dim Ĥ` there.
-        quality: `Q*_k = ‖P_{H*} e_k‖² / ‖e_k‖²`, likewise.
-        cumulative_quality: `Π*(k) = (1/dim H*) tr(P_{H*} P_k)`.
-        quality_chance_level: What `Π*(k)` is on average once the targets are shuffled over samples.
-        dim_target: `dim H*` there.
-        quality_at_dim_target: `Π*(dim H*)`.
-        quality_at_dim_target_chance: The chance level of that figure.
-    """
-
-    eigenvalues: np.ndarray
-    energy_outside: float | None
-    utilization: np.ndarray
-    cumulative_utilization: np.ndarray
-    dim_learned: int
-    quality: np.ndarray | None = None
-    cumulative_quality: np.ndarray | None = None
-    quality_chance_level: np.ndarray | None = None
-    dim_target: int | None = None
-    quality_at_dim_target: float | None = None
-    quality_at_dim_target_chance: float | None = None
+_OF_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target", "energy_outside")
 
 
 @dataclass(frozen=True)
@@ -97,6 +53,7 @@ class HeldOut:
         evidence: How good features and answers are there, for the second axis.
         confidence_interval: 95 % interval of each scalar, by name, from folds of the second probe.
             The eigenfunctions are held fixed.
+        centered_confidence_interval: The same of the centred projections.
     """
 
     projections: HeldOutProjections
@@ -105,6 +62,7 @@ class HeldOut:
     performance: Performance | None
     evidence: Evidence
     confidence_interval: dict[str, Interval | None]
+    centered_confidence_interval: dict[str, Interval | None]
 
 
 @torch.inference_mode()
@@ -124,136 +82,46 @@ def held_out(
     """
     parts = sums.parts()
     total = reduce(add, parts)
-    centered = _coordinates(sums.centered.centered_averages(), slice(0, sums.centered_rank))
-    projections = _project(
+    points, *left_out = (
+        _scalars(sums, reduce(add, some), output_tolerance, verdict_tolerance)
+        for some in (parts, *(parts[:j] + parts[j + 1 :] for j in range(len(parts))))
+    )
+    sizes = [part.leading.n for part in parts]
+    performances = [part.performance for part in parts if part.performance is not None]
+    interval = {
+        **_intervals(points.uncentered, [rest.uncentered for rest in left_out], sizes, sums),
+        **performance_intervals(performances, positions=sums.positions),
+    }
+    projections = project_held_out(
         sums.uncentered.averages(),
         energy=total.energy / total.leading.weight,
-        noise=_noise(total),
+        noise=total.noise,
         output_tolerance=output_tolerance,
     )
     return HeldOut(
         projections=projections,
-        centered_projections=_project(
-            centered,
-            energy=_variance(total),
-            noise=_noise(total),
+        centered_projections=project_held_out(
+            _coordinates(sums.centered.centered_averages(), slice(0, sums.centered_rank)),
+            energy=total.variance,
+            noise=total.noise,
             output_tolerance=output_tolerance,
         ),
         minimality=_minimality(sums, total, verdict_tolerance),
         performance=total.performance,
         evidence=gather(
-            projections, total.performance, total.leading, task=sums.task, held_out=True
+            projections,
+            performances,
+            [part.leading for part in parts],
+            task=sums.task,
+            positions=sums.positions,
+            quality_interval=interval["quality_at_dim_target"],
+            held_out=True,
         ),
-        confidence_interval=_intervals(sums, parts, verdict_tolerance),
-    )
-
-
-class _Functions:
-    """Eigenfunctions on the second probe, renormalised there; one that vanishes there stays 0.
-
-    Args:
-        averages: Inner products of the coordinates `z_k(x) = v_kᵀΦ(x)`.
-        noise: Energy at or below this is rounding.
-
-    Attributes:
-        energy: `⟨z_k|z_k⟩`, `(rank,)`.
-        norms: 1 for each eigenfunction, 0 for one that vanishes, `(rank,)`.
-    """
-
-    def __init__(self, averages: Averages, noise: float) -> None:
-        self.energy = averages.phi_phi.diagonal().clamp(min=0.0)
-        self.norms = (self.energy > noise).double()
-        self._scale = torch.where(self.energy > noise, self.energy.rsqrt(), 0.0)
-        gram = averages.phi_phi * torch.outer(self._scale, self._scale)
-        gram.diagonal().fill_(1.0 + _RIDGE)
-        self._factor = torch.linalg.cholesky(gram)
-
-    def inner(self, cross: Tensor) -> Tensor:
-        """`⟨e_k|u⟩` of the renormalised eigenfunctions, given `⟨z_k|u⟩`: `(rank, m)` both."""
-        return cross * self._scale[:, None]
-
-    def in_order(self, inner: Tensor) -> Tensor:
-        """The same of what is left of each once those before it have been taken out."""
-        left: Tensor = torch.linalg.solve_triangular(self._factor, inner, upper=False)
-        return left
-
-    def norms_in_order(self) -> Tensor:
-        """Squared norm of that: 1, and 0 for those that depend on the ones before."""
-        inverse = self.in_order(torch.eye(len(self.norms), dtype=torch.float64))
-        added = 1.0 + _RIDGE - self.norms  # the Gram matrix was given this much too long a diagonal
-        return (1.0 - inverse.square() @ added).clamp(0.0, 1.0)
-
-
-def _project(
-    averages: Averages, *, energy: float, noise: float, output_tolerance: float
-) -> HeldOutProjections:
-    """Project the eigenfunctions on targets and outputs.
-
-    Args:
-        averages: Inner products of coordinates, outputs and targets, centred or not.
-        energy: Mean `‖Φ‖²`, or the variance of Φ if centred.
-        noise: Energy at or below this is rounding.
-        output_tolerance: Directions of the outputs that count.
-    """
-    functions = _Functions(averages, noise)
-    learned = orthonormal_coefficients(
-        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-    )
-    utilization = functions.inner(averages.phi_f @ learned)
-    projections = HeldOutProjections(
-        eigenvalues=functions.energy.numpy(),
-        energy_outside=_outside(float(functions.energy.sum()), energy, noise),
-        utilization=_squares(utilization).numpy(),
-        cumulative_utilization=_cumulative(
-            _squares(functions.in_order(utilization)), learned.shape[1]
+        confidence_interval=interval,
+        centered_confidence_interval=_intervals(
+            points.centered, [rest.centered for rest in left_out], sizes, sums
         ),
-        dim_learned=learned.shape[1],
     )
-    if not averages.y.shape[0]:
-        return projections
-    target = _target_basis(averages)
-    dimension = target.shape[1]
-    quality = functions.inner(averages.phi_y @ target)
-    cumulative = _cumulative(_squares(functions.in_order(quality)), dimension)
-    chance = _chance_level(averages, functions, target)
-    needed = min(dimension, len(cumulative))
-    return replace(
-        projections,
-        quality=_squares(quality).numpy(),
-        cumulative_quality=cumulative,
-        quality_chance_level=chance,
-        dim_target=dimension,
-        quality_at_dim_target=float(cumulative[needed - 1]) if needed else None,
-        quality_at_dim_target_chance=float(chance[needed - 1]) if needed else None,
-    )
-
-
-def _target_basis(averages: Averages) -> Tensor:
-    return orthonormal_coefficients(
-        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
-    )
-
-
-def _squares(inner: Tensor) -> Tensor:
-    return inner.square().sum(1).clamp(max=1.0)
-
-
-def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
-    share: np.ndarray = (squares.cumsum(0) / max(dimension, 1)).clamp(max=1.0).numpy()
-    return share
-
-
-def _chance_level(averages: Averages, functions: _Functions, target: Tensor) -> np.ndarray:
-    """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
-
-    The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
-    """
-    dimension = target.shape[1]
-    constant = float((target.T @ averages.y).square().sum())
-    in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
-    elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
-    share = (dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + elsewhere * share, dimension)
 
 
 def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutMinimality:
@@ -262,60 +130,90 @@ def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutM
     cleaned = without_mean_output(centered, sums.task)
     basis = learned_basis(cleaned, tolerance=tolerance)
     r = basis.shape[1]
-    functions = _Functions(_coordinates(cleaned, slice(0, r)), _noise(part))
+    functions = HeldOutFunctions(_coordinates(cleaned, slice(0, r)), part.noise)
     if not bool(functions.norms.any()):
         return HeldOutMinimality(rank=r, utilization=None, energy=None)
     inner = functions.in_order(functions.inner(cleaned.phi_f[:r] @ basis))
     return HeldOutMinimality(
         rank=r,
         utilization=min(float(inner.square().sum()) / r, 1.0),
-        energy=min(float(functions.energy.sum()) / _variance(part), 1.0),
+        energy=min(float(functions.energy.sum()) / part.variance, 1.0),
     )
 
 
-def _scalars(sums: HeldOutSums, part: PartSums, tolerance: float) -> dict[str, float | None]:
-    """The figures that have an interval, on some of the samples."""
-    minimal = _minimality(sums, part, tolerance)
-    averages = _coordinates(part.leading.averages(), slice(0, sums.leading))
-    measured = part.performance
-    return {
-        "quality_at_dim_target": _quality_at_dim_target(averages, _noise(part)),
-        "energy_outside": _outside(part.inside, part.energy, 0.0),
-        "utilization": minimal.utilization,
-        "energy": minimal.energy,
-        "accuracy": None if measured is None else measured.accuracy,
-        "loss": None if measured is None else measured.loss,
-    }
+def _leading(
+    sums: HeldOutSums, part: PartSums, tolerance: float
+) -> tuple[HeldOutProjections, HeldOutProjections]:
+    """Projections, uncentred and centred, of the leading eigenfunctions: all that folds have.
+
+    They are enough for the figures of these that have an interval.
+    """
+    last = sums.leading + sums.centered_leading
+    uncentered = project_held_out(
+        _coordinates(part.leading.averages(), slice(0, sums.leading)),
+        energy=part.energy / part.leading.weight,
+        noise=part.noise,
+        output_tolerance=tolerance,
+    )
+    centered = project_held_out(
+        _coordinates(part.leading.centered_averages(), slice(sums.leading, last)),
+        energy=part.variance,
+        noise=part.noise,
+        output_tolerance=tolerance,
+    )
+    return (
+        replace(uncentered, energy_outside=energy_outside(part.inside, part.energy, 0.0)),
+        replace(
+            centered,
+            energy_outside=energy_outside(part.variance_inside, part.variance, part.noise),
+        ),
+    )
 
 
-def _quality_at_dim_target(averages: Averages, noise: float) -> float | None:
-    target = _target_basis(averages)
-    dimension = target.shape[1]
-    if not dimension:
-        return None
-    functions = _Functions(_coordinates(averages, slice(0, dimension)), noise)
-    inner = functions.inner(averages.phi_y[:dimension] @ target)
-    return float(_cumulative(_squares(functions.in_order(inner)), dimension)[-1])
+@dataclass(frozen=True)
+class _Scalars:
+    """The figures that have an interval, on some of the samples, by name."""
+
+    uncentered: dict[str, float | None]
+    centered: dict[str, float | None]
+
+
+def _scalars(
+    sums: HeldOutSums, part: PartSums, output_tolerance: float, verdict_tolerance: float
+) -> _Scalars:
+    uncentered, centered = (
+        {name: getattr(projections, name) for name in _OF_PROJECTIONS}
+        for projections in _leading(sums, part, output_tolerance)
+    )
+    return _Scalars(
+        uncentered={**uncentered, **asdict(_minimality(sums, part, verdict_tolerance))},
+        centered=centered,
+    )
 
 
 def _intervals(
-    sums: HeldOutSums, parts: Sequence[PartSums], tolerance: float
+    points: Mapping[str, float | None],
+    left_out: Sequence[Mapping[str, float | None]],
+    sizes: Sequence[int],
+    sums: HeldOutSums,
 ) -> dict[str, Interval | None]:
-    entire = _scalars(sums, reduce(add, parts), tolerance)
-    left_out = [
-        _scalars(sums, reduce(add, [*parts[:fold], *parts[fold + 1 :]]), tolerance)
-        for fold in range(len(parts))
-    ]
-    sizes = [part.leading.n for part in parts]
-    return {
+    counts = {
+        "dim_target": sums.uncentered.d,
+        "dim_learned": sums.uncentered.c,
+        "rank": sums.uncentered.c,
+    }
+    found = {
         name: jackknife_interval(
             point,
             [figures[name] for figures in left_out],
             sizes,
             lowest=0.0,
-            highest=math.inf if name == "loss" else 1.0,
+            highest=float(counts.get(name, 1)),
         )
-        for name, point in entire.items()
+        for name, point in points.items()
+    }
+    return {
+        name: outwards(interval) if name in counts else interval for name, interval in found.items()
     }
 
 
@@ -328,17 +226,3 @@ def _coordinates(averages: Averages, chosen: slice) -> Averages:
         phi_f=averages.phi_f[chosen],
         phi_y=averages.phi_y[chosen],
     )
-
-
-def _noise(part: PartSums) -> float:
-    return _ROUNDING * part.energy / part.leading.weight
-
-
-def _variance(part: PartSums) -> float:
-    """Mean `‖Φ − mean Φ‖²`."""
-    weight = part.leading.weight
-    return part.energy / weight - float((part.phi / weight).square().sum())
-
-
-def _outside(inside: float, energy: float, noise: float) -> float | None:
-    return min(max(1.0 - inside / energy, 0.0), 1.0) if energy > noise else None

@@ -16,6 +16,9 @@ from workers.diagnostics.performance import Performance, Task
 # Rows gathered before they are multiplied, as for the folds of the first probe.
 _BUFFERED_ROWS = 512
 
+# Float32 features tell nothing apart below this share of their own energy.
+_ROUNDING = float(np.finfo(np.float32).eps) ** 2
+
 
 @dataclass(frozen=True, eq=False)
 class PartSums:
@@ -25,10 +28,13 @@ class PartSums:
 
     Attributes:
         leading: Moments of the coordinates in the first eigenvectors, one for each target function,
-            followed by those in the first centred eigenvectors, one for each output.
+            followed by those in the first centred eigenvectors, one for each output or target
+            function, whichever are more.
         phi: `ΣwΦ`, `(p,)` float64.
         energy: `Σw‖Φ‖²`.
         inside: `Σw‖BᵀΦ‖²`, B all eigenvectors.
+        centered: `ΣwB_cᵀΦ`, B_c all centred eigenvectors, less a constant; `(rank,)` float64.
+        centered_inside: `Σw‖B_cᵀΦ‖²`, less the same constant.
         performance: Correct answers and loss; None without targets.
     """
 
@@ -36,7 +42,26 @@ class PartSums:
     phi: Tensor
     energy: float
     inside: float
+    centered: Tensor
+    centered_inside: float
     performance: Performance | None
+
+    @property
+    def noise(self) -> float:
+        """Energy at or below this is rounding."""
+        return _ROUNDING * self.energy / self.leading.weight
+
+    @property
+    def variance(self) -> float:
+        """Mean `‖Φ − mean Φ‖²`."""
+        weight = self.leading.weight
+        return self.energy / weight - float((self.phi / weight).square().sum())
+
+    @property
+    def variance_inside(self) -> float:
+        """What of it the centred eigenvectors hold."""
+        weight = self.leading.weight
+        return self.centered_inside / weight - float((self.centered / weight).square().sum())
 
     def __add__(self, other: Self) -> Self:
         mine, theirs = self.performance, other.performance
@@ -45,6 +70,8 @@ class PartSums:
             self.phi + other.phi,
             self.energy + other.energy,
             self.inside + other.inside,
+            self.centered + other.centered,
+            self.centered_inside + other.centered_inside,
             None if mine is None or theirs is None else mine + theirs,
         )
 
@@ -67,12 +94,13 @@ class HeldOutSums:
 
     Attributes:
         task: What the outputs are.
+        positions: Rows a sample.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
             does not matter once they are centred, and a large mean would swallow digits. One
             coordinate, which is 0, where there are none.
         centered_rank: How many centred eigenvectors there are.
-        leading: How many uncentred coordinates the parts have.
+        leading, centered_leading: How many coordinates the parts have of either.
 
     Raises:
         TooFewSamplesError: Fewer than 10 samples.
@@ -101,10 +129,11 @@ class HeldOutSums:
         if not self.centered_rank:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
         self.task = task
+        self.positions = positions
         self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
         self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
         self.leading = min(targets, self.uncentered.p)
-        self._outputs = outputs
+        self.centered_leading = min(max(outputs, targets), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
         self._origin: Tensor | None = None
@@ -170,20 +199,24 @@ class HeldOutSums:
         centered -= self._origin
         self.uncentered.update(uncentered, outputs, targets, weights)
         self.centered.update(centered, outputs, targets, weights)
-        leading = torch.cat([uncentered[:, : self.leading], centered[:, : self._outputs]], 1)
-        squares = torch.stack([phi.square().sum(1), uncentered.square().sum(1)], 1)
+        leading = torch.cat(
+            [uncentered[:, : self.leading], centered[:, : self.centered_leading]], 1
+        )
+        squares = torch.stack([rows.square().sum(1) for rows in (phi, uncentered, centered)], 1)
         dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
             moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
             moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
             w = weights[rows].double()
-            energy, inside = (w @ squares[rows]).tolist()
+            energy, inside, centered_inside = (w @ squares[rows]).tolist()
             part = PartSums(
                 moments,
                 w @ phi[rows],
                 energy,
                 inside,
+                w @ centered[rows],
+                centered_inside,
                 self._performance(outputs[rows], targets[rows]),
             )
             held = self._parts.get(fold)

@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 # within 3e-4 of the exact value.
 _T_QUANTILES = (12.7062, 4.3027, 3.1824, 2.7764)
 _NORMAL_QUANTILE = 1.959963984540054
+_ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
 
 
 def t_quantile(degrees: int) -> float:
@@ -126,6 +127,18 @@ def wilson_interval(share: float, trials: float) -> Interval:
         1 + z2 / trials
     )
     return min(max(centre - half_width, 0.0), share), max(min(centre + half_width, 1.0), share)
+
+
+def outwards(interval: Interval | None) -> Interval | None:
+    """The interval of a count: its bounds are whole numbers.
+
+    Example:
+        >>> outwards((2.4, 3.0))
+        (2.0, 3.0)
+    """
+    if interval is None:
+        return None
+    return float(math.floor(interval[0] + _ROUNDING)), float(math.ceil(interval[1] - _ROUNDING))
 
 
 def _jackknife(

@@ -1,102 +1,19 @@
-"""Figures of many layers at once: sums over the samples, and what follows from them."""
+"""Figures of a layer, from the sums over its features."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from workers.diagnostics.alignment import align
-from workers.diagnostics.diagonalization import Eigenpairs, diagonalize
-from workers.diagnostics.folds import joined
+from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, leading_eigenvalues
+from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.projections import project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
-
-# As for the folds: a product of a few rows would move the sums through memory for little work.
-_BUFFERED_ROWS = 512
-
-
-class LayerSums:
-    """Sums over samples of the features of several layers at once, in float64.
-
-    What concerns outputs F and targets Y alone is the same for every layer, and with a thousand
-    outputs it would outweigh the rest, so it is summed once.
-
-    Args:
-        widths: Features of each layer.
-    """
-
-    def __init__(self, widths: Sequence[int]) -> None:
-        self._grams = [_zeros(p, p) for p in widths]
-        self._crosses: list[Tensor] = []
-        # Moments of the one feature that is 1 everywhere: all that is the same for every layer.
-        self._functions: Moments | None = None
-        self._waiting: list[tuple[Sequence[Tensor], Tensor, Tensor | None, Tensor | None]] = []
-
-    def update(
-        self,
-        features: Sequence[Tensor],
-        outputs: Tensor,
-        targets: Tensor | None,
-        weights: Tensor | None = None,
-    ) -> None:
-        """Add a batch of samples.
-
-        Args:
-            features: Of each layer, `(batch, p)`, any real dtype.
-            outputs: Outputs of the network's final linear layer, `(batch, c)`.
-            targets: Targets `(batch, d)`, or None; always the same of the two.
-            weights: How much each sample counts, positive, `(batch,)`; None: 1 each. Likewise.
-        """
-        self._waiting.append((features, outputs, targets, weights))
-        if sum(len(outputs) for _, outputs, _, _ in self._waiting) >= _BUFFERED_ROWS:
-            self._multiply()
-
-    def moments(self) -> Iterator[Moments]:
-        """The moments of each layer's features with the network's outputs and targets."""
-        self._multiply()
-        functions = self._functions
-        if functions is None:
-            return
-        for gram, cross in zip(self._grams, self._crosses, strict=True):
-            yield replace(
-                functions,
-                phi=cross[:, -1],
-                phi_phi=gram,
-                phi_f=cross[:, : functions.c],
-                phi_y=cross[:, functions.c : -1],
-            )
-
-    def _multiply(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        batches, outputs, targets, weights = zip(*waiting, strict=True)
-        f, y, w = torch.cat(outputs).double(), joined(targets), joined(weights)
-        one = f.new_ones(len(f), 1)
-        functions = torch.cat([f, one] if y is None else [f, y, one], 1)
-        if self._functions is None:
-            self._functions = Moments.zeros(1, f.shape[1], functions.shape[1] - f.shape[1] - 1)
-            self._crosses = [_zeros(len(gram), functions.shape[1]) for gram in self._grams]
-        self._functions.update(one, f, y, w)
-        functions = _weighted(functions, w)
-        for parts, gram, cross in zip(
-            zip(*batches, strict=True), self._grams, self._crosses, strict=True
-        ):
-            phi = _weighted(torch.cat(parts).double(), w)
-            gram.addmm_(phi.T, phi)
-            cross.addmm_(phi.T, functions)
-
-
-def _weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """Rows scaled so that their plain products are the weighted ones."""
-    return rows if weights is None else weights.double().sqrt()[:, None] * rows
-
-
-def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,25 +41,27 @@ class LayerDiagnosis:
         uncentered: Spectrum and projections as given.
         centered: The same with the constant removed from Φ, F and Y.
         effective_rank: Of the centred spectrum; None if the features are constant.
-        d_lr: `D_LR = 1 − CKA(T, T_MP)` with the layer's T and the network's Ĥ.
-        cka_target: Linear CKA(Φ, Y).
-        cka_outputs: Linear CKA(Φ, F).
+        alignment: `D_LR` and CKA, with the layer's features and the network's outputs.
+        confidence_interval: 95 % interval of the effective ranks and alignments, by name; None
+            where a figure is undefined without some fold. Empty without folds.
     """
 
     uncentered: LayerProjections
     centered: LayerProjections
     effective_rank: EffectiveRank | None
-    d_lr: float | None
-    cka_target: float | None
-    cka_outputs: float | None
+    alignment: Alignment
+    confidence_interval: dict[str, Interval | None]
 
 
 @torch.inference_mode()
-def diagnose_layer(moments: Moments, *, output_tolerance: float = 1e-6) -> LayerDiagnosis | None:
-    """Figures of a layer, without the verdict and its intervals.
+def diagnose_layer(
+    folds: Sequence[Moments], *, output_tolerance: float = 1e-6
+) -> LayerDiagnosis | None:
+    """Figures of a layer, without the verdict.
 
     Args:
-        moments: Sums over the layer's features and the network's outputs and targets.
+        folds: Sums over the layer's features and the network's outputs and targets, of disjoint
+            sets of samples; of a single set there are no intervals.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
 
@@ -150,19 +69,27 @@ def diagnose_layer(moments: Moments, *, output_tolerance: float = 1e-6) -> Layer
         The figures, each as `diagnose` gives it; None if the features hold NaN or infinity, or are
         too large for their squares.
     """
-    if not bool(torch.isfinite(moments.phi_phi).all() & torch.isfinite(moments.phi_f).all()):
+    folds = [fold for fold in folds if fold.n]
+    total = reduce(add, folds)
+    if not bool(torch.isfinite(total.phi_phi).all() & torch.isfinite(total.phi_f).all()):
         return None
-    raw, centered = moments.averages(), moments.centered_averages()
+    # One after the other: a wide layer's matrices are large, and none of the first is needed again.
+    found = _diagnose(total, output_tolerance)
+    if len(folds) == 1:
+        return found
+    return replace(found, confidence_interval=_intervals(found, folds, total, output_tolerance))
+
+
+def _diagnose(total: Moments, output_tolerance: float) -> LayerDiagnosis:
+    raw, centered = total.averages(), total.centered_averages()
     pairs = diagonalize(raw.phi_phi, rows=raw.n)
     centered_pairs = diagonalize(centered.phi_phi, rows=raw.n, noise=centered.phi_noise)
-    alignment = align(raw, centered, output_tolerance=output_tolerance)
     return LayerDiagnosis(
         uncentered=_projections(raw, pairs, output_tolerance),
         centered=_projections(centered, centered_pairs, output_tolerance),
         effective_rank=effective_rank(centered_pairs.eigenvalues),
-        d_lr=alignment.d_lr,
-        cka_target=alignment.cka_target,
-        cka_outputs=alignment.cka_outputs,
+        alignment=align(raw, centered, output_tolerance=output_tolerance),
+        confidence_interval={},
     )
 
 
@@ -176,3 +103,36 @@ def _projections(
         cumulative_quality=found.cumulative_quality,
         cumulative_utilization=found.cumulative_utilization,
     )
+
+
+def _scalars(ranks: EffectiveRank | None, alignment: Alignment) -> dict[str, float | None]:
+    return {**({} if ranks is None else asdict(ranks)), **asdict(alignment)}
+
+
+def _intervals(
+    entire: LayerDiagnosis, folds: Sequence[Moments], total: Moments, output_tolerance: float
+) -> dict[str, Interval | None]:
+    """95 % intervals from leaving one fold out at a time, as for the figures of Φ."""
+    left_out = []
+    for fold in folds:
+        rest = total.without(fold)
+        raw, centered = rest.averages(), rest.centered_averages()
+        eigenvalues = leading_eigenvalues(centered.phi_phi, min(entire.centered.rank, rest.n - 1))
+        left_out.append(
+            _scalars(
+                effective_rank(eigenvalues),
+                align(raw, centered, output_tolerance=output_tolerance),
+            )
+        )
+    sizes = [fold.n for fold in folds]
+    shares = set(asdict(Alignment(None, None, None)))
+    return {
+        name: jackknife_interval(
+            value,
+            [figures.get(name) for figures in left_out],
+            sizes,
+            lowest=0.0 if name in shares else 1.0,
+            highest=1.0 if name in shares else float(total.p),
+        )
+        for name, value in _scalars(entire.effective_rank, entire.alignment).items()
+    }

@@ -10,12 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-import torch
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
-from workers.diagnostics.diagonalization import Eigenpairs, leading_eigenpairs
-from workers.diagnostics.intervals import Interval, jackknife_interval, share_interval
+from workers.diagnostics.diagonalization import (
+    Eigenpairs,
+    leading_eigenpairs,
+    leading_eigenvalues,
+    numerical_rank,
+)
+from workers.diagnostics.intervals import Interval, jackknife_interval, outwards, share_interval
 from workers.diagnostics.minimality import (
     Minimality,
     learned_basis,
@@ -23,17 +27,18 @@ from workers.diagnostics.minimality import (
     needed_for,
     without_mean_output,
 )
-from workers.diagnostics.moments import Moments
+from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
 from workers.diagnostics.performance import Performance, Task
-from workers.diagnostics.projections import project
+from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
 
 Scalars = Mapping[str, float | None]
 Intervals = dict[str, dict[str, Interval | None]]
 
-_COUNTS = ("rank", "k90_utilization", "k95_utilization", "k95_energy")
-_ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
+_K_FIGURES = ("k90_utilization", "k95_utilization", "k95_energy")
+_COUNTS = ("rank", "dim_target", "dim_learned", *_K_FIGURES)
+_OF_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target")
 
 # Up to this many features a full diagonalization per fold is affordable (50 ms each). Above it the
 # k figures get an interval only if they lie within this share of the eigenfunctions.
@@ -51,7 +56,8 @@ class Figures:
         effective_rank: Of the centred spectrum; None if the features are constant.
         uncentered_effective_rank: Of the spectrum as given.
         trace: Of the spectrum as given.
-        quality, centered_quality: `Π*(dim H*)`, as given and centred; None without targets.
+        rank, centered_rank: Numerical ranks, as given and centred.
+        projections, centered_projections: As given and centred.
         neural_collapse: None unless there are classes.
     """
 
@@ -60,8 +66,10 @@ class Figures:
     effective_rank: EffectiveRank | None
     uncentered_effective_rank: EffectiveRank | None
     trace: float
-    quality: float | None
-    centered_quality: float | None
+    rank: int
+    centered_rank: int
+    projections: Projections
+    centered_projections: Projections
     neural_collapse: NeuralCollapse | None
 
     def scalars(self) -> dict[str, Scalars]:
@@ -71,9 +79,10 @@ class Figures:
             "alignment": _named(self.alignment),
             "effective_rank": _named(self.effective_rank),
             "effective_rank.uncentered": _named(self.uncentered_effective_rank),
-            "spectrum": {"trace": self.trace},
-            "projections": {"quality_at_dim_target": self.quality},
-            "projections.centered": {"quality_at_dim_target": self.centered_quality},
+            "spectrum": {"trace": self.trace, "rank": self.rank},
+            "spectrum.centered": {"rank": self.centered_rank},
+            "projections": _some(self.projections, _OF_PROJECTIONS),
+            "projections.centered": _some(self.centered_projections, _OF_PROJECTIONS),
             "neural_collapse": _named(self.neural_collapse),
         }
 
@@ -87,6 +96,7 @@ class Setting:
         task: What the outputs are.
         head: Weights of the final linear layer `(c, p)`; None if they are not known.
         basis: `(p, q)` where the moments are of coordinates in it; None: of the features.
+        features: p.
         directions: Independent directions that the features could use.
         output_tolerance: Directions of the outputs that count for D_LR.
         verdict_tolerance: Directions of the cleaned outputs that count for r.
@@ -97,6 +107,7 @@ class Setting:
     task: Task
     head: Tensor | None
     basis: Tensor | None
+    features: int
     directions: int
     output_tolerance: float
     verdict_tolerance: float
@@ -117,7 +128,7 @@ def intervals(
         _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
     ]
     sizes = [fold.n for fold in folds]
-    ranges = _ranges(setting.directions, total.p)
+    ranges = _ranges(setting, total)
     found: Intervals = {}
     for part, scalars in entire.scalars().items():
         found[part] = {}
@@ -130,7 +141,7 @@ def intervals(
                 lowest=lowest,
                 highest=highest,
             )
-            found[part][name] = _outwards(interval) if name in _COUNTS else interval
+            found[part][name] = outwards(interval) if name in _COUNTS else interval
     return found
 
 
@@ -163,8 +174,12 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
     pairs = _pairs(raw.phi_phi, rest.d, setting.pairs, rest.n)
     needed = max(needed_for(basis.shape[1]), rest.d, _needed(entire, rest.p))
     centered_pairs = _pairs(centered.phi_phi, needed, setting.centered_pairs, rest.n - 1)
-    quality, centered_quality = (
-        project(averages, found, output_tolerance=setting.output_tolerance).quality_at_dim_target
+    eigenvalues = _eigenvalues(raw.phi_phi, pairs, setting.pairs, rest.n)
+    centered_eigenvalues = _eigenvalues(
+        centered.phi_phi, centered_pairs, setting.centered_pairs, rest.n - 1
+    )
+    projections, centered_projections = (
+        project(averages, found, output_tolerance=setting.output_tolerance)
         for averages, found in ((raw, pairs), (centered, centered_pairs))
     )
     return Figures(
@@ -172,11 +187,13 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
             cleaned, centered_pairs, basis, directions=min(setting.directions, rest.n - 1)
         ),
         alignment=align(raw, centered, output_tolerance=setting.output_tolerance),
-        effective_rank=_ranks(centered.phi_phi, centered_pairs, setting.centered_pairs, rest.n - 1),
-        uncentered_effective_rank=_ranks(raw.phi_phi, pairs, setting.pairs, rest.n),
+        effective_rank=effective_rank(centered_eigenvalues),
+        uncentered_effective_rank=effective_rank(eigenvalues),
         trace=float(raw.phi_phi.trace()),
-        quality=quality,
-        centered_quality=centered_quality,
+        rank=_rank(eigenvalues, raw, setting),
+        centered_rank=_rank(centered_eigenvalues, centered, setting),
+        projections=projections,
+        centered_projections=centered_projections,
         neural_collapse=neural_collapse(rest, setting.head, basis=setting.basis)
         if setting.task == "classification" and rest.d
         else None,
@@ -191,17 +208,20 @@ def _pairs(gram: Tensor, needed: int, near: Eigenpairs, most: int) -> Eigenpairs
     return leading_eigenpairs(gram, count, near=near).leading(available)
 
 
-def _ranks(gram: Tensor, found: Eigenpairs, near: Eigenpairs, most: int) -> EffectiveRank | None:
-    """Effective ranks of all eigenvalues.
-
-    To first order eigenvalues move by `vᵀ A v`, but their bias is of second order: it takes the
-    eigenvalues themselves, which cost a fifth of what eigenvectors do.
-    """
+def _eigenvalues(gram: Tensor, found: Eigenpairs, near: Eigenpairs, most: int) -> Tensor:
+    """All eigenvalues that are positive, in decreasing order."""
     available = min(near.rank, most)
     if gram.shape[0] <= _AFFORDABLE or found.rank >= available:
-        return effective_rank(found.eigenvalues)
-    eigenvalues = torch.linalg.eigvalsh(gram).flip(0)[:available]
-    return effective_rank(eigenvalues[eigenvalues > 0])
+        return found.eigenvalues
+    return leading_eigenvalues(gram, available)
+
+
+def _rank(eigenvalues: Tensor, averages: Averages, setting: Setting) -> int:
+    if not eigenvalues.shape[0]:
+        return 0
+    return numerical_rank(
+        eigenvalues, features=setting.features, rows=averages.n, noise=averages.phi_noise
+    )
 
 
 def _needed(entire: Minimality, p: int) -> int:
@@ -211,29 +231,27 @@ def _needed(entire: Minimality, p: int) -> int:
     return max((count for count in roomy if count <= _LEADING_SHARE * p), default=1)
 
 
-def _ranges(directions: int, p: int) -> dict[str, tuple[float, float]]:
+def _ranges(setting: Setting, total: Moments) -> dict[str, tuple[float, float]]:
     """Range of the figures of each part, and by full name of those that differ from it."""
-    share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(p))
+    share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(setting.features))
+    most = float(max(setting.directions, 1))
+    dimensions = {"dim_target": (0.0, float(total.d)), "dim_learned": (0.0, float(total.c))}
     return {
         "verdict": share,
         "verdict.utilization_corrected": (-math.inf, 1.0),
         "verdict.utilization_tapered": (-math.inf, 1.0),
-        **{f"verdict.{name}": (1.0, float(max(directions, 1))) for name in _COUNTS},
+        **{f"verdict.{name}": (1.0, most) for name in ("rank", *_K_FIGURES)},
         "alignment": share,
         "effective_rank": rank,
         "effective_rank.uncentered": rank,
         "spectrum": positive,
+        **dict.fromkeys(("spectrum.rank", "spectrum.centered"), (0.0, float(setting.features))),
         "projections": share,
         "projections.centered": share,
+        **{f"projections.{name}": bounds for name, bounds in dimensions.items()},
+        **{f"projections.centered.{name}": bounds for name, bounds in dimensions.items()},
         "neural_collapse": positive,
     }
-
-
-def _outwards(interval: Interval | None) -> Interval | None:
-    """Bounds that are whole numbers."""
-    if interval is None:
-        return None
-    return float(math.floor(interval[0] + _ROUNDING)), float(math.ceil(interval[1] - _ROUNDING))
 
 
 def _named(
@@ -241,4 +259,8 @@ def _named(
 ) -> dict[str, float | None]:
     if figures is None:
         return {}
-    return {field.name: getattr(figures, field.name) for field in fields(figures)}
+    return _some(figures, [field.name for field in fields(figures)])
+
+
+def _some(figures: object, names: Sequence[str]) -> dict[str, float | None]:
+    return {name: getattr(figures, name) for name in names}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from service.analyses.cards import context, judgement, projections, spectra
-from service.analyses.cards.card import MetricCard, centered, interval
+from service.analyses.cards.card import MetricCard, centered, interval, of_a_share
 
 _OF_THE_PROBE: dict[str, MetricCard] = {
     card.key: card for part in (context, judgement, projections, spectra) for card in part.CARDS
@@ -13,9 +13,16 @@ _CUMULATIVE = ("cumulative_quality", "cumulative_utilization", "quality_at_dim_t
 _CHANCE = ("quality_chance_level", "quality_at_dim_target_chance")
 _DIMENSIONS = ("dim_target", "dim_learned")
 _PERFORMANCE = ("accuracy", "loss")
-_WITH_INTERVAL = {
+_PROJECTIONS_WITH_INTERVAL = (
+    "dim_target",
+    "dim_learned",
     "quality_at_dim_target",
     "energy_outside",
+)
+_WITH_INTERVAL = {
+    *_PROJECTIONS_WITH_INTERVAL,
+    *(f"centered.{name}" for name in _PROJECTIONS_WITH_INTERVAL),
+    "minimality.rank",
     "minimality.utilization",
     "minimality.energy",
     "performance.accuracy",
@@ -164,7 +171,10 @@ _OTHERS = (
 
 def _interval(card: MetricCard) -> MetricCard:
     """The card of an interval for which the eigenfunctions are held fixed."""
-    found = interval(card, f"held_out.confidence_interval.{card.key.rsplit('.', 1)[1]}")
+    part, name = card.key.rsplit(".", 1)
+    part = "held_out.centered" if part == "held_out.centered" else "held_out"
+    found = interval(card, f"{part}.confidence_interval.{name}")
+    found = of_a_share(found) if name == "accuracy" else found
     return replace(
         found,
         failure_modes=(
@@ -174,14 +184,18 @@ def _interval(card: MetricCard) -> MetricCard:
     )
 
 
+_CENTERED = tuple(
+    centered(card, card.key.replace("held_out.", "held_out.centered.")) for card in _PROJECTIONS
+)
+
 CARDS = (
     *(_elsewhere(f"probe.{name}", f"probe.{name}") for name in _DESCRIPTION),
     *_PROJECTIONS,
-    *(centered(c, c.key.replace("held_out.", "held_out.centered.")) for c in _PROJECTIONS),
+    *_CENTERED,
     *_OTHERS,
     *(
         _interval(card)
-        for card in (*_PROJECTIONS, *_OTHERS)
+        for card in (*_PROJECTIONS, *_CENTERED, *_OTHERS)
         if card.key.removeprefix("held_out.") in _WITH_INTERVAL
     ),
 )

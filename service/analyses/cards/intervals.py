@@ -1,11 +1,10 @@
 """Cards of the confidence intervals beside the figures; those of the verdict are with its cards."""
 
-from dataclasses import replace
-
 from service.analyses.cards import collapse, context, projections, spectra
-from service.analyses.cards.card import MetricCard, interval
+from service.analyses.cards.card import MetricCard, interval, of_a_share
 
 _RANKS = ("participation_ratio", "entropy", "rankme", "stable")
+_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target")
 _COLLAPSE = (
     "nc1",
     "nc1_quotient",
@@ -16,8 +15,10 @@ _COLLAPSE = (
 )
 _FIGURES = (
     "spectrum.trace",
-    "projections.quality_at_dim_target",
-    "projections.centered.quality_at_dim_target",
+    "spectrum.rank",
+    "spectrum.centered.rank",
+    *(f"projections.{name}" for name in _PROJECTIONS),
+    *(f"projections.centered.{name}" for name in _PROJECTIONS),
     *(f"effective_rank.{name}" for name in _RANKS),
     *(f"effective_rank.uncentered.{name}" for name in _RANKS),
     *(f"neural_collapse.{name}" for name in _COLLAPSE),
@@ -35,16 +36,4 @@ def _beside(figure: str) -> MetricCard:
     return interval(_DESCRIBED[figure], f"{part}.confidence_interval.{name}")
 
 
-def _of_a_share(figure: str) -> MetricCard:
-    return replace(
-        _beside(figure),
-        formula="(x + z²/2m ± z·√(x(1 − x)/m + z²/4m²))/(1 + z²/m), z = 1.96, m independent rows",
-        failure_modes=(
-            "It covers the choice of samples, not that of the training seed. Positions of one "
-            "sample are alike: they count for as many rows as the folds show, at least one."
-        ),
-        reference="Wilson: JASA 22 (1927); Korn, Graubard: Survey Methodology 24 (1998)",
-    )
-
-
-CARDS = (*map(_beside, _FIGURES), *map(_of_a_share, _SHARES))
+CARDS = (*map(_beside, _FIGURES), *(of_a_share(_beside(figure)) for figure in _SHARES))

@@ -1,5 +1,7 @@
 """Cards of `verdict`."""
 
+from dataclasses import replace
+
 from service.analyses.cards.card import PAPER, RULE, MetricCard, interval
 
 _REGIME = MetricCard(
@@ -250,6 +252,43 @@ _ASSESSMENT = (
     ),
 )
 
+_QUALITY, _CORRECTED, _SKILL, _K99 = (
+    interval(card, card.key.replace(".assessment.", ".assessment.confidence_interval."))
+    for card in _ASSESSMENT
+    if card.key.rsplit(".", 1)[1] in {"quality", "quality_corrected", "skill", "k99_agreement"}
+)
+_ASSESSMENT_INTERVALS = (
+    _QUALITY,
+    replace(
+        _CORRECTED,
+        formula="Bounds of the interval of quality, each (bound − chance)/(1 − chance)",
+    ),
+    replace(
+        _SKILL,
+        formula=(
+            "(bound − a)/(1 − a), of both bounds of the interval of accuracy; for regression "
+            f"{_SKILL.formula}"
+        ),
+        failure_modes=(
+            "It covers the choice of samples, not that of the training seed. The share a of the "
+            "largest class is taken for given."
+        ),
+        reference="Wilson: JASA 22 (1927); Busing et al.: Statistics and Computing 9 (1999)",
+    ),
+    replace(
+        _K99,
+        formula=(
+            "[min {k : u(k') ≥ 0.99 for all k' ≥ k}, min {k : l(k') ≥ 0.99 for all k' ≥ k}], with "
+            "[l, u] Wilson's 95 % interval of the agreement at k; at most all eigenfunctions"
+        ),
+        failure_modes=(
+            "The eigenfunctions are held fixed. Below 381 samples no agreement is surely 99 %, and "
+            "the upper bound is all eigenfunctions."
+        ),
+        reference="Wilson: JASA 22 (1927)",
+    ),
+)
+
 _THRESHOLDS = {
     "mf_utilization": ("MF: Ũ' at least", "Lower bound of Ũ' from which MF is possible."),
     "mf_energy": ("MF: E at least", "Lower bound of E that confirms MF."),
@@ -321,6 +360,7 @@ def _threshold(name: str, title: str, definition: str) -> MetricCard:
 CARDS = (
     _REGIME,
     *_ASSESSMENT,
+    *_ASSESSMENT_INTERVALS,
     *_MINIMALITY,
     *(
         interval(card, card.key.replace(".minimality.", ".confidence_interval."))

@@ -35,7 +35,15 @@ def _held_out() -> dict[str, Any]:
     def part(length: int) -> dict[str, Any]:
         # Energies of another probe need not decrease.
         energies = [1.0, 0.0, 2.0][:length]
-        return {**_projections(length), "eigenvalues": energies, "energy_outside": 0.1}
+        names = ("dim_target", "dim_learned", "quality_at_dim_target", "energy_outside")
+        return {
+            **_projections(length),
+            "eigenvalues": energies,
+            "energy_outside": 0.1,
+            "confidence_interval": {name: [0.0, 2.0] for name in names},
+        }
+
+    whole = part(3)
 
     return {
         "probe": {
@@ -48,13 +56,13 @@ def _held_out() -> dict[str, Any]:
             "class_counts": [40, 60],
             "task": "classification",
         },
-        **part(3),
+        **whole,
         "centered": part(2),
         "minimality": {"rank": 1, "utilization": 0.9, "energy": 0.8},
         "performance": {"accuracy": 0.9, "loss": 0.3},
-        "confidence_interval": {
-            "quality_at_dim_target": [0.4, 0.6],
-            "energy_outside": [0.0, 0.2],
+        "confidence_interval": whole["confidence_interval"]
+        | {
+            "rank": [1.0, 1.0],
             "utilization": [0.8, 1.0],
             "energy": None,
             "accuracy": [0.8, 1.0],
@@ -78,10 +86,14 @@ def _layer(name: str, ranks: dict[str, float] | None) -> dict[str, Any]:
         "p": 3,
         **vectors(3 if ranks else 1),
         "centered": vectors(2 if ranks else 0),
-        "effective_rank": ranks,
+        "effective_rank": ranks
+        and {**ranks, "confidence_interval": {name: [1.0, 3.0] for name in ranks}},
         "d_lr": 0.4 if ranks else None,
         "cka_target": 0.2 if ranks else None,
         "cka_outputs": 0.3 if ranks else None,
+        "confidence_interval": {"d_lr": [0.3, 0.5], "cka_target": None, "cka_outputs": [0.2, 0.4]}
+        if ranks
+        else None,
     }
 
 
@@ -144,7 +156,7 @@ def _report() -> dict[str, Any]:
             "trace": 4.5,
             "rank": 3,
             "centered": {"eigenvalues": [1.0, 0.5], "relative": [1.0, 0.5], "rank": 2},
-            "confidence_interval": {"trace": [4.0, 5.0]},
+            "confidence_interval": {"trace": [4.0, 5.0], "rank": [3.0, 3.0]},
         },
         "projections": {**_projections(3), "centered": _projections(2)},
         "effective_rank": {
@@ -168,6 +180,12 @@ def _report() -> dict[str, Any]:
                 "skill": 0.95,
                 "held_out": False,
                 "k99_agreement": 2,
+                "confidence_interval": {
+                    "quality": [0.4, 0.6],
+                    "quality_corrected": [0.33, 0.56],
+                    "skill": [0.9, 0.98],
+                    "k99_agreement": [2.0, 2.0],
+                },
             },
         },
         "neural_collapse": {
@@ -269,6 +287,53 @@ def test_the_schema_renders_the_card(path: str) -> None:
         assert getattr(card, part.name).strip()
 
 
+# Facts and settings, which other samples would not change.
+_FACTS = (
+    "model.",
+    "probe.",
+    "feature_map.",
+    "provenance.",
+    "verdict.thresholds.",
+    "held_out.probe.",
+)
+_WITHOUT_INTERVAL = {
+    # The points of a curve, which is drawn as it is.
+    *(f"compression.*.{name}" for name in ("k", "accuracy", "agreement", "output_error")),
+    # Exact averages over all permutations of these very samples.
+    "projections.quality_at_dim_target_chance",
+    "projections.centered.quality_at_dim_target_chance",
+    "held_out.quality_at_dim_target_chance",
+    "held_out.centered.quality_at_dim_target_chance",
+    "verdict.assessment.quality_chance",
+    # Facts of a layer, and counts of what float32 tells apart: full diagonalization of each fold
+    # would treble their cost to say that they are the same.
+    "layers.*.p",
+    "layers.*.rank",
+    "layers.*.centered.rank",
+}
+_KEPT_ELSEWHERE = {
+    "verdict.minimality": "verdict",
+    "held_out.minimality": "held_out",
+    "held_out.performance": "held_out",
+}
+
+
+def test_every_scalar_that_samples_change_has_an_interval() -> None:
+    def is_scalar(path: str) -> bool:
+        options = _options(FIGURES[path])
+        return any(option.get("type") in ("number", "integer") for option in options)
+
+    without = set()
+    for path in FIGURES:
+        if not is_scalar(path) or path.startswith(_FACTS) or ".confidence_interval." in path:
+            continue
+        part, name = path.rsplit(".", 1)
+        interval = f"{_KEPT_ELSEWHERE.get(part, part)}.confidence_interval.{name}"
+        if interval not in FIGURES:
+            without.add(path)
+    assert without == _WITHOUT_INTERVAL
+
+
 def test_a_figure_without_a_card_cannot_be_declared() -> None:
     with pytest.raises(KeyError, match="no_such"):
         figure("verdict.no_such")
@@ -322,6 +387,11 @@ def test_a_report_from_before_every_part_had_intervals_is_accepted() -> None:
     document = _report()
     for part in ("spectrum", "effective_rank", "performance"):
         del document[part]["confidence_interval"]
+    del document["verdict"]["assessment"]["confidence_interval"]
+    for layer in document["layers"]:
+        del layer["confidence_interval"]
+    held_out = document["held_out"]
+    del held_out["centered"]["confidence_interval"], held_out["confidence_interval"]["rank"]
     Draft202012Validator(SCHEMA).validate(document)
     assert Report.model_validate_json(json.dumps(document)).spectrum.confidence_interval is None
 

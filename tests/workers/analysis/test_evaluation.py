@@ -14,6 +14,7 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.analysis.rows import KEPT_ROWS
+from workers.diagnostics import Performance
 from workers.errors import JobError
 from workers.extraction import discover
 from workers.probes.container import Limits
@@ -118,9 +119,9 @@ def test_figures_are_those_of_all_positions(
     assert total.y.tolist() == np.bincount(labels).tolist()
     per_class = torch.stack([phi[labels == k].sum(0) for k in range(CLASSES)], 1)
     torch.testing.assert_close(total.phi_y, per_class, rtol=1e-5, atol=1e-5)
-    assert found.performance is not None
-    assert found.performance.n == SAMPLES * POSITIONS
-    assert found.performance.accuracy == (outputs.argmax(1).numpy() == labels).mean()
+    measured = sum(found.performance_by_fold, Performance())
+    assert measured.n == SAMPLES * POSITIONS
+    assert measured.accuracy == (outputs.argmax(1).numpy() == labels).mean()
     assert reader.latest() == Progress(Stage.EVALUATING, SAMPLES, SAMPLES)
 
 
@@ -182,7 +183,7 @@ def test_an_ordinary_model_needs_one_label_a_sample(writer: ProgressWriter) -> N
 
 def test_without_targets_a_dense_model_needs_none(writer: ProgressWriter) -> None:
     found = run(PixelNetwork(), probe(x=IMAGES), 64, writer)
-    assert found.performance is None
+    assert found.performance_by_fold == []
     assert found.total().n == SAMPLES * POSITIONS
 
 

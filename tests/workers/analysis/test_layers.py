@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def prepared(
 ) -> tuple[Extractor, LayerPass]:
     model = load_model(io.BytesIO(scripted(net)))
     extractor = discover(model, (x,))
-    return extractor, LayerPass.prepare(model, extractor, (x,), budget)
+    return extractor, LayerPass.prepare(model, extractor, (x,), budget, n=len(x))
 
 
 def figures(
@@ -28,7 +29,10 @@ def figures(
 ) -> tuple[list[Layer], list[str]]:
     extractor, layers = prepared(net, x, budget)
     layers.add(extractor.run((x,), layers.tap).outputs, None)
-    found = [Layer.model_validate(entry) for entry in layers.figures(output_tolerance=1e-6)]
+    found = [
+        Layer.model_validate_json(json.dumps(entry))
+        for entry in layers.figures(output_tolerance=1e-6)
+    ]
     return found, layers.warnings
 
 
@@ -44,14 +48,35 @@ def chain(*widths: int) -> nn.Sequential:
 
 def test_the_widest_layers_are_left_out_when_memory_is_short() -> None:
     x = torch.randn(40, 8)
-    found, warnings = figures(chain(8, 32, 400, 16, 300), x, budget=MIB)
+    found, warnings = figures(chain(8, 32, 400, 16, 300), x, budget=10 * MIB)
     assert [(layer.name, layer.p) for layer in found] == [("0", 32), ("4", 16), ("6", 300)]
     assert len(warnings) == 1
     assert warnings[0].startswith("layers_too_wide:")
-    assert "the widest layers: 2 (p = 400). Sums over all layers may take 1 MiB" in warnings[0]
+    assert "the widest layers: 2 (p = 400). Sums over all layers may take 10 MiB" in warnings[0]
+    assert "diagonalizing the widest takes 10 MiB;" in warnings[0]
     everything, warnings = figures(chain(8, 32, 400, 16, 300), x)
     assert [layer.p for layer in everything] == [32, 400, 16, 300]
     assert warnings == []
+
+
+def test_the_widest_layers_have_no_intervals_when_memory_is_short() -> None:
+    x = torch.randn(40, 8)
+    wide = chain(8, 32, *[200] * 6, 16)
+    found, warnings = figures(wide, x, budget=4 * MIB)
+    assert [layer.p for layer in found] == [32, *[200] * 6, 16]
+    with_intervals = [layer for layer in found if layer.confidence_interval is not None]
+    assert [layer.p for layer in with_intervals] == [32, 200, 16]
+    for layer in found:
+        ranks = layer.effective_rank
+        assert ranks is not None
+        assert (ranks.confidence_interval is None) == (layer.confidence_interval is None)
+    (warning,) = warnings
+    assert warning.startswith("layers_without_intervals:")
+    assert "12 (p = 200)" in warning
+    entire, warnings = figures(wide, x)
+    assert warnings == []
+    for mine, other in zip(found, entire, strict=True):
+        assert mine.d_lr == pytest.approx(other.d_lr)
 
 
 class Loop(nn.Module):

@@ -11,7 +11,6 @@ from workers.diagnostics import (
     Regime,
     assess,
     diagnose,
-    skill_of,
 )
 
 
@@ -24,6 +23,8 @@ def evidence(
         dim_target=None if quality is None else 10,
         skill=skill,
         held_out=held_out,
+        quality_interval=None if quality is None else (0.3, 0.7),
+        skill_interval=None if skill is None else (0.8, 1.0),
     )
 
 
@@ -60,6 +61,15 @@ def test_reasons_hold_the_figures_and_name_the_probe() -> None:
     assert found.quality_corrected == pytest.approx(0.5)
 
 
+def test_intervals_are_those_of_the_evidence() -> None:
+    found = assess("MF", evidence()).confidence_interval
+    assert found["quality"] == (0.3, 0.7)
+    assert found["quality_corrected"] == pytest.approx((0.125, 0.625))
+    assert found["skill"] == (0.8, 1.0)
+    assert found["k99_agreement"] is None
+    assert set(assess("MF", evidence(None, None)).confidence_interval.values()) == {None}
+
+
 def test_answers_worse_than_guessing_are_said_without_a_share() -> None:
     (reason,) = assess("EF", evidence(0.3, -0.058)).reasons
     assert "target, 20.0% by chance; the answers are no better than guessing. Neither" in reason
@@ -86,24 +96,27 @@ def test_features_that_keep_the_answers(
     agreements: tuple[float | None, ...], needed: int | None
 ) -> None:
     curve = [CompressedModel(k, None, kept, 0.0) for k, kept in enumerate(agreements)]
-    found = assess("MF", evidence(), curve=curve)
+    found = assess("MF", evidence(), curve=curve, trials=1000)
     assert found.k99_agreement == needed
     if needed is not None:
         sentence = f"The first {needed} of {len(curve) - 1} eigenfunctions keep 99% of the answers."
         assert found.reasons[-1] == sentence
 
 
-def test_skill_is_zero_for_guessing_and_one_at_best() -> None:
-    def of(correct: int) -> float | None:
-        measured = Performance(100, correct, 50.0)
-        return skill_of(measured, task="classification", largest_class=0.4, variance=0.24)
+def test_few_rows_leave_open_how_many_features_keep_the_answers() -> None:
+    curve = [
+        CompressedModel(k, None, kept, 0.0) for k, kept in enumerate((0.5, 0.985, 0.992, 0.999, 1))
+    ]
 
-    assert (of(40), of(100)) == (0.0, 1.0)
-    assert of(10) == pytest.approx(-0.5)
-    values = Performance(100, None, 25.0)
-    assert skill_of(values, task="regression", largest_class=0.0, variance=1.0) == 0.75
-    assert skill_of(values, task="regression", largest_class=0.0, variance=0.0) is None
-    assert skill_of(None, task="regression", largest_class=0.0, variance=1.0) is None
+    def interval(trials: int) -> tuple[float, float] | None:
+        found = assess("MF", evidence(), curve=curve, trials=trials)
+        assert found.k99_agreement == 2
+        return found.confidence_interval["k99_agreement"]
+
+    assert interval(100_000) == (2, 2)
+    assert interval(2000) == (2, 3)  # 99.2 % of 2,000 may be 98.7 %
+    assert interval(500) == (1, 3)
+    assert interval(100) == (1, 4)  # all eigenfunctions are the model itself
 
 
 def test_accuracy_and_quality_never_enter() -> None:
@@ -119,8 +132,11 @@ def test_accuracy_and_quality_never_enter() -> None:
         for i, fold in enumerate(folds):
             rows = slice(100 * i, 100 * (i + 1))
             fold.update(phi[rows], outputs[rows], targets[rows])
-        performance = Performance.of(outputs, targets, task="classification")
-        found = diagnose(folds, task="classification", performance=performance)
+        performances = [
+            Performance.of(outputs[rows], targets[rows], task="classification")
+            for rows in torch.arange(1000).split(100)
+        ]
+        found = diagnose(folds, task="classification", performances=performances)
         verdicts.append(found.verdict)
         assessed.append(assess(found.verdict.regime, found.evidence))
     true, shuffled = verdicts

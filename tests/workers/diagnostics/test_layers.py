@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from workers.diagnostics import Moments, diagnose
-from workers.diagnostics.folds import Folds
-from workers.diagnostics.layers import LayerDiagnosis, LayerSums, diagnose_layer
+from workers.diagnostics import Alignment, Moments, diagnose
+from workers.diagnostics.folds import Dealing, Folds
+from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
+from workers.diagnostics.layers import LayerDiagnosis, diagnose_layer
 
 N, CLASSES = 1300, 5
 
@@ -28,9 +31,19 @@ def network(seed: int = 0) -> tuple[list[Tensor], Tensor, Tensor]:
 
 
 def summed(
-    features: Sequence[Tensor], outputs: Tensor, targets: Tensor | None, batch: int = 100
-) -> list[Moments]:
-    sums = LayerSums([layer.shape[1] for layer in features])
+    features: Sequence[Tensor],
+    outputs: Tensor,
+    targets: Tensor | None,
+    batch: int = 100,
+    *,
+    in_folds: bool = True,
+) -> list[list[Moments]]:
+    """Moments of each fold of each layer."""
+    sums = LayerSums(
+        [layer.shape[1] for layer in features],
+        n=len(outputs),
+        in_folds=[in_folds] * len(features),
+    )
     for start in range(0, len(outputs), batch):
         rows = slice(start, start + batch)
         part = None if targets is None else targets[rows]
@@ -39,16 +52,20 @@ def summed(
 
 
 def figures(features: Sequence[Tensor], outputs: Tensor, targets: Tensor) -> list[LayerDiagnosis]:
-    found = [diagnose_layer(moments) for moments in summed(features, outputs, targets)]
+    found = [diagnose_layer(folds) for folds in summed(features, outputs, targets)]
     return [diagnosis for diagnosis in found if diagnosis is not None]
 
 
 @pytest.mark.parametrize("batch", [1, 100, 2000])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_sums_are_the_moments_of_each_layer(batch: int, *, labelled: bool) -> None:
+@pytest.mark.parametrize("in_folds", [True, False])
+def test_sums_are_the_moments_of_each_layer(batch: int, *, labelled: bool, in_folds: bool) -> None:
     features, outputs, targets = network()
     labels = targets if labelled else None
-    for layer, found in zip(features, summed(features, outputs, labels, batch), strict=True):
+    sums = summed(features, outputs, labels, batch, in_folds=in_folds)
+    for layer, folds in zip(features, sums, strict=True):
+        assert [fold.n for fold in folds] == ([N // LAYER_FOLDS] * LAYER_FOLDS if in_folds else [N])
+        found = reduce(add, folds)
         expected = Moments.zeros(layer.shape[1], CLASSES, CLASSES if labelled else 0)
         expected.update(layer, outputs, labels)
         arrays = found.to_arrays()
@@ -78,8 +95,45 @@ def test_the_penultimate_layer_has_the_figures_of_the_report(seed: int) -> None:
     assert layer.effective_rank is not None
     assert report.effective_rank is not None
     assert asdict(layer.effective_rank) == pytest.approx(asdict(report.effective_rank), rel=1e-10)
-    found_alignment = {name: getattr(layer, name) for name in asdict(report.alignment)}
-    assert found_alignment == pytest.approx(asdict(report.alignment), abs=1e-10)
+    assert asdict(layer.alignment) == pytest.approx(asdict(report.alignment), abs=1e-10)
+    # Five folds in place of ten: about the same intervals.
+    for part in ("alignment", "effective_rank"):
+        for name, expected in report.confidence_interval[part].items():
+            interval = layer.confidence_interval[name]
+            assert expected is not None
+            assert interval is not None
+            assert 0.4 < (interval[1] - interval[0]) / (expected[1] - expected[0]) < 2.5, name
+
+
+def test_folds_are_those_of_the_dealing_whatever_the_batches() -> None:
+    features, outputs, targets = network()
+    dealing = Dealing(N, count=LAYER_FOLDS).deal(N)
+    for batch in (1, 100, 2000):
+        (folds, _) = summed(features, outputs, targets, batch)
+        for number, fold in enumerate(folds):
+            rows = features[0][dealing == number].double()
+            torch.testing.assert_close(fold.phi_phi, rows.T @ rows, rtol=1e-12, atol=1e-9)
+
+
+def test_without_folds_the_figures_are_the_same_and_have_no_intervals() -> None:
+    features, outputs, targets = network()
+    for folds, undivided in zip(
+        summed(features, outputs, targets),
+        summed(features, outputs, targets, in_folds=False),
+        strict=True,
+    ):
+        found, other = diagnose_layer(folds), diagnose_layer(undivided)
+        assert found is not None
+        assert other is not None
+        assert set(found.confidence_interval) == {
+            *("participation_ratio", "entropy", "rankme", "stable"),
+            *("d_lr", "cka_target", "cka_outputs"),
+        }
+        assert other.confidence_interval == {}
+        assert asdict(found.alignment) == pytest.approx(asdict(other.alignment), abs=1e-12)
+        assert found.effective_rank is not None
+        assert other.effective_rank is not None
+        assert asdict(found.effective_rank) == pytest.approx(asdict(other.effective_rank))
 
 
 def test_d_lr_compares_a_layers_operator_with_the_networks_outputs() -> None:
@@ -91,7 +145,9 @@ def test_d_lr_compares_a_layers_operator_with_the_networks_outputs() -> None:
         phi = layer.double().numpy()
         operator = centering @ phi @ phi.T @ centering
         norms = np.linalg.norm(operator) * np.linalg.norm(minimal)
-        assert found.d_lr == pytest.approx(1 - np.sum(operator * minimal) / norms, abs=1e-9)
+        assert found.alignment.d_lr == pytest.approx(
+            1 - np.sum(operator * minimal) / norms, abs=1e-9
+        )
 
 
 def test_spectra_are_complete_up_to_the_rank() -> None:
@@ -113,7 +169,8 @@ def test_constant_and_dead_layers_have_what_can_be_said_of_them() -> None:
     assert first.uncentered.eigenvalues[0] == pytest.approx(4 * 0.09)
     for found in (first, second):
         assert found.effective_rank is None
-        assert (found.d_lr, found.cka_target, found.cka_outputs) == (None, None, None)
+        assert found.alignment == Alignment(None, None, None)
+        assert set(found.confidence_interval.values()) == {None}
         assert found.centered.eigenvalues.shape == (0,)
         assert found.centered.cumulative_utilization.shape == (0,)
 
@@ -133,5 +190,5 @@ def test_without_targets_only_what_needs_them_is_missing() -> None:
     found = diagnose_layer(summed(features, outputs, None)[0])
     assert found is not None
     assert found.uncentered.cumulative_quality is None
-    assert found.cka_target is None
-    assert found.d_lr is not None
+    assert found.alignment.cka_target is found.confidence_interval["cka_target"] is None
+    assert found.alignment.d_lr is not None

@@ -12,7 +12,8 @@ from samples import Sample, minimal, normal, unequal
 from workers.diagnostics import DiagnosticsError, Moments, NonFiniteError
 from workers.diagnostics.diagonalization import diagonalize
 from workers.diagnostics.folds import Folds
-from workers.diagnostics.layers import LayerSums, diagnose_layer
+from workers.diagnostics.layer_sums import LayerSums
+from workers.diagnostics.layers import diagnose_layer
 from workers.diagnostics.projections import project
 
 CLASSES = 10
@@ -114,7 +115,7 @@ def test_chance_level_is_about_the_mean_over_shuffled_labels_and_weights() -> No
 def test_layers_agree_with_the_main_spectrum_under_weights() -> None:
     weighted = minimal(unequal(CLASSES, 1000, 20), balanced=True)
     report = weighted.dealt()
-    sums = LayerSums([weighted.phi.shape[1]])
+    sums = LayerSums([weighted.phi.shape[1]], n=len(weighted.phi), in_folds=[True])
     for start in range(0, len(weighted.phi), 100):
         rows = slice(start, start + 100)
         assert weighted.weights is not None
@@ -124,10 +125,12 @@ def test_layers_agree_with_the_main_spectrum_under_weights() -> None:
             weighted.targets[rows],
             weighted.weights[rows],
         )
-    (moments,) = sums.moments()
-    layer = diagnose_layer(moments)
+    (folds,) = sums.moments()
+    layer = diagnose_layer(folds)
     assert layer is not None
-    assert moments.effective_n == pytest.approx(weighted.sums(slice(None)).effective_n, rel=1e-12)
+    assert reduce(add, folds).effective_n == pytest.approx(
+        weighted.sums(slice(None)).effective_n, rel=1e-12
+    )
     for found, spectrum, projections in (
         (layer.uncentered, report.spectrum, report.projections),
         (layer.centered, report.spectrum.centered, report.centered_projections),
@@ -136,7 +139,7 @@ def test_layers_agree_with_the_main_spectrum_under_weights() -> None:
         for name in ("cumulative_quality", "cumulative_utilization"):
             expected = getattr(projections, name)
             np.testing.assert_allclose(getattr(found, name), expected, atol=1e-10)
-    assert layer.d_lr == pytest.approx(report.alignment.d_lr, abs=1e-10)
+    assert layer.alignment.d_lr == pytest.approx(report.alignment.d_lr, abs=1e-10)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])

@@ -1,0 +1,140 @@
+"""How good features and answers are on a probe: what the second axis rests on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Protocol
+
+from workers.diagnostics.intervals import Interval, jackknife_interval
+from workers.diagnostics.minimality import chance_corrected
+from workers.diagnostics.moments import Moments
+from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.uncertainty import performance_intervals
+
+
+class Qualities(Protocol):
+    """What projections on targets tell, of whichever probe."""
+
+    @property
+    def quality_at_dim_target(self) -> float | None:
+        """`Π*(dim H*)`."""
+
+    @property
+    def quality_at_dim_target_chance(self) -> float | None:
+        """Its chance level."""
+
+    @property
+    def dim_target(self) -> int | None:
+        """`dim H*`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How good features and answers are on a probe, each with what chance gives.
+
+    Attributes:
+        quality: `Π*(dim H*)`: the target's share in as many leading eigenfunctions as it needs;
+            None without targets.
+        quality_chance: What shuffled targets would give.
+        dim_target: `dim H*`.
+        skill: How far the answers are from guessing (0) towards perfect (1): accuracy above the
+            largest class, or R² for regression. None without targets. Negative is worse than
+            guessing.
+        held_out: Whether the probe is another one than the eigenfunctions come from.
+        quality_interval, skill_interval: 95 % intervals; that of a classifier's skill takes the
+            shares of the classes for given.
+    """
+
+    quality: float | None
+    quality_chance: float | None
+    dim_target: int | None
+    skill: float | None
+    held_out: bool
+    quality_interval: Interval | None = None
+    skill_interval: Interval | None = None
+
+
+def gather(
+    projections: Qualities,
+    performances: Sequence[Performance],
+    folds: Sequence[Moments],
+    *,
+    task: Task,
+    positions: int = 1,
+    quality_interval: Interval | None = None,
+    held_out: bool = False,
+) -> Evidence:
+    """The evidence of one probe.
+
+    Args:
+        projections: Of the eigenfunctions on it, uncentred.
+        performances: Sums over the rows of each fold; none without targets.
+        folds: Moments of each fold, at least one.
+        task: What the targets are.
+        positions: Rows a sample; whole samples are in one fold.
+        quality_interval: 95 % interval of `Π*(dim H*)`.
+        held_out: Whether the eigenfunctions come from another probe.
+    """
+    skill, skill_interval = None, None
+    if performances and task == "classification":
+        skill, skill_interval = _skill_of_classifier(performances, folds, positions)
+    elif performances:
+        skill, skill_interval = _skill_of_regression(performances, folds)
+    return Evidence(
+        quality=projections.quality_at_dim_target,
+        quality_chance=projections.quality_at_dim_target_chance,
+        dim_target=projections.dim_target,
+        skill=skill,
+        held_out=held_out,
+        quality_interval=quality_interval,
+        skill_interval=skill_interval,
+    )
+
+
+def rescaled(interval: Interval | None, chance: float) -> Interval | None:
+    """The interval of a share once it has been corrected for a known chance level."""
+    if interval is None:
+        return None
+    low, high = (chance_corrected(bound, chance) for bound in interval)
+    return None if low is None or high is None else (low, high)
+
+
+def _skill_of_classifier(
+    performances: Sequence[Performance], folds: Sequence[Moments], positions: int
+) -> tuple[float | None, Interval | None]:
+    """Accuracy, rescaled so that naming the largest class scores 0."""
+    accuracy = sum(performances, Performance()).accuracy
+    if accuracy is None:
+        return None, None
+    counts = reduce(add, (fold.y_count for fold in folds))
+    largest = float(counts.max() / counts.sum())
+    bounds = performance_intervals(performances, positions=positions)
+    return chance_corrected(accuracy, largest), rescaled(bounds["accuracy"], largest)
+
+
+def _skill_of_regression(
+    performances: Sequence[Performance], folds: Sequence[Moments]
+) -> tuple[float | None, Interval | None]:
+    """R²: one less the loss as a share of the targets' variance."""
+    skill = _r_squared(performances, folds)
+    left_out = [
+        _r_squared([*performances[:j], *performances[j + 1 :]], [*folds[:j], *folds[j + 1 :]])
+        for j in range(len(folds))
+    ]
+    interval = jackknife_interval(
+        skill, left_out, [fold.n for fold in folds], lowest=-math.inf, highest=1.0
+    )
+    return skill, interval
+
+
+def _r_squared(performances: Sequence[Performance], folds: Sequence[Moments]) -> float | None:
+    loss = sum(performances, Performance()).loss
+    if loss is None:
+        return None
+    weight = sum(fold.weight for fold in folds)
+    mean = reduce(add, (fold.y for fold in folds)) / weight
+    squares = sum(float(fold.y_y.trace()) for fold in folds) / weight
+    variance = (squares - float(mean @ mean)) / len(mean)
+    return 1 - loss / variance if variance > 0 else None

@@ -1,0 +1,170 @@
+"""What eigenfunctions of one probe hold of targets and outputs on another.
+
+Over another probe the eigenfunctions `e_k(x) = v_kᵀΦ(x)/√ρ_k` have neither norm 1 nor right angles.
+For figures of its own each is renormalised there. Cumulative figures are those of the space that
+the first k span, by Gram–Schmidt in order: a plain sum would count twice what two of them share.
+Where they are orthogonal, as on the probe that they come from, it is the plain sum.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.diagnostics.moments import Averages
+from workers.diagnostics.projections import TARGET_TOLERANCE, orthonormal_coefficients
+
+# Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
+# before it have been taken out, counts in so far as its square is above this. Of one that depends
+# on them rounding is left, about 1e-14, and there is one for each that exceeds the samples.
+_RIDGE = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutProjections:
+    """What the eigenfunctions hold on the second probe, in their order on the first one.
+
+    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
+
+    Attributes:
+        eigenvalues: `v_kᵀ M v_k`, M the features' inner products there: the energy of each
+            eigenfunction, in units of the features squared. They need not decrease.
+        energy_outside: Share of the features' energy outside the span of all v_k, in [0, 1]; None
+            if the features are zero there, or constant where they are centred.
+        utilization: `Q̂_k = ‖P_Ĥ e_k‖² / ‖e_k‖²`, in [0, 1]; 0 of one that vanishes there.
+        cumulative_utilization: `Π̂(k) = (1/dim Ĥ) tr(P_Ĥ P_k)`, P_k on the span of the first k.
+        dim_learned: `dim Ĥ` there.
+        quality: `Q*_k = ‖P_{H*} e_k‖² / ‖e_k‖²`, likewise.
+        cumulative_quality: `Π*(k) = (1/dim H*) tr(P_{H*} P_k)`.
+        quality_chance_level: What `Π*(k)` is on average once the targets are shuffled over samples.
+        dim_target: `dim H*` there.
+        quality_at_dim_target: `Π*(dim H*)`.
+        quality_at_dim_target_chance: The chance level of that figure.
+    """
+
+    eigenvalues: np.ndarray
+    energy_outside: float | None
+    utilization: np.ndarray
+    cumulative_utilization: np.ndarray
+    dim_learned: int
+    quality: np.ndarray | None = None
+    cumulative_quality: np.ndarray | None = None
+    quality_chance_level: np.ndarray | None = None
+    dim_target: int | None = None
+    quality_at_dim_target: float | None = None
+    quality_at_dim_target_chance: float | None = None
+
+
+class HeldOutFunctions:
+    """Eigenfunctions on the second probe, renormalised there; one that vanishes there stays 0.
+
+    Args:
+        averages: Inner products of the coordinates `z_k(x) = v_kᵀΦ(x)`.
+        noise: Energy at or below this is rounding.
+
+    Attributes:
+        energy: `⟨z_k|z_k⟩`, `(rank,)`.
+        norms: 1 for each eigenfunction, 0 for one that vanishes, `(rank,)`.
+    """
+
+    def __init__(self, averages: Averages, noise: float) -> None:
+        self.energy = averages.phi_phi.diagonal().clamp(min=0.0)
+        self.norms = (self.energy > noise).double()
+        self._scale = torch.where(self.energy > noise, self.energy.rsqrt(), 0.0)
+        gram = averages.phi_phi * torch.outer(self._scale, self._scale)
+        gram.diagonal().fill_(1.0 + _RIDGE)
+        self._factor = torch.linalg.cholesky(gram)
+
+    def inner(self, cross: Tensor) -> Tensor:
+        """`⟨e_k|u⟩` of the renormalised eigenfunctions, given `⟨z_k|u⟩`: `(rank, m)` both."""
+        return cross * self._scale[:, None]
+
+    def in_order(self, inner: Tensor) -> Tensor:
+        """The same of what is left of each once those before it have been taken out."""
+        left: Tensor = torch.linalg.solve_triangular(self._factor, inner, upper=False)
+        return left
+
+    def norms_in_order(self) -> Tensor:
+        """Squared norm of that: 1, and 0 for those that depend on the ones before."""
+        inverse = self.in_order(torch.eye(len(self.norms), dtype=torch.float64))
+        added = 1.0 + _RIDGE - self.norms  # the Gram matrix was given this much too long a diagonal
+        return (1.0 - inverse.square() @ added).clamp(0.0, 1.0)
+
+
+def project_held_out(
+    averages: Averages, *, energy: float, noise: float, output_tolerance: float
+) -> HeldOutProjections:
+    """Project the eigenfunctions on targets and outputs.
+
+    Args:
+        averages: Inner products of coordinates `z_k(x) = v_kᵀΦ(x)`, outputs and targets, centred or
+            not.
+        energy: Mean `‖Φ‖²`, or the variance of Φ if centred.
+        noise: Energy at or below this is rounding.
+        output_tolerance: Directions of the outputs that count.
+    """
+    functions = HeldOutFunctions(averages, noise)
+    learned = orthonormal_coefficients(
+        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
+    )
+    utilization = functions.inner(averages.phi_f @ learned)
+    projections = HeldOutProjections(
+        eigenvalues=functions.energy.numpy(),
+        energy_outside=energy_outside(float(functions.energy.sum()), energy, noise),
+        utilization=_squares(utilization).numpy(),
+        cumulative_utilization=_cumulative(
+            _squares(functions.in_order(utilization)), learned.shape[1]
+        ),
+        dim_learned=learned.shape[1],
+    )
+    if not averages.y.shape[0]:
+        return projections
+    target = _target_basis(averages)
+    dimension = target.shape[1]
+    quality = functions.inner(averages.phi_y @ target)
+    cumulative = _cumulative(_squares(functions.in_order(quality)), dimension)
+    chance = _chance_level(averages, functions, target)
+    needed = min(dimension, len(cumulative))
+    return replace(
+        projections,
+        quality=_squares(quality).numpy(),
+        cumulative_quality=cumulative,
+        quality_chance_level=chance,
+        dim_target=dimension,
+        quality_at_dim_target=float(cumulative[needed - 1]) if needed else None,
+        quality_at_dim_target_chance=float(chance[needed - 1]) if needed else None,
+    )
+
+
+def _target_basis(averages: Averages) -> Tensor:
+    return orthonormal_coefficients(
+        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
+    )
+
+
+def _squares(inner: Tensor) -> Tensor:
+    return inner.square().sum(1).clamp(max=1.0)
+
+
+def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
+    share: np.ndarray = (squares.cumsum(0) / max(dimension, 1)).clamp(max=1.0).numpy()
+    return share
+
+
+def _chance_level(averages: Averages, functions: HeldOutFunctions, target: Tensor) -> np.ndarray:
+    """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
+
+    The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
+    """
+    dimension = target.shape[1]
+    constant = float((target.T @ averages.y).square().sum())
+    in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
+    elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
+    share = (dimension - constant) / max(averages.effective_n - 1, 1.0)
+    return _cumulative(in_constant * constant + elsewhere * share, dimension)
+
+
+def energy_outside(inside: float, energy: float, noise: float) -> float | None:
+    """Share of the energy that is not inside a span; None where there is no energy but noise."""
+    return min(max(1.0 - inside / energy, 0.0), 1.0) if energy > noise else None
