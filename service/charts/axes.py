@@ -149,6 +149,22 @@ class Plot:
                 last = x
         return element("g", None, element("path", {"d": path, "class": f"line {classes}"}), *marks)
 
+    def bars(self, intervals: Sequence[tuple[float, float, float]], classes: str) -> Fragment:
+        """Draw an interval as an upright bar at each of some places.
+
+        Args:
+            intervals: Place, lower and upper bound.
+            classes: As of the curve that they belong to.
+        """
+        return element(
+            "g",
+            None,
+            *(
+                line(self.x(x), self.y(low), self.x(x), self.y(high), f"bar {classes}")
+                for x, low, high in intervals
+            ),
+        )
+
 
 _MARK_DISTANCE = 22
 _COLUMN = 4

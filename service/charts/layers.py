@@ -24,9 +24,20 @@ def draw(drawable: Drawable) -> str:
     distances = [
         (place, layer.d_lr) for place, layer in enumerate(layers, 1) if layer.d_lr is not None
     ]
+    distance_bars = [
+        (place, *layer.confidence_interval.d_lr)
+        for place, layer in enumerate(layers, 1)
+        if layer.confidence_interval is not None and layer.confidence_interval.d_lr is not None
+    ]
+    rank_bars = [
+        (place, *bounds)
+        for place, layer in enumerate(layers, 1)
+        if (bounds := _rank_interval(layer)) is not None
+    ]
     along = _places(layers)
+    highest = max((*(rank for _, rank in ranks), *(high for *_, high in rank_bars)), default=1.0)
     upper = Plot(along, shares(*_UPPER))
-    lower = Plot(along, counts(max((rank for _, rank in ranks), default=1.0), *_LOWER, most=4))
+    lower = Plot(along, counts(highest, *_LOWER, most=4))
     title = _title(distances)
     return document(
         title,
@@ -34,9 +45,18 @@ def draw(drawable: Drawable) -> str:
         heading(title, drawable),
         upper.frame("", "D_LR"),
         lower.frame("layer, in order of execution", "effective rank"),
+        upper.bars(distance_bars, "a"),
         upper.curve(distances, "a") if distances else remark(upper, "No layer's features vary."),
+        lower.bars(rank_bars, "b"),
         *([lower.curve(ranks, "b")] if ranks else []),
     )
+
+
+def _rank_interval(layer: Layer) -> tuple[float, float] | None:
+    ranks = layer.effective_rank
+    if ranks is None or ranks.confidence_interval is None:
+        return None
+    return ranks.confidence_interval.participation_ratio
 
 
 def _places(layers: list[Layer]) -> Scale:
@@ -66,7 +86,7 @@ def _title(distances: list[tuple[int, float]]) -> str:
 def _description(layers: list[Layer]) -> str:
     about = (
         "Low-rank measure D_LR, 0 for minimal and 1 for lazy, and participation ratio of the "
-        "centred spectrum, of each layer in order of execution."
+        "centred spectrum, of each layer in order of execution; bars are 95 % intervals."
     )
     sentences = [about]
     for place, layer in enumerate(layers[:_MOST_DESCRIBED], 1):

@@ -116,10 +116,23 @@ class CompressionPoint(_Drawn):
     output_error: float | None = None
 
 
+class LayerRankInterval(_Drawn):
+    """Its 95 % interval."""
+
+    participation_ratio: Interval | None
+
+
 class LayerEffectiveRank(_Drawn):
     """Effective rank of a layer's centred spectrum."""
 
     participation_ratio: float
+    confidence_interval: LayerRankInterval | None = None
+
+
+class LayerInterval(_Drawn):
+    """95 % interval of a layer's D_LR."""
+
+    d_lr: Interval | None
 
 
 class Layer(_Drawn):
@@ -128,6 +141,7 @@ class Layer(_Drawn):
     name: str
     effective_rank: LayerEffectiveRank | None
     d_lr: float | None
+    confidence_interval: LayerInterval | None = None
 
 
 class Drawable(_Drawn):

@@ -39,6 +39,7 @@ text{font:13px system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fil
 .b.line{stroke-dasharray:8 4}
 .c.line{stroke-dasharray:2 4.5}
 .mark{stroke-width:1.8}
+.bar{stroke-width:5;stroke-opacity:.32}
 .mf{fill:#0072b2;fill-opacity:.15}
 .ef{fill:#e69f00;fill-opacity:.22}
 .narrow{display:none}

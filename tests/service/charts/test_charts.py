@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from service.analyses.report import Report
-from service.charts.axes import counts, linear, ratios, thinned
+from service.charts.axes import counts, linear, ratios, shares, thinned
 from service.charts.layout import BOTTOM, LEFT, RIGHT, TOP, percent
-from service.charts.reading import Drawable
+from service.charts.reading import Drawable, Interval
 from service.charts.service import CHARTS
 from service.charts.svg import HEIGHT, WIDTH
 
@@ -68,9 +68,25 @@ def falling(length: int) -> list[float]:
     return [1 / k**2 for k in range(1, length + 1)]
 
 
-def layer(name: str, d_lr: float | None, rank: float | None) -> dict[str, Any]:
-    ranks = None if rank is None else {"participation_ratio": rank, "stable": 1.0}
-    return {"name": name, "d_lr": d_lr, "effective_rank": ranks}
+def layer(
+    name: str,
+    d_lr: float | None,
+    rank: float | None,
+    intervals: tuple[Interval | None, Interval | None] | None = None,
+) -> dict[str, Any]:
+    """With intervals of D_LR and of the rank, if there are any."""
+    ranks: dict[str, Any] | None = None
+    if rank is not None:
+        ranks = {"participation_ratio": rank, "stable": 1.0}
+        if intervals is not None:
+            ranks["confidence_interval"] = {"participation_ratio": intervals[1], "stable": None}
+    bounds = None if intervals is None else {"d_lr": intervals[0], "cka_target": None}
+    return {"name": name, "d_lr": d_lr, "effective_rank": ranks, "confidence_interval": bounds}
+
+
+def bounds(least: float, most: float) -> st.SearchStrategy[Interval | None]:
+    pairs = st.tuples(st.floats(least, most), st.floats(least, most))
+    return st.none() | pairs.map(lambda pair: (min(pair), max(pair)))
 
 
 def ordinary(**changes: Any) -> dict[str, Any]:
@@ -96,7 +112,11 @@ compression_points = st.lists(
 ).map(lambda points: sorted(points, key=lambda point: int(point["k"])))
 layer_lists = st.lists(
     st.builds(
-        layer, st.text(max_size=60), st.none() | st.floats(0, 1), st.none() | st.floats(1, 5000)
+        layer,
+        st.text(max_size=60),
+        st.none() | st.floats(0, 1),
+        st.none() | st.floats(1, 5000),
+        st.none() | st.tuples(bounds(0, 1), bounds(1, 5000)),
     ),
     max_size=60,
 )
@@ -331,6 +351,20 @@ def test_layers_are_named_while_there_is_room_and_numbered_else() -> None:
     assert {"conv1", "fc", "From layer to layer D_LR goes from 0.80 to 0.10"} <= set(few)
     many = list(draw("layers", ordinary(layers=LAYERS * 10)).itertext())
     assert {"5", "60"} <= set(many)
+
+
+def test_layers_have_bars_where_they_have_intervals() -> None:
+    layers = [
+        layer("conv1", 0.8, 3, ((0.7, 0.9), (2.0, 4.0))),
+        layer("conv2", 0.6, 3, ((0.5, 0.7), None)),
+        layer("fc", 0.1, 9),
+    ]
+    drawn = draw("layers", ordinary(layers=layers))
+    bars = [each for each in drawn.iter(f"{SVG}line") if "bar" in (each.get("class") or "")]
+    assert [each.get("class") for each in bars] == ["bar a", "bar a", "bar b"]
+    upper = [float(bars[0].attrib[name]) for name in ("y1", "y2")]
+    place = shares(172, 76)
+    assert upper == pytest.approx([place(0.7), place(0.9)], abs=0.1)
 
 
 # -- axes, lines and reading -----------------------------------------------------------------
