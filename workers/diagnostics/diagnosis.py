@@ -18,11 +18,16 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.evidence import Evidence, gather
-from workers.diagnostics.intervals import wilson_interval
-from workers.diagnostics.minimality import learned_basis, minimality, without_mean_output
+from workers.diagnostics.minimality import (
+    learned_basis,
+    minimality,
+    reaches,
+    without_mean_output,
+)
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import (
     NeuralCollapse,
+    mismatch_interval,
     nearest_mean_mismatch,
     neural_collapse,
 )
@@ -180,6 +185,7 @@ def diagnose(
     has_classes = task == "classification" and total.d > 0
     figures = Figures(
         minimality=minimality(cleaned, centered_pairs, learned, directions=directions),
+        reaches=reaches(cleaned, centered_pairs, learned),
         alignment=align(raw, centered, output_tolerance=output_tolerance),
         effective_rank=effective_rank(centered_pairs.eigenvalues),
         uncentered_effective_rank=uncentered_rank,
@@ -215,11 +221,12 @@ def diagnose(
     )
     if rows is not None and basis is not None:
         rows = replace(rows, features=rows.features.double() @ basis)
+    # Rows may be some of all; one a sample is as many as are surely independent.
     nc4, trials = None, 0 if rows is None else min(samples, len(rows.features))
     if has_classes and rows is not None and rows.answers is not None:
         nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
-        confidence_interval["neural_collapse"]["nc4_mismatch"] = (
-            None if nc4 is None else wilson_interval(nc4, trials)
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = mismatch_interval(
+            nc4, folds, total, rows.features, rows.answers, trials=trials
         )
     return Diagnosis(
         n=total.n,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.minimality import chance_corrected
-from workers.diagnostics.moments import Moments
+from workers.diagnostics.moments import CENTRING_NOISE, Moments
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.uncertainty import performance_intervals
 
@@ -136,5 +136,8 @@ def _r_squared(performances: Sequence[Performance], folds: Sequence[Moments]) ->
     weight = sum(fold.weight for fold in folds)
     mean = reduce(add, (fold.y for fold in folds)) / weight
     squares = sum(float(fold.y_y.trace()) for fold in folds) / weight
-    variance = (squares - float(mean @ mean)) / len(mean)
-    return 1 - loss / variance if variance > 0 else None
+    of_mean = float(mean @ mean)
+    variance = squares - of_mean
+    if variance <= CENTRING_NOISE * of_mean:
+        return None
+    return 1 - loss * len(mean) / variance

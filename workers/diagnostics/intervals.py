@@ -114,6 +114,28 @@ def share_interval(
     return wilson_interval(share, min(max(independent, rows / positions), rows))
 
 
+def unbiased_share_interval(
+    share: float | None, left_out: Sequence[float | None], sizes: Sequence[int], trials: float
+) -> Interval | None:
+    """95 % interval of a share of rows that is told by something estimated from them, too.
+
+    What is estimated biases the share by order 1/n. The interval spans Wilson's about the share and
+    about the jackknife's estimate of it without that bias.
+
+    Args:
+        share: Of all rows.
+        left_out: The same share of the same rows, with fold j left out of what is estimated.
+        sizes: Rows in fold j.
+        trials: Independent rows.
+    """
+    values = [value for value in left_out if value is not None]
+    if share is None or len(values) < len(left_out):
+        return None
+    unbiased = min(max(_jackknife(share, values, sizes)[0], 0.0), 1.0)
+    bounds = [wilson_interval(centre, trials) for centre in (share, unbiased)]
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
 def wilson_interval(share: float, trials: float) -> Interval:
     """Wilson's 95 % score interval of a share of so many independent trials.
 
@@ -139,6 +161,20 @@ def outwards(interval: Interval | None) -> Interval | None:
     if interval is None:
         return None
     return float(math.floor(interval[0] + _ROUNDING)), float(math.ceil(interval[1] - _ROUNDING))
+
+
+def upwards(smooth: float | None, interval: Interval | None) -> Interval | None:
+    """The interval of a count that is a smooth figure rounded up, given that figure and its own.
+
+    Example:
+        >>> upwards(2.7, (2.4, 3.0))
+        (3.0, 3.0)
+    """
+    if smooth is None or interval is None:
+        return None
+    low, high = (float(math.ceil(bound - _ROUNDING)) for bound in interval)
+    count = float(math.ceil(smooth))
+    return min(low, count), max(high, count)
 
 
 def _jackknife(

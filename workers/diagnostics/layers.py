@@ -13,7 +13,7 @@ from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, leading
 from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.projections import project
-from workers.diagnostics.ranks import EffectiveRank, effective_rank
+from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class LayerDiagnosis:
         effective_rank: Of the centred spectrum; None if the features are constant.
         alignment: `D_LR` and CKA, with the layer's features and the network's outputs.
         confidence_interval: 95 % interval of the effective ranks and alignments, by name; None
-            where a figure is undefined without some fold. Empty without folds.
+            where a figure is undefined without some fold, and for what the weakest eigenvalues
+            decide where samples are fewer than features. Empty without folds.
     """
 
     uncentered: LayerProjections
@@ -126,8 +127,11 @@ def _intervals(
         )
     sizes = [fold.n for fold in folds]
     shares = set(asdict(Alignment(None, None, None)))
+    unknown = TAIL_RANKS if total.n < total.p else ()  # as for Φ
     return {
-        name: jackknife_interval(
+        name: None
+        if name in unknown
+        else jackknife_interval(
             value,
             [figures.get(name) for figures in left_out],
             sizes,

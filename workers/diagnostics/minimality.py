@@ -54,6 +54,22 @@ class Minimality:
     k95_energy: int | None = None
 
 
+@dataclass(frozen=True)
+class Reaches:
+    """Where cumulative shares reach their bounds, interpolated between eigenfunctions.
+
+    The k figures are these, rounded up. Counts jump from one whole number to the next, so that
+    leaving out a fold mostly changes nothing; these move with every sample.
+
+    Attributes:
+        k90_utilization, k95_utilization, k95_energy: As in `Minimality`, in `(k − 1, k]`.
+    """
+
+    k90_utilization: float | None = None
+    k95_utilization: float | None = None
+    k95_energy: float | None = None
+
+
 def without_mean_output(centered: Averages, task: Task) -> Averages:
     """The cleaned outputs: of a classifier, without each sample's mean over classes.
 
@@ -108,7 +124,7 @@ def minimality(
     shape = _unit(leading / (norm * r**0.5))
     alignment = _unit(learned / leading)
     utilization = _unit(squared[:r].sum() / r)
-    held = squared.cumsum(0) / r
+    reached = reaches(cleaned, pairs, basis)
     return Minimality(
         rank=r,
         utilization=utilization,
@@ -118,9 +134,24 @@ def minimality(
         distance=1.0 - shape * alignment,
         alignment=alignment,
         shape=shape,
-        k90_utilization=_first_reaching(held, _MOST),
-        k95_utilization=_first_reaching(held, _NEARLY_ALL),
-        k95_energy=_first_reaching(spectrum.cumsum(0) / variance, _NEARLY_ALL),
+        k90_utilization=_rounded_up(reached.k90_utilization),
+        k95_utilization=_rounded_up(reached.k95_utilization),
+        k95_energy=_rounded_up(reached.k95_energy),
+    )
+
+
+def reaches(cleaned: Averages, pairs: Eigenpairs, basis: Tensor) -> Reaches:
+    """Where the k figures come from; arguments as of `minimality`."""
+    r = basis.shape[1]
+    if not r or not pairs.rank:
+        return Reaches()
+    held = squared_projections(pairs, cleaned.phi_f, basis).cumsum(0) / r
+    largest = pairs.eigenvalues[0]
+    energy = (pairs.eigenvalues / largest).cumsum(0) / (cleaned.phi_phi.trace() / largest)
+    return Reaches(
+        k90_utilization=_reach(held, _MOST),
+        k95_utilization=_reach(held, _NEARLY_ALL),
+        k95_energy=_reach(energy, _NEARLY_ALL),
     )
 
 
@@ -150,7 +181,15 @@ def _unit(value: Tensor) -> float:
     return float(value.clamp(0.0, 1.0))
 
 
-def _first_reaching(cumulative: Tensor, share: float) -> int | None:
-    """The smallest k with `cumulative[k − 1] ≥ share`."""
+def _reach(cumulative: Tensor, share: float) -> float | None:
+    """In `(k − 1, k]`, k the smallest with `cumulative[k − 1] ≥ share`; None if there is none."""
     reached = torch.nonzero(cumulative >= share - _ROUNDING)
-    return int(reached[0]) + 1 if reached.shape[0] else None
+    if not reached.shape[0]:
+        return None
+    k = int(reached[0]) + 1
+    before = float(cumulative[k - 2]) if k > 1 else 0.0
+    return k - 1 + min((share - before) / (float(cumulative[k - 1]) - before), 1.0)
+
+
+def _rounded_up(reach: float | None) -> int | None:
+    return None if reach is None else math.ceil(reach)

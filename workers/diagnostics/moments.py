@@ -18,7 +18,7 @@ from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError
 # tell apart is about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below it (the
 # factor 4 leaves room for sums over many batches). Centred eigenvalues under this floor are
 # rounding, not signal.
-_CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
+CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
 
 _SUMS = ("phi", "f", "y", "phi_phi", "f_f", "y_y", "phi_f", "phi_y", "f_y")
 # Beside them, how much they stand for. Moments written before there were weights lack these.
@@ -231,9 +231,9 @@ class Moments:
             y_y=raw.y_y.addr_(y, y, alpha=-1),
             phi_f=raw.phi_f.addr_(phi, f, alpha=-1),
             phi_y=raw.phi_y.addr_(phi, y, alpha=-1),
-            phi_noise=_CENTRING_NOISE * float(phi @ phi),
-            f_noise=_CENTRING_NOISE * float(f @ f),
-            y_noise=_CENTRING_NOISE * float(y @ y),
+            phi_noise=CENTRING_NOISE * float(phi @ phi),
+            f_noise=CENTRING_NOISE * float(f @ f),
+            y_noise=CENTRING_NOISE * float(y @ y),
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:

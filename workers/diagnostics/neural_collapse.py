@@ -3,12 +3,14 @@
 NC1 to NC3 follow from the moments and the head; NC4 looks at single rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.intervals import Interval, unbiased_share_interval
 from workers.diagnostics.moments import Moments
 
 _FEWEST_CLASSES = 2
@@ -112,6 +114,33 @@ def nearest_mean_mismatch(moments: Moments, features: Tensor, answers: Tensor) -
     distances = classes.between.square().sum(1) - 2 * from_centre @ classes.between.T
     nearest = torch.nonzero(classes.present).flatten()[distances.argmin(1)]
     return float((nearest != answers).double().mean())
+
+
+def mismatch_interval(
+    mismatch: float | None,
+    folds: Sequence[Moments],
+    total: Moments,
+    features: Tensor,
+    answers: Tensor,
+    *,
+    trials: int,
+) -> Interval | None:
+    """95 % interval of NC4, whose class means are estimated from the rows that it is a share of.
+
+    Args:
+        mismatch: NC4.
+        folds: Sums over disjoint sets of rows.
+        total: Their sum.
+        features: `(m, p)`.
+        answers: The class that the model tells for each row, `(m,)`.
+        trials: How many of these rows are independent.
+    """
+    return unbiased_share_interval(
+        mismatch,
+        [nearest_mean_mismatch(total.without(fold), features, answers) for fold in folds],
+        [fold.n for fold in folds],
+        trials,
+    )
 
 
 def _within(moments: Moments, classes: _ClassMeans) -> float:

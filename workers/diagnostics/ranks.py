@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Those that the weakest eigenvalues take part in as the strongest do.
+TAIL_RANKS = ("entropy", "rankme")
+
 _RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
 
 

@@ -1,5 +1,8 @@
 """How sure the figures are: what becomes of each with each fold of the probe left out in turn.
 
+Counts are smoothed where they can be: leaving out a fold would seldom move a whole number, and an
+interval of no width held the truth in few samples.
+
 Where eigenvalues nearly coincide, single eigenfunctions are an accident of the sample. Figures that
 are symmetric in the spectrum, such as trace and effective ranks, do not notice. Those that follow
 the first r eigenfunctions jump where the gap after the r-th is small; every fold's own eigenpairs
@@ -19,25 +22,38 @@ from workers.diagnostics.diagonalization import (
     leading_eigenvalues,
     numerical_rank,
 )
-from workers.diagnostics.intervals import Interval, jackknife_interval, outwards, share_interval
+from workers.diagnostics.intervals import (
+    Interval,
+    jackknife_interval,
+    outwards,
+    share_interval,
+    upwards,
+)
 from workers.diagnostics.minimality import (
     Minimality,
+    Reaches,
     learned_basis,
     minimality,
     needed_for,
+    reaches,
     without_mean_output,
 )
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
-from workers.diagnostics.ranks import EffectiveRank, effective_rank
+from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
 
 Scalars = Mapping[str, float | None]
 Intervals = dict[str, dict[str, Interval | None]]
 
 _K_FIGURES = ("k90_utilization", "k95_utilization", "k95_energy")
-_COUNTS = ("rank", "dim_target", "dim_learned", *_K_FIGURES)
+_COUNTS = ("rank", "dim_target", "dim_learned")
+# What the weakest eigenfunctions decide: of fewer samples than features they are not known at all.
+_OF_THE_TAIL = (
+    *("verdict.k95_energy", "spectrum.rank", "spectrum.centered.rank"),
+    *(f"effective_rank{part}.{name}" for part in ("", ".uncentered") for name in TAIL_RANKS),
+)
 _OF_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target")
 
 # Up to this many features a full diagonalization per fold is affordable (50 ms each). Above it the
@@ -52,6 +68,7 @@ class Figures:
 
     Attributes:
         minimality: Of the cleaned learned space.
+        reaches: What its k figures are, before they are rounded up.
         alignment: D_LR and CKA.
         effective_rank: Of the centred spectrum; None if the features are constant.
         uncentered_effective_rank: Of the spectrum as given.
@@ -62,6 +79,7 @@ class Figures:
     """
 
     minimality: Minimality
+    reaches: Reaches
     alignment: Alignment
     effective_rank: EffectiveRank | None
     uncentered_effective_rank: EffectiveRank | None
@@ -75,7 +93,7 @@ class Figures:
     def scalars(self) -> dict[str, Scalars]:
         """The figures by part and name of the report."""
         return {
-            "verdict": _named(self.minimality),
+            "verdict": {**_named(self.minimality), **_named(self.reaches)},
             "alignment": _named(self.alignment),
             "effective_rank": _named(self.effective_rank),
             "effective_rank.uncentered": _named(self.uncentered_effective_rank),
@@ -123,6 +141,10 @@ def intervals(
         folds: Sums over disjoint sets of samples.
         total: Their sum.
         setting: How the figures were computed.
+
+    Returns:
+        Intervals; None where the figure is undefined, on all samples or without some fold, and for
+        what the weakest eigenfunctions decide where there are fewer rows than features.
     """
     left_out = [
         _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
@@ -133,6 +155,9 @@ def intervals(
     for part, scalars in entire.scalars().items():
         found[part] = {}
         for name, value in scalars.items():
+            if total.n < setting.features and f"{part}.{name}" in _OF_THE_TAIL:
+                found[part][name] = None
+                continue
             lowest, highest = ranges.get(f"{part}.{name}", ranges[part])
             interval = jackknife_interval(
                 value,
@@ -141,7 +166,11 @@ def intervals(
                 lowest=lowest,
                 highest=highest,
             )
-            found[part][name] = outwards(interval) if name in _COUNTS else interval
+            if name in _COUNTS:
+                interval = outwards(interval)
+            elif name in _K_FIGURES:
+                interval = upwards(value, interval)
+            found[part][name] = interval
     return found
 
 
@@ -186,6 +215,7 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
         minimality=minimality(
             cleaned, centered_pairs, basis, directions=min(setting.directions, rest.n - 1)
         ),
+        reaches=reaches(cleaned, centered_pairs, basis),
         alignment=align(raw, centered, output_tolerance=setting.output_tolerance),
         effective_rank=effective_rank(centered_eigenvalues),
         uncentered_effective_rank=effective_rank(eigenvalues),
@@ -255,7 +285,7 @@ def _ranges(setting: Setting, total: Moments) -> dict[str, tuple[float, float]]:
 
 
 def _named(
-    figures: Minimality | Alignment | EffectiveRank | NeuralCollapse | None,
+    figures: Minimality | Reaches | Alignment | EffectiveRank | NeuralCollapse | None,
 ) -> dict[str, float | None]:
     if figures is None:
         return {}

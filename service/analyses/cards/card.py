@@ -89,3 +89,15 @@ def of_a_share(card: MetricCard) -> MetricCard:
         ),
         reference="Wilson: JASA 22 (1927); Korn, Graubard: Survey Methodology 24 (1998)",
     )
+
+
+def of_the_tail(card: MetricCard) -> MetricCard:
+    """The card of an interval whose figure the weakest eigenfunctions decide."""
+    return replace(
+        card,
+        range=f"{card.range}, and where samples are fewer than features",
+        failure_modes=(
+            f"{card.failure_modes} With fewer samples than features it is not given, since these "
+            "bound the figure; with hardly more it is too narrow."
+        ),
+    )

@@ -1,7 +1,9 @@
 """Cards of the confidence intervals beside the figures; those of the verdict are with its cards."""
 
+from dataclasses import replace
+
 from service.analyses.cards import collapse, context, projections, spectra
-from service.analyses.cards.card import MetricCard, interval, of_a_share
+from service.analyses.cards.card import MetricCard, interval, of_a_share, of_the_tail
 
 _RANKS = ("participation_ratio", "entropy", "rankme", "stable")
 _PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target")
@@ -24,7 +26,8 @@ _FIGURES = (
     *(f"neural_collapse.{name}" for name in _COLLAPSE),
     "performance.loss",
 )
-_SHARES = ("neural_collapse.nc4_mismatch", "performance.accuracy")
+_OF_THE_TAIL = (".entropy", ".rankme", ".rank")
+_SHARES = ("performance.accuracy", "neural_collapse.nc4_mismatch")
 
 _DESCRIBED = {
     card.key: card for part in (collapse, context, projections, spectra) for card in part.CARDS
@@ -36,4 +39,21 @@ def _beside(figure: str) -> MetricCard:
     return interval(_DESCRIBED[figure], f"{part}.confidence_interval.{name}")
 
 
-CARDS = (*map(_beside, _FIGURES), *(of_a_share(_beside(figure)) for figure in _SHARES))
+def _card(figure: str) -> MetricCard:
+    card = _beside(figure)
+    return of_the_tail(card) if figure.endswith(_OF_THE_TAIL) else card
+
+
+_ACCURACY, _MISMATCH = (of_a_share(_beside(figure)) for figure in _SHARES)
+
+CARDS = (
+    *map(_card, _FIGURES),
+    _ACCURACY,
+    replace(
+        _MISMATCH,
+        formula=(
+            f"Of both x and x̃ = g·x − (g − 1)·mean_j x_(−j): {_MISMATCH.formula}; x_(−j) with "
+            "class means that lack fold j of g"
+        ),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from service.analyses.cards.card import PAPER, RULE, MetricCard, interval
+from service.analyses.cards.card import PAPER, RULE, MetricCard, interval, of_the_tail
 
 _REGIME = MetricCard(
     key="verdict.regime",
@@ -357,14 +357,25 @@ def _threshold(name: str, title: str, definition: str) -> MetricCard:
     )
 
 
+def _interval(card: MetricCard) -> MetricCard:
+    found = interval(card, card.key.replace(".minimality.", ".confidence_interval."))
+    if ".k9" not in card.key:
+        return found
+    found = replace(
+        found,
+        formula=(
+            f"{found.formula}; x is k interpolated between cumulative shares, and the bounds are "
+            "rounded up"
+        ),
+    )
+    return of_the_tail(found) if card.key.endswith("k95_energy") else found
+
+
 CARDS = (
     _REGIME,
     *_ASSESSMENT,
     *_ASSESSMENT_INTERVALS,
     *_MINIMALITY,
-    *(
-        interval(card, card.key.replace(".minimality.", ".confidence_interval."))
-        for card in _MINIMALITY
-    ),
+    *map(_interval, _MINIMALITY),
     *(_threshold(name, *texts) for name, texts in _THRESHOLDS.items()),
 )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from service.analyses.cards import projections, spectra
-from service.analyses.cards.card import PAPER, MetricCard, interval
+from service.analyses.cards.card import PAPER, MetricCard, interval, of_the_tail
 
 _OF_THE_NETWORK: dict[str, MetricCard] = {
     card.key: card for card in (*projections.CARDS, *spectra.CARDS)
@@ -50,6 +50,7 @@ def _of_a_layer(key: str, original: str) -> MetricCard:
 def _interval(card: MetricCard) -> MetricCard:
     part, name = card.key.rsplit(".", 1)
     found = interval(card, f"{part}.confidence_interval.{name}")
+    found = of_the_tail(found) if name in ("entropy", "rankme") else found
     return replace(
         found,
         range=f"{found.range}, or where there was no memory for sums of the layer by fold",

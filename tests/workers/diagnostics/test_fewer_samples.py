@@ -53,6 +53,22 @@ def test_dual_and_primal_agree(batch: int, *, balanced: bool) -> None:
     assert_same_figures(sample.dealt(batch), sample.primal())
 
 
+def test_no_interval_is_given_for_what_the_weakest_eigenfunctions_decide() -> None:
+    """Samples bound these figures, so that they say nothing of the population's."""
+    few, enough = wide().dealt(), wide(300).dealt()
+    assert few.confidence_interval["verdict"]["k95_energy"] is None
+    assert enough.confidence_interval["verdict"]["k95_energy"] is not None
+    for part in ("effective_rank", "effective_rank.uncentered"):
+        for name, interval in few.confidence_interval[part].items():
+            assert (interval is None) == (name in ("entropy", "rankme"))
+        assert None not in enough.confidence_interval[part].values()
+    for part in ("spectrum", "spectrum.centered"):
+        assert few.confidence_interval[part]["rank"] is None
+        assert enough.confidence_interval[part]["rank"] is not None
+    for name in ("utilization_tapered", "energy", "distance"):
+        assert few.confidence_interval["verdict"][name] is not None
+
+
 def test_samples_that_repeat_lower_the_rank_alone() -> None:
     once = wide(60)
     twice = Sample(*(torch.cat([each, each]) for each in (once.phi, once.outputs, once.targets)))

@@ -115,6 +115,17 @@ def test_folds_are_those_of_the_dealing_whatever_the_batches() -> None:
             torch.testing.assert_close(fold.phi_phi, rows.T @ rows, rtol=1e-12, atol=1e-9)
 
 
+def test_of_fewer_samples_than_features_the_tail_has_no_interval() -> None:
+    features, outputs, targets = network()
+    some = [layer[:25] for layer in features]
+    wide, narrow = map(diagnose_layer, summed(some, outputs[:25], targets[:25]))
+    assert wide is not None
+    assert narrow is not None
+    for name in ("entropy", "rankme", "stable", "d_lr"):
+        assert (wide.confidence_interval[name] is None) == (name in ("entropy", "rankme"))
+        assert narrow.confidence_interval[name] is not None
+
+
 def test_without_folds_the_figures_are_the_same_and_have_no_intervals() -> None:
     features, outputs, targets = network()
     for folds, undivided in zip(
