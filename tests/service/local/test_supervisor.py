@@ -17,9 +17,11 @@ AssertGone = Callable[[list[psutil.Process], float], None]
 
 # Each argument becomes a child, named by its place, that runs it as a shell script.
 SCRIPT = """
+import signal
 import sys
 from contextlib import suppress
 from service.local import LocalStackError, Supervisor, unwind_on_termination
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 try:
     with suppress(KeyboardInterrupt), unwind_on_termination(), Supervisor() as supervisor:
         for place, script in enumerate(sys.argv[1:]):
