@@ -5,9 +5,9 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO, cast
+from typing import BinaryIO, NoReturn, TextIO, cast
 
 import torch
 
@@ -42,8 +42,11 @@ def run_child(
         _settle(files)
         torch.set_num_threads(request.job.threads)
         torch.manual_seed(request.job.seed)
+        inputs = [os.fdopen(fd, "rb") for fd in files.inputs]
+        progress = ProgressWriter(files.progress)
         confine(request.limits, parent)
-        _write_result(files.result, _run_job(request, files, jobs), request.limits)
+        progress.confined()
+        _write_result(files.result, _run_job(request, inputs, progress, jobs), request.limits)
         exit_code = 0
     except BaseException:  # noqa: BLE001 -- whatever it was, the process ends and the log says why
         traceback.print_exc()
@@ -73,12 +76,16 @@ class _Log(io.TextIOBase):
         return len(text)
 
 
-def _run_job(request: Request, files: ChildFiles, jobs: Mapping[str, Job]) -> bytes:
+def _run_job(
+    request: Request,
+    inputs: Sequence[BinaryIO],
+    progress: ProgressWriter,
+    jobs: Mapping[str, Job],
+) -> bytes:
     """Run the job; its result or its failure as the file to write."""
-    inputs = [os.fdopen(fd, "rb") for fd in files.inputs]
     try:
         job = jobs[request.job.kind]
-        return encode_result(job(request.job.arguments, inputs, ProgressWriter(files.progress)))
+        return encode_result(job(request.job.arguments, inputs, progress))
     except JobError as error:
         return encode_failure(error.failure)
     except Exception as error:  # noqa: BLE001 -- a job runs other people's models, which raise anything

@@ -1,24 +1,27 @@
 """What the kernel is told about a child before it opens an upload."""
 
-import ctypes
 import os
 import resource
 import signal
-from pathlib import Path
+import sys
+from functools import cache
 
 from workers.runner.protocol import Limits
+from workers.runner.walls import kernel, landlock, seccomp
 
-_PR_SET_PDEATHSIG = 1
+_STATM_BYTES = 256
 _DATA_PAGES = 5
 """Field of /proc/self/statm: data and stack, which is what RLIMIT_DATA counts."""
 
 ORPHANED_EXIT_CODE = 111
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_NOBODY = 65534
 
 
 def confine(limits: Limits, parent: int) -> None:
-    """Bind this process to its limits and to its parent's life, for good.
+    """Bind this process to its limits and to its parent's life, and wall it in, for good.
+
+    The order matters: each step takes away what a later one could not do without.
 
     Args:
         limits: What it is granted.
@@ -28,6 +31,20 @@ def confine(limits: Limits, parent: int) -> None:
         OSError: If the kernel refuses.
     """
     follow_into_death(parent, signal.SIGKILL)
+    _statm.cache_clear()  # if this process has inherited one, it tells of its parent
+    _set_limits(limits)
+    _drop_privileges()
+    follow_into_death(parent, signal.SIGKILL)  # which a change of user undoes
+    kernel.gain_no_privileges()
+    kernel.hide_memory()
+    if limits.landlock == "require" or landlock.version():
+        landlock.restrict_self()
+    else:
+        sys.stderr.write("This kernel has no Landlock: the filter of system calls stands alone.\n")
+    seccomp.restrict_self()
+
+
+def _set_limits(limits: Limits) -> None:
     memory = data_bytes() + limits.memory_bytes
     for which, value in (
         (resource.RLIMIT_CORE, 0),
@@ -45,8 +62,14 @@ def confine(limits: Limits, parent: int) -> None:
 
 def data_bytes() -> int:
     """What this process has allocated, in the count that its memory limit is of."""
-    pages = int(Path("/proc/self/statm").read_text().split()[_DATA_PAGES])
+    pages = int(os.pread(_statm(), _STATM_BYTES, 0).split()[_DATA_PAGES])
     return pages * resource.getpagesize()
+
+
+@cache
+def _statm() -> int:
+    """A descriptor that stays open: a process that is walled in could not open it again."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def follow_into_death(parent: int, with_signal: signal.Signals) -> None:
@@ -59,11 +82,18 @@ def follow_into_death(parent: int, with_signal: signal.Signals) -> None:
     Raises:
         OSError: If the kernel refuses.
     """
-    if _libc.prctl(_PR_SET_PDEATHSIG, with_signal, 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
+    kernel.signal_on_death_of_parent(with_signal)
     if os.getppid() != parent:
         os._exit(ORPHANED_EXIT_CODE)
+
+
+def _drop_privileges() -> None:
+    """Become nobody where this is root, and have no capability in either case."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    kernel.drop_capabilities()
 
 
 def _limit(which: int, soft: int, hard: int) -> None:

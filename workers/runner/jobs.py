@@ -1,13 +1,77 @@
 """What a child can be asked to do."""
 
-from collections.abc import Mapping
+import io
+import os
+from collections.abc import Iterator, Mapping
+from itertools import product
 from types import MappingProxyType
 
+import numpy as np
+from pydantic import JsonValue
+from safetensors.numpy import save
+
+from service.analyses.schemas import Options
+from service.inspections.schemas import InspectionRequest
+from service.probes.spec import ProbeSpec
 from workers.analysis.job import analyse
+from workers.analysis.requests import AnalysisArguments
+from workers.errors import JobError
 from workers.inspection.job import inspect_model
+from workers.probes.container import Limits
 from workers.probes.job import validate_probe
+from workers.runner.progress import ProgressWriter
 from workers.runner.protocol import Job
+from workers.runner.result import encode_failure, encode_result
+from workers.runner.warmup import SMALL_SHAPE, small_archive
 
 JOBS: Mapping[str, Job] = MappingProxyType(
     {"analyse": analyse, "inspect_model": inspect_model, "validate_probe": validate_probe}
 )
+
+_SAMPLES, _CLASSES = 24, 4
+_GIB = 1 << 30
+
+
+def rehearse() -> None:
+    """Do each job once on small files of our own, and once on a file that is none.
+
+    Whatever is imported, decoded or opened on the way is at hand from then on: a child can open
+    nothing.
+    """
+    x = np.zeros((_SAMPLES, *SMALL_SHAPE), np.float32)
+    x[:, 0] = np.arange(_SAMPLES)[:, None, None]
+    y = np.arange(_SAMPLES) % _CLASSES
+    compressed = io.BytesIO()
+    np.savez_compressed(compressed, x=x, y=y)
+    probes = (compressed.getvalue(), save({"x": x, "y": y}), b"neither")
+    for model, probe in product((small_archive(), b"none"), probes):
+        for kind, arguments, files in _requests(model, probe):
+            _run(JOBS[kind], arguments, files)
+
+
+def _requests(
+    model: bytes, probe: bytes
+) -> Iterator[tuple[str, dict[str, JsonValue], tuple[bytes, ...]]]:
+    spec = ProbeSpec(format="npz" if probe[:2] == b"PK" else "safetensors", input="x", target="y")
+    yield "validate_probe", {"spec": spec.model_dump(mode="json"), "max_bytes": _GIB}, (probe,)
+    yield "inspect_model", InspectionRequest(inputs=None).model_dump(mode="json"), (model,)
+    analysis = AnalysisArguments(
+        spec=spec,
+        eval_spec=spec,
+        limits=Limits(max_array_bytes=_GIB),
+        layers_bytes=_GIB,
+        memory_bytes=_GIB,
+        result_bytes=_GIB,
+        options=Options(layers="all"),
+    )
+    yield "analyse", analysis.model_dump(mode="json"), (model, probe, probe)
+
+
+def _run(job: Job, arguments: dict[str, JsonValue], files: tuple[bytes, ...]) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        encode_result(job(arguments, [io.BytesIO(file) for file in files], ProgressWriter(nowhere)))
+    except JobError as error:
+        encode_failure(error.failure)
+    finally:
+        os.close(nowhere)

@@ -61,7 +61,9 @@ class Cancelled:
 Outcome = Succeeded | Failed | Cancelled
 
 
-def judge(ended: Ended, result: bytes, log: str, limits: Limits) -> Succeeded | Failed:
+def judge(
+    ended: Ended, result: bytes, log: str, limits: Limits, *, confined: bool
+) -> Succeeded | Failed:
     """Judge a job that was left to end on its own.
 
     Args:
@@ -69,7 +71,10 @@ def judge(ended: Ended, result: bytes, log: str, limits: Limits) -> Succeeded | 
         result: Its result file.
         log: What it printed.
         limits: What it had been granted.
+        confined: Whether its process was walled in, before which it does nothing of the job.
     """
+    if not confined:
+        return Failed(_not_confined(), log, ended)
     if ended.signal is not None:
         return Failed(_killed(ended.signal, limits), log, ended)
     if ended.exit_code != 0:
@@ -115,7 +120,24 @@ def lost() -> Failure:
     )
 
 
+def _not_confined() -> Failure:
+    return Failure(
+        code=FailureCode.LOST,
+        message="The worker could not confine the job's process, and so did not run it.",
+        hint="Not the model is at fault but the worker: its log says why.",
+    )
+
+
 def _killed(number: int, limits: Limits) -> Failure:
+    if number == signal.SIGSYS:
+        return Failure(
+            code=FailureCode.POLICY_VIOLATION,
+            message="The model, or the probe's file, made the job's process ask the system for "
+            "something that no analysis needs, such as to write a file, to open a connection or to "
+            "start a program. The process was ended.",
+            hint="Remove what does so from the model, and export it again. If nothing does, report "
+            "this as a defect of Phiscope.",
+        )
     if number == signal.SIGXCPU:
         return Failure(
             code=FailureCode.TIME_LIMIT,

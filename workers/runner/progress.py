@@ -32,6 +32,8 @@ class Stage(IntEnum):
 
 
 _STAGES = frozenset(Stage)
+_CONFINED = 0
+"""In place of a stage: the process is walled in. Its first record, or it never was."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class ProgressWriter:
         self._fd = fd
         self._last_stage: Stage | None = None
         self._last_time = 0.0
+
+    def confined(self) -> None:
+        """Say, before anything else, that the process is walled in."""
+        os.write(self._fd, _RECORD.pack(_CONFINED, 0, 0))
 
     def report(self, stage: Stage, done: int = 0, total: int = 0) -> None:
         """Say how far the job is; cheap enough to call for every batch.
@@ -93,6 +99,13 @@ class ProgressReader:
         self._fd = fd
         self._pending = b""
         self._latest: Progress | None = None
+        self._first: int | None = None
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether the process has said so before it ran anything of its job."""
+        self.latest()
+        return self._first == _CONFINED
 
     def latest(self) -> Progress | None:
         """Empty the pipe and return the newest sensible record, if there has been any."""
@@ -103,6 +116,8 @@ class ProgressReader:
         whole = len(received) - len(received) % _RECORD.size
         self._pending = received[whole:]
         if whole:
+            if self._first is None:
+                self._first, _, _ = _RECORD.unpack_from(received)
             self._accept(*_RECORD.unpack_from(received, whole - _RECORD.size))
         return self._latest
 

@@ -55,6 +55,10 @@ class Limits(_Message):
     result_bytes: PositiveInt = Field(default=1 << 30, description="The largest file it writes.")
     log_bytes: PositiveInt = Field(default=1 << 16, description="What is kept of its output.")
     stack_bytes: PositiveInt = 64 << 20
+    landlock: Literal["require", "degrade"] = Field(
+        default="require",
+        description="Whether a child may run without Landlock where the kernel has none.",
+    )
     open_files: PositiveInt = 64
 
 

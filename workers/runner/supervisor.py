@@ -139,7 +139,13 @@ class Runner:
                     ended = _read_end(own.socket)
                     if ended is None:
                         return Failed(lost(), own.read_log(), None)
-                    return judge(ended, own.read_result(), own.read_log(), limits)
+                    return judge(
+                        ended,
+                        own.read_result(),
+                        own.read_log(),
+                        limits,
+                        confined=own.progress.is_confined,
+                    )
 
     def close(self) -> None:
         """End the warm parent and every job that still runs."""

@@ -1,10 +1,12 @@
 """What jobs use, used once under one thread, so that a child starts fast and opens nothing."""
 
+import codecs
 import io
 import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy.random  # noqa: F401 - numpy imports it when it is first used, which a child cannot
 import torch
 from torch import nn
 
@@ -24,19 +26,37 @@ class _Small(nn.Module):
         return logits
 
 
+_ENCODINGS = (
+    *("ascii", "latin-1", "cp437", "unicode_escape", "raw_unicode_escape", "utf-8", "utf-8-sig"),
+    *("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
+)
+"""Those that file formats and messages use; Python imports each when it is first needed."""
+
+SMALL_SHAPE = (3, 32, 32)
+"""Of one input to the small model."""
+
+
+def small_archive() -> bytes:
+    """A TorchScript archive of a small image classifier."""
+    archive = io.BytesIO()
+    with torch.inference_mode():
+        traced = torch.jit.trace(_Small().eval(), torch.zeros(2, *SMALL_SHAPE))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.jit.save(traced, archive)
+    return archive.getvalue()
+
+
 def warm_up() -> None:
     """Load lazily loaded libraries and choose their kernels, without ever starting a thread.
 
     An operation on two threads before a fork deadlocks the child in libgomp, so the count is set
     to one here; each child sets its own.
     """
+    for encoding in _ENCODINGS:
+        codecs.lookup(encoding)
     torch.set_num_threads(1)
-    images = torch.zeros(2, 3, 32, 32)
+    images = torch.zeros(2, *SMALL_SHAPE)
     with torch.inference_mode():
-        archive = io.BytesIO()
-        torch.jit.save(torch.jit.trace(_Small().eval(), images), archive)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        archive.seek(0)
-        loaded = torch.jit.load(archive)  # type: ignore[no-untyped-call]  # as above
+        loaded = torch.jit.load(io.BytesIO(small_archive()))  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for _ in range(3):  # the profiling executor specializes on the second call
             loaded(images)
         torch.linalg.eigh(torch.eye(8, dtype=torch.float64))

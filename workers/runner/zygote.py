@@ -1,6 +1,7 @@
 """The warm parent: imports torch once, then forks one child for each job in milliseconds.
 
-Run as `python -m workers.runner.zygote FD MODULE:TABLE` with a control socket as FD; started with
+Run as `python -m workers.runner.zygote FD MODULE:TABLE` with a control socket as FD; the module may
+have a function `rehearse`, which is called before the first fork. It is started with
 exec and never forked, so that no secret of the process that starts it is in its memory. It stays
 single-threaded for life, because a thread pool does not survive a fork (libgomp deadlocks the
 child). It exits when the control socket closes, and dies with the process that started it.
@@ -169,10 +170,11 @@ def require_single_thread() -> None:
         raise RuntimeError(f"the warm parent has {threads} threads; forking needs exactly one")
 
 
-def _load_table(name: str) -> Mapping[str, Job]:
-    module, _, table = name.partition(":")
-    jobs: Mapping[str, Job] = getattr(importlib.import_module(module), table)
-    return jobs
+def _load_table(name: str) -> tuple[Mapping[str, Job], Callable[[], None] | None]:
+    """The jobs, and what their module has to warm up beside what all jobs use."""
+    module_name, _, table = name.partition(":")
+    module = importlib.import_module(module_name)
+    return getattr(module, table), getattr(module, "rehearse", None)
 
 
 def main() -> None:
@@ -186,8 +188,10 @@ def main() -> None:
     supervisor, _, _ = _PEER_CREDENTIALS.unpack(credentials)
     # While there are no children yet, the supervisor's death may simply end this process.
     follow_into_death(supervisor, signal.SIGTERM)
-    jobs = _load_table(arguments.jobs)
+    jobs, rehearse = _load_table(arguments.jobs)
     warm_up()
+    if rehearse is not None:
+        rehearse()
     require_single_thread()
     # What is alive now lives as long as this process: leave it out of every child's collections,
     # which would otherwise write to, and so copy, each shared page.

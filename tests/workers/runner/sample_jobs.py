@@ -1,13 +1,12 @@
 """Jobs that do one thing each, for a runner under test: some good, most going wrong."""
 
 import ctypes
+import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -35,11 +34,18 @@ def surroundings(*_: object) -> JobResult:
     return JobResult(
         {
             "environment": dict(os.environ),
-            "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
-            "is_session_leader": os.getsid(0) == os.getpid(),
-            "stdin": Path("/proc/self/fd/0").readlink().name,
+            "descriptors": sum(_is_open(fd) for fd in range(1024)),
+            "stdin": os.read(0, 1).decode(),
         }
     )
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
 
 
 def compute(*_: object) -> JobResult:
@@ -64,15 +70,7 @@ def slowly(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> Jo
 
 
 def hang(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> JobResult:
-    """Never end, and take a grandchild along; say the process ids."""
-    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    progress.report(Stage.LOADING_MODEL, os.getpid(), grandchild.pid)
-    time.sleep(600)
-    return JobResult({})
-
-
-def wait(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> JobResult:
-    """Never end, alone; say the process id."""
+    """Never end; say the process id."""
     progress.report(Stage.LOADING_MODEL, os.getpid())
     time.sleep(600)
     return JobResult({})
@@ -142,16 +140,20 @@ def flood(_arguments: Arguments, _files: Files, progress: ProgressWriter) -> Job
 
 def write_raw(_arguments: Arguments, files: Files, _progress: ProgressWriter) -> JobResult:
     """Write a result file of one's own making, as code that has taken over a child can."""
-    names = {p.name: p.readlink().name for p in Path("/proc/self/fd").iterdir() if p.is_symlink()}
-    result = next(int(fd) for fd, name in names.items() if name.startswith("memfd:result"))
+    result = next(fd for fd in range(3, 1024) if _is_open(fd) and _is_for_both(fd))
     os.write(result, files[0].read())
     os._exit(0)
+
+
+def _is_for_both(fd: int) -> bool:
+    """Inputs can be read only, and progress be written only."""
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 
 JOBS = {
     job.__name__: job
     for job in (
-        echo, surroundings, compute, slowly, hang, wait, spin, refuse, claim_lost, stumble,
+        echo, surroundings, compute, slowly, hang, spin, refuse, claim_lost, stumble,
         segfault, kill_self, leave, hog_numpy, hog_torch, big_result, flood, write_raw,
     )
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The walls around a child: what the kernel refuses it, whatever code it runs."""
