@@ -87,6 +87,14 @@ class NotAModel(Problem):
     title = "Not a model"
 
 
+class UnsafeArchive(Problem):
+    """The uploaded archive is built as no exporter builds one."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "unsafe_archive"
+    title = "Unsafe archive"
+
+
 class DigestMismatch(Problem):
     """The bytes that arrived are not those that `Content-Digest` announced."""
 

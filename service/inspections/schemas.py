@@ -17,7 +17,7 @@ from pydantic import (
 
 from service.failures import Failure
 from service.inspections.tables import InspectionStatus
-from service.models.formats import ModelFormat
+from service.models.archives import ModelFormat
 
 MAX_CANDIDATES = 50
 MAX_OUTPUTS = 64

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.fields import JsonText, Label
-from service.models.formats import ModelFormat
+from service.models.archives import ModelFormat
 from service.pagination import PageQuery
 
 

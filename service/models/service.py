@@ -1,5 +1,6 @@
 """What may be done with models, and what happens then."""
 
+from typing import BinaryIO
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,10 +10,10 @@ from service import blobs
 from service.analyses import usage
 from service.inspections import usage as inspections
 from service.models import repository
-from service.models.formats import recognise
+from service.models.archives import ArchiveError, ModelFormat, check_archive
 from service.models.schemas import ModelFields
 from service.models.tables import Model
-from service.problems import NotFound, validated
+from service.problems import NotAModel, NotFound, UnsafeArchive, validated
 from service.storage import BlobStore
 from service.uploads import Upload
 
@@ -26,9 +27,10 @@ async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> tuple[
     Raises:
         InvalidRequest: A field is missing or wrong.
         NotAModel: The bytes are no model.
+        UnsafeArchive: The bytes are an archive that no exporter writes.
     """
     fields = validated(ModelFields, dict(upload.fields))
-    model_format = await run_in_threadpool(recognise, upload.file)
+    model_format = await run_in_threadpool(_checked, upload.file)
     await blobs.lock(session, upload.sha256)
     existing = await repository.find_same(session, fields, upload.sha256)
     if existing is not None:
@@ -46,6 +48,14 @@ async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> tuple[
     session.add(model)
     await session.flush()
     return model, True
+
+
+def _checked(file: BinaryIO) -> ModelFormat:
+    try:
+        return check_archive(file)
+    except ArchiveError as error:
+        problem = UnsafeArchive if error.code == "unsafe_archive" else NotAModel
+        raise problem(error.message) from None
 
 
 async def get(session: AsyncSession, model_id: UUID) -> Model:

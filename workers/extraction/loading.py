@@ -1,12 +1,13 @@
 """Opening model archives. Only ever called in the confined child: an archive is a program."""
 
 import warnings
-import zipfile
 from typing import BinaryIO
 
 import torch
 from torch import nn
 
+from service.failures import FailureCode
+from service.models.archives import ArchiveError, check_archive
 from workers.errors import JobError
 from workers.extraction.refusals import Refusal, last_line, refuse
 
@@ -21,23 +22,20 @@ def load_model(file: BinaryIO) -> nn.Module:
         The model, ready for `discover`.
 
     Raises:
-        JobError: `not_a_model` if torch cannot read the archive.
+        JobError: `not_a_model` if torch cannot read the archive, `unsafe_archive` if no exporter
+            writes such a one.
     """
-    exported = _is_exported(file)
+    try:
+        exported = check_archive(file) == "torch_export"
+    except ArchiveError as error:
+        raise JobError(
+            FailureCode(error.code), error.message, detail={"code": Refusal.LOAD_FAILED}
+        ) from error
+    file.seek(0)
     try:
         return _load_exported(file) if exported else _load_model(file)
     except Exception as error:  # torch documents no exception types for a damaged archive
         raise _unreadable(error, "torch.export" if exported else "TorchScript") from error
-
-
-def _is_exported(file: BinaryIO) -> bool:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        names = []
-    file.seek(0)
-    return any(name.partition("/")[2].startswith("models/") for name in names)
 
 
 def _load_model(file: BinaryIO) -> torch.jit.ScriptModule:

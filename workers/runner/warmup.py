@@ -1,6 +1,7 @@
 """What jobs use, used once under one thread, so that a child starts fast and opens nothing."""
 
 import codecs
+import importlib
 import io
 import traceback
 from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ def warm_up() -> None:
 
 def warm_up_torch_export() -> None:
     """Import what reads exported programs: two seconds and 1,300 modules that few models need."""
+    # Of what symbolic shapes need, sympy itself imports the rest when it is first used.
+    importlib.import_module("sympy.tensor.tensor")
     archive = io.BytesIO()
     program = torch.export.export(nn.Linear(2, 2).eval(), (torch.zeros(2, 2),))
     torch.export.save(program, archive)

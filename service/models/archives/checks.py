@@ -1,0 +1,186 @@
+"""What a model archive has to hold, by its format."""
+
+import re
+from typing import BinaryIO, Literal
+
+from service.models.archives.errors import ArchiveError, unsafe
+from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
+from service.models.archives.zips import LOCAL_MAGIC, Archive, Entry, shown
+
+ModelFormat = Literal["torchscript", "torch_export"]
+
+# What a file starts with, and how people call it.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\x80\x02", "a Python pickle (torch.save in its old format, or pickle)"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"\x93NUMPY", "a NumPy .npy array"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras?)"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x08", "a protocol buffer (ONNX?)"),
+    (b"{", "JSON text"),
+)
+
+_MAX_CODE_BYTES = 16 << 20
+_MAX_CODE_LINES = 200_000
+_MAX_LINE_BYTES = 1_000_000
+_MAX_NESTING = 200
+_MAX_JSON_BYTES = 256 << 20
+_SHORT = 64
+_VERSIONS = ("version", ".data/version")
+
+_SCRIPT_ENTRIES = re.compile(
+    r"data\.pkl|constants\.pkl|attributes\.pkl|version|byteorder|\.format_version"
+    r"|\.storage_alignment|\.data/(version|serialization_id)"
+    r"|(data|constants|tensors|traced_inputs)/\d+"
+    r"|traced_inputs\.pkl|code/.+\.py(\.debug_pkl)?|extra/.+"
+)
+_EXPORT_ENTRIES = re.compile(
+    r"models/[^/]+\.json|data/(weights|constants|sample_inputs)/[^/]+|archive_format"
+    r"|archive_version|version|byteorder|\.format_version|\.storage_alignment"
+    r"|\.data/(version|serialization_id)|extra/.+"
+)
+_PACKED_ENTRIES = re.compile(r"(code|extra)/.+")
+_BRACKETS = re.compile(rb"[()\[\]{}]")
+_COMMENTS = re.compile(rb"#[^\n]*")
+# Operations by which a program reaches for files, addresses or other machines. There are more, and
+# more ways to spell these; whoever means harm finds one, and then stands before the walls.
+_UNUSUAL_OPERATIONS = re.compile(
+    rb"\.[\s\\]*(save|from_file|data_ptr|_\w+_unsafe)[\s\\]*\("
+    rb"|\b(rpc_async|rpc_sync|rpc_remote)\b"
+    rb"|\bops[\s\\]*\.[\s\\]*(?!quantized\b|_quantized\b|prim\b|aten\b|torchvision\b)([A-Za-z_]\w*)"
+)
+
+
+def check_archive(file: BinaryIO) -> ModelFormat:
+    """Check an archive, and say which format it is in.
+
+    Args:
+        file: Seekable. Its position is left anywhere. Nothing in it is carried out.
+
+    Raises:
+        ArchiveError: It is no model, or not one that an exporter writes; the message says what it
+            looks like.
+    """
+    file.seek(0)
+    head = file.read(64)
+    if not head.startswith(LOCAL_MAGIC):
+        raise _other(f"it looks like {_describe_head(head)}")
+    archive = Archive(file)
+    inner = archive.entries
+    if "constants.pkl" in inner and "data.pkl" in inner:
+        _check_torchscript(archive)
+        return "torchscript"
+    if any(name.startswith("models/") for name in inner):
+        _check_torch_export(archive)
+        return "torch_export"
+    raise _other(f"it is {_describe_zip(set(inner))}")
+
+
+def _other(what: str) -> ArchiveError:
+    return ArchiveError(
+        "not_a_model",
+        f"The file is no model archive: {what}. Save the model with "
+        "torch.jit.save(torch.jit.script(model.eval()), path), or with "
+        "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that "
+        "file.",
+    )
+
+
+def _describe_head(head: bytes) -> str:
+    if len(head) > 8 and head[8:9] == b"{":  # noqa: PLR2004 - after the 8-byte header length
+        return "a safetensors file: weights without the program that uses them"
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    return "none of the formats known here"
+
+
+def _describe_zip(inner: set[str]) -> str:
+    if any(name.startswith("data/aotinductor/") for name in inner):
+        return "a program compiled by AOTInductor, whose layers cannot be seen"
+    if "serialized_exported_program.json" in inner:
+        return "a torch.export .pt2 archive of an old kind; save it again with torch 2.8 or newer"
+    if "data.pkl" in inner:
+        return "a torch.save checkpoint (a state_dict or a pickled module), not a program"
+    return "a zip file of something else"
+
+
+def _check_torchscript(archive: Archive) -> None:
+    _check_entries(archive, _SCRIPT_ENTRIES)
+    _check_versions(archive)
+    if not any(name.startswith("code/") for name in archive.entries):
+        raise unsafe("it holds no code")
+    # Traced inputs, which some archives have too, are not read when a model is loaded.
+    for folder in ("data", "constants"):
+        name = f"{folder}.pkl"
+        check_pickle(archive.read(name, MAX_PICKLE_BYTES), name, _Records(archive, folder))
+    _check_code(archive)
+
+
+def _check_torch_export(archive: Archive) -> None:
+    _check_entries(archive, _EXPORT_ENTRIES)
+    _check_versions(archive)
+    for name, entry in archive.entries.items():
+        if name.endswith(".json") and entry.size > _MAX_JSON_BYTES:
+            raise unsafe(f"{shown(name)} has {entry.size:,} bytes")
+
+
+def _check_entries(archive: Archive, expected: re.Pattern[str]) -> None:
+    for name, entry in archive.entries.items():
+        if not expected.fullmatch(name):
+            raise unsafe(f"{shown(name)} is no part of a model")
+        if entry.is_packed and not _PACKED_ENTRIES.fullmatch(name):
+            raise unsafe(f"{shown(name)} is deflated")
+
+
+def _check_versions(archive: Archive) -> None:
+    versions = [archive.read(name, _SHORT).strip() for name in _VERSIONS if name in archive.entries]
+    if len(versions) != 1 or not re.fullmatch(rb"\d{1,2}", versions[0]):
+        raise unsafe("it does not say its version once, as a number")
+    if "byteorder" in archive.entries and archive.read("byteorder", _SHORT).strip() != b"little":
+        raise unsafe("its numbers are not little-endian")
+
+
+class _Records:
+    """Sizes of the storages that a pickle refers to."""
+
+    def __init__(self, archive: Archive, folder: str) -> None:
+        self._entries = archive.entries
+        self._folder = folder
+
+    def __call__(self, key: str) -> int | None:
+        entry: Entry | None = self._entries.get(f"{self._folder}/{key}")
+        return None if entry is None else entry.size
+
+
+def _check_code(archive: Archive) -> None:
+    lines = total = 0
+    for name, entry in archive.entries.items():
+        if not name.startswith("code/"):
+            continue
+        total += entry.size
+        if total > _MAX_CODE_BYTES:
+            raise unsafe(f"its code has more than {_MAX_CODE_BYTES >> 20} MiB")
+        if not name.endswith(".py"):
+            continue
+        source = archive.read(name, _MAX_CODE_BYTES)
+        lines += source.count(b"\n")
+        if lines > _MAX_CODE_LINES:
+            raise unsafe(f"its code has more than {_MAX_CODE_LINES:,} lines")
+        _check_source(source, name)
+
+
+def _check_source(source: bytes, name: str) -> None:
+    if max(map(len, source.split(b"\n"))) > _MAX_LINE_BYTES:
+        raise unsafe(f"{shown(name)} has a line of more than {_MAX_LINE_BYTES:,} bytes")
+    depth = 0
+    for bracket in _BRACKETS.findall(source):
+        depth += 1 if bracket in b"([{" else -1
+        if depth > _MAX_NESTING:
+            raise unsafe(f"{shown(name)} nests brackets deeper than {_MAX_NESTING} levels")
+    unusual = _UNUSUAL_OPERATIONS.search(_COMMENTS.sub(b"", source))
+    if unusual is not None:
+        found = next(group for group in unusual.groups() if group is not None)
+        raise unsafe(f"{shown(name)} uses the operation {shown(found.decode(errors='replace'))}")
