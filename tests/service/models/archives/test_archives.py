@@ -1,0 +1,73 @@
+"""Which archives pass the checks, and what is said of those that do not."""
+
+import io
+import zipfile
+from contextlib import suppress
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import exported, scripted
+from torch import nn
+
+from service.models.archives import ArchiveError, check_archive
+from tests.hostile.archives import HOSTILE, good_archive, pack
+
+GOOD = good_archive()
+
+
+def refusal(content: bytes) -> ArchiveError:
+    with pytest.raises(ArchiveError) as caught:
+        check_archive(io.BytesIO(content))
+    return caught.value
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archives_are_refused_with_the_reason(name: str) -> None:
+    case = HOSTILE[name]
+    error = refusal(case.make())
+    assert case.words in error.message
+    assert error.code == case.code
+    assert error.message.isprintable()
+    assert len(error.message) < 1000
+
+
+def test_what_exporters_write_passes() -> None:
+    assert check_archive(io.BytesIO(GOOD)) == "torchscript"
+    assert check_archive(io.BytesIO(exported(nn.Linear(4, 2), torch.zeros(3, 4)))) == "torch_export"
+
+
+def test_what_a_packer_makes_of_the_same_entries_passes() -> None:
+    """Other packers leave out the padding, and need not write sizes after the data."""
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        entries = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    code = tuple(name for name in entries if name.startswith("code/"))
+    assert check_archive(io.BytesIO(pack(entries, root="mein Modell é", packed=code)))
+
+
+def test_a_large_model_is_checked_without_being_read() -> None:
+    counted = Counted(scripted(nn.Sequential(nn.Linear(3000, 3000), nn.Linear(3000, 4))))
+    check_archive(counted)
+    assert len(counted.getvalue()) > 36_000_000
+    assert counted.bytes_read < 100_000
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    bytes_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.bytes_read += len(content)
+        return content
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255), cut=st.booleans())
+def test_whatever_is_changed_it_passes_or_is_refused(place: int, value: int, cut: bool) -> None:
+    """Damage of any kind ends in the one exception, and never in another."""
+    changed = GOOD[:place] if cut else GOOD[:place] + bytes([value]) + GOOD[place + 1 :]
+    with suppress(ArchiveError):
+        assert check_archive(io.BytesIO(changed)) == "torchscript"
