@@ -35,6 +35,8 @@ def load_model(file: BinaryIO) -> nn.Module:
     try:
         return _load_exported(file) if exported else _load_model(file)
     except Exception as error:  # torch documents no exception types for a damaged archive
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise  # the archive is as good as any other
         raise _unreadable(error, "torch.export" if exported else "TorchScript") from error
 
 

@@ -1,0 +1,65 @@
+"""Hostile files through the product: each is stopped with the right code, and nothing else ends."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Stack, running_stack, scripted
+
+from service.client import AnalysisFailedError, ApiError, Client
+from tests.hostile.archives import HOSTILE
+from tests.hostile.programs import PROGRAMS, Base
+
+SECRET = "phiscope-planted-secret-4711"
+QUICK = {"PHISCOPE_JOB_SECONDS": "5", "PHISCOPE_JOB_MEMORY_BYTES": str(1536 << 20)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose jobs may take little, and whose environment holds a secret."""
+    directory = tmp_path_factory.mktemp("small")
+    with running_stack(directory / "data", PLANTED=SECRET, **QUICK) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(small: Stack) -> Iterator[Client]:
+    with small.client() as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused_at_upload(guarded: Client, name: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        guarded.upload_model(io.BytesIO(HOSTILE[name].make()), name="hostile")
+    problem = refused.value.problem
+    assert (refused.value.status, problem["code"]) == (422, HOSTILE[name].code)
+    assert HOSTILE[name].words in problem["detail"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_hostile_program_ends_with_its_job(guarded: Client, name: str) -> None:
+    program = PROGRAMS[name]
+    model = guarded.upload_model(io.BytesIO(scripted(program.make())), name=name)
+    answer: Any
+    if program.codes:
+        with pytest.raises(AnalysisFailedError) as failed:
+            guarded.analyse(model["id"], "builtin:digits")
+        answer = failed.value.analysis
+        assert answer["error"]["code"] in program.codes
+        assert answer["error"]["message"].isprintable()
+        assert len(answer["error"]["message"]) < 4000
+    else:
+        answer = guarded.analyse(model["id"], "builtin:digits")
+    assert SECRET not in json.dumps(answer)
+
+
+def test_after_all_of_it_an_honest_model_is_analysed(guarded: Client, small: Stack) -> None:
+    model = guarded.upload_model(io.BytesIO(scripted(Base())), name="honest")
+    assert guarded.analyse(model["id"], "builtin:digits")["verdict"]
+    output = Path(f"{small.data_dir}.out").read_text()
+    assert "\x1b]0;owned" not in output
+    assert SECRET not in output
