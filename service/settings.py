@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     )
     job_memory_bytes: int = Field(
         default=8 * GIB, gt=0, description="Data memory one job may allocate."
+    )
+    landlock: Literal["require", "degrade"] = Field(
+        default="require",
+        description="Whether workers start on a kernel without Landlock (Linux 5.13), the second "
+        "wall around models. `degrade`: with the filter of system calls alone.",
     )
     job_seconds: float = Field(
         default=1800.0, gt=0, description="Time one attempt at a job may take."

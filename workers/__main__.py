@@ -16,6 +16,7 @@ from service.storage import BlobStore
 from workers.celery_app import create_celery
 from workers.executor import Executor
 from workers.relay import Relay
+from workers.runner.confinement import ConfinementError, check_walls
 from workers.runner.supervisor import Runner
 from workers.runner.warm_parent import RunnerError
 from workers.tasks import register
@@ -28,11 +29,14 @@ def main() -> int:
     settings = Settings()
     logs.configure(as_json=settings.log_json)
     try:
+        landlock = check_walls(settings.landlock)
         celery = create_celery(settings)
         engine = open_engine(settings)
-    except ValueError as error:
+    except (ValueError, ConfinementError) as error:
         log.error("cannot start", reason=str(error))  # noqa: TRY400 - a setting, not a defect
         return 1
+    if not landlock:
+        log.warning("models run behind one wall", missing="Landlock", setting="PHISCOPE_LANDLOCK")
     name = f"{socket.gethostname()}:{os.getpid()}"
     runner = Runner()
     executor = Executor(settings, engine, BlobStore(settings.blob_url), runner, name)

@@ -134,6 +134,7 @@ class Executor:
         return Limits(
             memory_bytes=self._settings.job_memory_bytes,
             cpu_seconds=math.ceil(self._settings.job_seconds * threads),
+            landlock=self._settings.landlock,
         )
 
     def _conclude(self, lease: Lease, work: Work, outcome: Outcome) -> None:

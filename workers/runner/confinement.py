@@ -5,6 +5,7 @@ import resource
 import signal
 import sys
 from functools import cache
+from typing import Literal
 
 from workers.runner.protocol import Limits
 from workers.runner.walls import kernel, landlock, seccomp
@@ -14,6 +15,11 @@ _DATA_PAGES = 5
 """Field of /proc/self/statm: data and stack, which is what RLIMIT_DATA counts."""
 
 ORPHANED_EXIT_CODE = 111
+
+
+class ConfinementError(Exception):
+    """Children cannot be walled in on this machine as they have to be."""
+
 
 _NOBODY = 65534
 
@@ -42,6 +48,39 @@ def confine(limits: Limits, parent: int) -> None:
     else:
         sys.stderr.write("This kernel has no Landlock: the filter of system calls stands alone.\n")
     seccomp.restrict_self()
+
+
+def check_walls(mode: Literal["require", "degrade"]) -> int:
+    """Make sure, before any job is taken up, that children can be walled in here.
+
+    Args:
+        mode: Whether Landlock is required.
+
+    Returns:
+        Version of the kernel's Landlock, 0 where it has none.
+
+    Raises:
+        ConfinementError: They cannot; the message says what is missing and what to do.
+    """
+    try:
+        kernel.architecture()
+    except OSError as error:
+        raise ConfinementError(f"{error}.") from error
+    if not seccomp.is_available():
+        raise ConfinementError(
+            "This kernel does not filter system calls (seccomp), or a container's profile keeps it "
+            "from doing so. Without that no model can be run safely: use Linux 4.14 or newer, and "
+            "allow the system call seccomp."
+        )
+    version = landlock.version()
+    if mode == "require" and not version:
+        raise ConfinementError(
+            "This kernel has no Landlock, the second wall around models, or it is switched off or "
+            'hidden by a container\'s profile. Use Linux 5.13 or newer with "landlock" among its '
+            "security modules (/sys/kernel/security/lsm), or set PHISCOPE_LANDLOCK=degrade to rely "
+            "on the filter of system calls alone."
+        )
+    return version
 
 
 def _set_limits(limits: Limits) -> None:

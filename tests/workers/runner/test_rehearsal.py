@@ -1,0 +1,120 @@
+"""A child can open nothing, so whatever its job imports has to be there before the fork."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+from support import exported, multilayer, npz, scripted
+
+from service.analyses.schemas import Options
+from service.inspections.schemas import InspectionRequest
+from service.probes.spec import ProbeSpec
+from workers.analysis.requests import AnalysisArguments
+from workers.probes.container import Limits as ProbeLimits
+from workers.runner.outcome import Succeeded
+from workers.runner.protocol import JobRequest, Limits
+from workers.runner.supervisor import Runner
+
+GIB = 1 << 30
+X = np.random.default_rng(0).random((120, 64), dtype=np.float32)
+Y = np.arange(120) % 10
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with Runner(
+        "rehearsed_jobs:JOBS", environment={"PYTHONPATH": str(Path(__file__).parent)}
+    ) as running:
+        yield running
+
+
+def run(runner: Runner, kind: str, arguments: Any, *files: bytes, export: bool = False) -> Any:
+    request = JobRequest(
+        kind=kind,
+        arguments=arguments.model_dump(mode="json")
+        if hasattr(arguments, "model_dump")
+        else arguments,
+        warm_up="torch_export" if export else None,
+        threads=2,
+    )
+    with ExitStack() as opened:
+        outcome = runner.run(
+            request,
+            [_read_only(content, opened) for content in files],
+            deadline_s=60,
+            limits=Limits(memory_bytes=2 * GIB),
+            on_tick=lambda _: True,
+        )
+    assert isinstance(outcome, Succeeded), outcome
+    return outcome.header
+
+
+def _read_only(content: bytes, opened: ExitStack) -> int:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        fd = os.open(file.name, os.O_RDONLY)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def analysis(spec: ProbeSpec, **options: Any) -> AnalysisArguments:
+    return AnalysisArguments(
+        spec=spec,
+        eval_spec=spec,
+        limits=ProbeLimits(max_array_bytes=GIB),
+        layers_bytes=GIB,
+        memory_bytes=2 * GIB,
+        result_bytes=GIB,
+        options=Options(**options),
+    )
+
+
+NPZ = ProbeSpec(format="npz", input="x", target="y", task="classification")
+VALUES = ProbeSpec(format="safetensors", input="x", target="y", task="regression")
+OPTIONS = [{}, {"layers": "all"}, {"max_samples": 40}, {"class_weighting": "balanced"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_analysis_imports_nothing(runner: Runner, options: dict[str, Any]) -> None:
+    probe = npz(x=X, y=Y)
+    found = run(runner, "analyse", analysis(NPZ, **options), scripted(multilayer()), probe, probe)
+    assert found["imported"] == []
+
+
+def test_a_regression_from_safetensors_imports_nothing(runner: Runner) -> None:
+    probe = save({"x": X, "y": X[:, :10]})
+    found = run(runner, "analyse", analysis(VALUES), scripted(multilayer()), probe, probe)
+    assert found["imported"] == []
+
+
+def test_an_exported_program_imports_nothing_once_warm(runner: Runner) -> None:
+    probe = npz(x=X, y=Y)
+    archive = exported(multilayer(), torch.zeros(3, 64))
+    found = run(runner, "analyse", analysis(NPZ), archive, probe, probe, export=True)
+    assert found["imported"] == []
+
+
+@pytest.mark.parametrize("probe", [npz(x=X, y=Y), save({"x": X, "y": Y})], ids=["npz", "tensors"])
+def test_a_validation_imports_nothing(runner: Runner, probe: bytes) -> None:
+    spec = {"format": "npz" if probe[:2] == b"PK" else "safetensors", "input": "x", "target": "y"}
+    found = run(runner, "validate_probe", {"spec": spec, "max_bytes": GIB}, probe)
+    assert found["imported"] == []
+
+
+def test_an_inspection_imports_nothing(runner: Runner) -> None:
+    found = run(runner, "inspect_model", InspectionRequest(inputs=None), scripted(multilayer()))
+    assert found["imported"] == []
+
+
+def test_kernels_are_as_fast_as_outside(runner: Runner) -> None:
+    """A child cannot ask the kernel what the processor can do, and would take the slowest."""
+    found = run(runner, "inspect_model", InspectionRequest(inputs=None), scripted(multilayer()))
+    assert found["capability"] == torch.backends.cpu.get_cpu_capability()
