@@ -55,7 +55,7 @@ def _checked(file: BinaryIO) -> ModelFormat:
         return check_archive(file)
     except ArchiveError as error:
         problem = UnsafeArchive if error.code == "unsafe_archive" else NotAModel
-        raise problem(error.message) from None
+        raise problem(str(error)) from None
 
 
 async def get(session: AsyncSession, model_id: UUID) -> Model:

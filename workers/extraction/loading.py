@@ -29,7 +29,10 @@ def load_model(file: BinaryIO) -> nn.Module:
         exported = check_archive(file) == "torch_export"
     except ArchiveError as error:
         raise JobError(
-            FailureCode(error.code), error.message, detail={"code": Refusal.LOAD_FAILED}
+            FailureCode(error.code),
+            error.message,
+            hint=error.hint,
+            detail={"code": Refusal.LOAD_FAILED},
         ) from error
     file.seek(0)
     try:

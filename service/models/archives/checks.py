@@ -3,7 +3,7 @@
 import re
 from typing import BinaryIO, Literal
 
-from service.models.archives.errors import ArchiveError, unsafe
+from service.models.archives.errors import something_else, unsafe
 from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
 from service.models.archives.zips import LOCAL_MAGIC, Archive, Entry, shown
 
@@ -66,7 +66,7 @@ def check_archive(file: BinaryIO) -> ModelFormat:
     file.seek(0)
     head = file.read(64)
     if not head.startswith(LOCAL_MAGIC):
-        raise _other(f"it looks like {_describe_head(head)}")
+        raise something_else(f"it looks like {_describe_head(head)}")
     archive = Archive(file)
     inner = archive.entries
     if "constants.pkl" in inner and "data.pkl" in inner:
@@ -75,17 +75,7 @@ def check_archive(file: BinaryIO) -> ModelFormat:
     if any(name.startswith("models/") for name in inner):
         _check_torch_export(archive)
         return "torch_export"
-    raise _other(f"it is {_describe_zip(set(inner))}")
-
-
-def _other(what: str) -> ArchiveError:
-    return ArchiveError(
-        "not_a_model",
-        f"The file is no model archive: {what}. Save the model with "
-        "torch.jit.save(torch.jit.script(model.eval()), path), or with "
-        "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that "
-        "file.",
-    )
+    raise something_else(f"it is {_describe_zip(set(inner))}")
 
 
 def _describe_head(head: bytes) -> str:

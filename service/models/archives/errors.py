@@ -9,21 +9,26 @@ class ArchiveError(Exception):
     Args:
         code: `not_a_model` if it is something else or damaged, `unsafe_archive` if it is built to
             be read in a way that exporters do not write.
-        message: What was wrong, and what to do.
+        message: What was wrong.
+        hint: What to do about it.
     """
 
-    def __init__(self, code: Literal["not_a_model", "unsafe_archive"], message: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, code: Literal["not_a_model", "unsafe_archive"], message: str, hint: str
+    ) -> None:
+        super().__init__(f"{message} {hint}")
         self.code = code
         self.message = message
+        self.hint = hint
 
 
 def unsafe(what: str) -> ArchiveError:
     """An archive that exporters do not write, and why it is not one of theirs."""
     return ArchiveError(
         "unsafe_archive",
-        f"The archive is refused: {what}. Archives as torch.jit.save and torch.export.save write "
-        "them have nothing of the kind; save the model again.",
+        f"The archive is refused: {what}.",
+        "Archives as torch.jit.save and torch.export.save write them have nothing of the kind; "
+        "save the model again.",
     )
 
 
@@ -31,7 +36,19 @@ def damaged(what: str) -> ArchiveError:
     """An archive that is not whole."""
     return ArchiveError(
         "not_a_model",
-        f"The file begins like a model archive but is cut off or damaged: {what}. Upload it again; "
-        "torch.jit.load(path), or torch.export.load(path), on your side tells whether the original "
-        "is whole.",
+        f"The file begins like a model archive but is cut off or damaged: {what}.",
+        "Upload it again; torch.jit.load(path), or torch.export.load(path), on your side tells "
+        "whether the original is whole.",
+    )
+
+
+def something_else(what: str) -> ArchiveError:
+    """A file of another kind."""
+    return ArchiveError(
+        "not_a_model",
+        f"The file is no model archive: {what}.",
+        "Save the model itself, not its state_dict, with "
+        "torch.jit.save(torch.jit.script(model.eval()), path), or with "
+        "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that "
+        "file.",
     )

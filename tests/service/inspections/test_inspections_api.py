@@ -309,12 +309,15 @@ def test_a_model_that_is_not_there_is_not_found(http: httpx.Client) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_an_archive_that_does_not_load_fails_with_the_reason(client: Client) -> None:
+def test_an_archive_that_does_not_load_fails_with_the_reason(
+    client: Client, archive: bytes
+) -> None:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        # The names of a model, and nothing in them.
-        for name in ("constants.pkl", "data.pkl"):
-            file.writestr(f"archive/{name}", "")
+    with zipfile.ZipFile(io.BytesIO(archive)) as whole, zipfile.ZipFile(buffer, "w") as file:
+        for name in whole.namelist():
+            # In its right place, and no program.
+            content = b"not a program" if name.endswith(".py") else whole.read(name)
+            file.writestr(name, content)
     inspection = client.inspect(send(client, buffer.getvalue()))
     assert inspection["status"] == "failed"
     assert inspection["error"]["code"] == "not_a_model"
