@@ -6,11 +6,12 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def _await_url(process: subprocess.Popen[str], output: Path) -> str:
             return match[1]
         time.sleep(0.05)
     raise AssertionError(f"phiscope up did not come up:\n{output.read_text()}")
+
+
+def read_only(content: bytes, opened: ExitStack) -> int:
+    """A descriptor of a file that is gone from its directory, for reading only."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        fd = os.open(file.name, os.O_RDONLY)
+    opened.callback(os.close, fd)
+    return fd
 
 
 def npz(**arrays: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -83,6 +84,12 @@ class AnalysisWork:
             else session.get_one(Probe, analysis.eval_probe_id)
         )
         return cls(analysis, model, probe, eval_probe, settings)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of model and probes."""
+        rows = {"model": self._model, "probe": self._probe, "eval_probe": self._eval_probe}
+        return {name: str(row["sha256"]) for name, row in rows.items() if row is not None}
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""

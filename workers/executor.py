@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import BinaryIO, Protocol
 from uuid import UUID
@@ -24,7 +25,7 @@ from workers.errors import JobError, ResultError
 from workers.inspection_work import InspectionWork
 from workers.leases import Lease
 from workers.probe_work import ProbeWork
-from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
+from workers.runner.outcome import Cancelled, Failed, Outcome, SecurityEvent, Succeeded
 from workers.runner.progress import Progress
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
@@ -37,6 +38,10 @@ _LOOK_SECONDS = 1.0
 
 class Work(Protocol):
     """What is special about one kind of job."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of each file that the child is given, by what it is."""
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
@@ -106,9 +111,9 @@ class Executor:
         except JobError as error:
             outcome = Failed(error.failure, "", None)
         except ValidationError as error:
-            outcome = Failed(_untrusted(_first(error)), "", None)
+            outcome = _untrusted(_first(error))
         except ResultError as error:
-            outcome = Failed(_untrusted(str(error)), "", None)
+            outcome = _untrusted(str(error))
         self._conclude(lease, work, outcome)
 
     def _load(self, session: Session, lease: Lease) -> Work:
@@ -150,9 +155,9 @@ class Executor:
                     subjects.failed(session, lease.kind, lease.subject_id, outcome.failure)
                 else:
                     work.finish(session)
-        self._report(lease, outcome)
+        self._report(lease, work, outcome)
 
-    def _report(self, lease: Lease, outcome: Outcome) -> None:
+    def _report(self, lease: Lease, work: Work, outcome: Outcome) -> None:
         event = log.bind(job=str(lease.job_id), kind=lease.kind, attempt=lease.attempt)
         if isinstance(outcome, Succeeded):
             event.info("job succeeded")
@@ -165,6 +170,8 @@ class Executor:
                 message=outcome.failure.message,
                 output=outcome.log,
             )
+            if outcome.event is not None:
+                event.error("security event", what=outcome.event, files=dict(work.digests))
 
 
 class _Ticker:
@@ -228,9 +235,10 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
-def _untrusted(why: str) -> Failure:
-    return Failure(
+def _untrusted(why: str) -> Failed:
+    failure = Failure(
         code=FailureCode.CRASHED,
         message=f"The job left a result that cannot be trusted: {why}.",
         hint="If the model is not at fault, this is a defect of Phiscope: please report it.",
     )
+    return Failed(failure, "", None, SecurityEvent.UNTRUSTED_RESULT)

@@ -1,6 +1,7 @@
 """Inspecting a model: what the child is asked, and what is kept of its answer."""
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import BinaryIO
 from uuid import UUID
@@ -38,6 +39,11 @@ class InspectionWork:
         """Read what there is to do."""
         inspection = session.get_one(Inspection, inspection_id)
         return cls(inspection, session.get_one(Model, inspection.model_id), settings)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of the model."""
+        return {"model": self._sha256}
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""

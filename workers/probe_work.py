@@ -1,6 +1,7 @@
 """Validating a probe: what the child is asked, and what is written from its answer."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -34,6 +35,11 @@ class ProbeWork:
     def load(cls, session: Session, probe_id: UUID, settings: Settings) -> "ProbeWork":
         """Read what there is to do."""
         return cls(session.get_one(Probe, probe_id), settings)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of the probe, once it has been fetched."""
+        return {} if self._sha256 is None else {"probe": self._sha256}
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import JsonValue
 
@@ -32,6 +33,17 @@ class Succeeded:
     ended: Ended
 
 
+class SecurityEvent(StrEnum):
+    """What an operator has to know of, apart from what the job's owner is told."""
+
+    POLICY_VIOLATION = "policy_violation"
+    """The process tried what no job does, and was ended."""
+    UNTRUSTED_RESULT = "untrusted_result"
+    """It left a result that no honest job writes."""
+    NOT_CONFINED = "not_confined"
+    """The worker could not wall it in, and so did not let it begin."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """Why there is no result.
@@ -40,11 +52,13 @@ class Failed:
         failure: For the job's owner.
         log: What the job printed, escaped and cut.
         ended: The process's end; None if the warm parent died with it.
+        event: For the operator.
     """
 
     failure: Failure
     log: str
     ended: Ended | None
+    event: SecurityEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -74,9 +88,10 @@ def judge(
         confined: Whether its process was walled in, before which it does nothing of the job.
     """
     if not confined:
-        return Failed(_not_confined(), log, ended)
+        return Failed(_not_confined(), log, ended, SecurityEvent.NOT_CONFINED)
     if ended.signal is not None:
-        return Failed(_killed(ended.signal, limits), log, ended)
+        event = SecurityEvent.POLICY_VIOLATION if ended.signal == signal.SIGSYS else None
+        return Failed(_killed(ended.signal, limits), log, ended, event)
     if ended.exit_code != 0:
         failure = _crashed(f"The job's process exited with status {ended.exit_code}.")
         return Failed(failure, log, ended)
@@ -84,7 +99,7 @@ def judge(
         parsed = parse_result(result)
     except MalformedResultError as error:
         failure = _crashed(f"The job left a result that cannot be trusted: {error}.")
-        return Failed(failure, log, ended)
+        return Failed(failure, log, ended, SecurityEvent.UNTRUSTED_RESULT)
     if isinstance(parsed, Failure):
         return Failed(parsed, log, ended)
     return Succeeded(parsed.header, parsed.sections, log, ended)
@@ -128,16 +143,20 @@ def _not_confined() -> Failure:
     )
 
 
+def _policy_violated() -> Failure:
+    return Failure(
+        code=FailureCode.POLICY_VIOLATION,
+        message="The model, or the probe's file, made the job's process ask the system for "
+        "something that no analysis needs, such as to write a file, to open a connection or to "
+        "start a program. The process was ended.",
+        hint="Remove what does so from the model, and export it again. If nothing does, report "
+        "this as a defect of Phiscope.",
+    )
+
+
 def _killed(number: int, limits: Limits) -> Failure:
     if number == signal.SIGSYS:
-        return Failure(
-            code=FailureCode.POLICY_VIOLATION,
-            message="The model, or the probe's file, made the job's process ask the system for "
-            "something that no analysis needs, such as to write a file, to open a connection or to "
-            "start a program. The process was ended.",
-            hint="Remove what does so from the model, and export it again. If nothing does, report "
-            "this as a defect of Phiscope.",
-        )
+        return _policy_violated()
     if number == signal.SIGXCPU:
         return Failure(
             code=FailureCode.TIME_LIMIT,

@@ -1,5 +1,3 @@
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,6 +7,7 @@ from typing import Any
 import psutil
 import pytest
 from pydantic import JsonValue
+from support import read_only
 
 from workers.runner.outcome import Failed, Outcome, Succeeded
 from workers.runner.protocol import JobRequest, Limits
@@ -38,7 +37,7 @@ class Jobs:
         with ExitStack() as opened:
             return self.runner.run(
                 JobRequest(kind=kind, arguments=arguments or {}, threads=threads),
-                [_read_only(content, opened) for content in contents],
+                [read_only(content, opened) for content in contents],
                 deadline_s=deadline_s,
                 limits=limits or Limits(memory_bytes=1 << 30, result_bytes=8 << 20),
                 on_tick=on_tick or (lambda _: True),
@@ -58,15 +57,6 @@ class Jobs:
 MakeJobs = Callable[..., Jobs]
 Zygotes = Callable[[], list[psutil.Process]]
 AssertGone = Callable[..., None]
-
-
-def _read_only(content: bytes, opened: ExitStack) -> int:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        fd = os.open(file.name, os.O_RDONLY)
-    opened.callback(os.close, fd)
-    return fd
 
 
 @pytest.fixture(scope="module")

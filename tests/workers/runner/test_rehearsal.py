@@ -1,7 +1,5 @@
 """A child can open nothing, so whatever its job imports has to be there before the fork."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save
-from support import exported, multilayer, npz, scripted
+from support import exported, multilayer, npz, read_only, scripted
 
 from service.analyses.schemas import Options
 from service.inspections.schemas import InspectionRequest
@@ -47,22 +45,13 @@ def run(runner: Runner, kind: str, arguments: Any, *files: bytes, export: bool =
     with ExitStack() as opened:
         outcome = runner.run(
             request,
-            [_read_only(content, opened) for content in files],
+            [read_only(content, opened) for content in files],
             deadline_s=60,
             limits=Limits(memory_bytes=2 * GIB),
             on_tick=lambda _: True,
         )
     assert isinstance(outcome, Succeeded), outcome
     return outcome.header
-
-
-def _read_only(content: bytes, opened: ExitStack) -> int:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        fd = os.open(file.name, os.O_RDONLY)
-    opened.callback(os.close, fd)
-    return fd
 
 
 def analysis(spec: ProbeSpec, **options: Any) -> AnalysisArguments:

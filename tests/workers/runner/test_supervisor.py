@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from service.failures import FailureCode
-from workers.runner.outcome import Cancelled, Succeeded
+from workers.runner.outcome import Cancelled, SecurityEvent, Succeeded
 from workers.runner.progress import Progress, Stage
 from workers.runner.protocol import JobRequest, Limits
 
@@ -87,9 +87,10 @@ def test_unexpected_error_is_short_and_keeps_paths_and_traceback_in_the_log(jobs
     ("kind", "words"), [("segfault", "SIGSEGV"), ("leave", "status 7"), ("no_such_job", "KeyError")]
 )
 def test_crashes_end_one_job_only(jobs: Jobs, kind: str, words: str) -> None:
-    failure = jobs.fail(kind).failure
-    assert failure.code == FailureCode.CRASHED
-    assert words in failure.message
+    outcome = jobs.fail(kind)
+    assert outcome.failure.code == FailureCode.CRASHED
+    assert words in outcome.failure.message
+    assert outcome.event is None
     jobs.succeed("echo")
 
 
@@ -116,9 +117,10 @@ def test_result_beyond_its_limit_is_refused(jobs: Jobs) -> None:
     ],
 )
 def test_forged_result_is_refused(jobs: Jobs, content: bytes, words: str) -> None:
-    failure = jobs.fail("write_raw", content).failure
-    assert failure.code == FailureCode.CRASHED
-    assert words in failure.message
+    outcome = jobs.fail("write_raw", content)
+    assert outcome.failure.code == FailureCode.CRASHED
+    assert words in outcome.failure.message
+    assert outcome.event == SecurityEvent.UNTRUSTED_RESULT
 
 
 def test_hanging_job_ends_at_its_deadline(jobs: Jobs, assert_gone: AssertGone) -> None:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from service.failures import FailureCode
-from workers.runner.outcome import Failed, Outcome, Succeeded
+from workers.runner.outcome import Failed, Outcome, SecurityEvent, Succeeded
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 from workers.runner.walls import landlock, seccomp
@@ -103,6 +103,7 @@ def test_no_attempt_gets_through(walls: Walled, name: str) -> None:
     else:
         assert isinstance(outcome, Failed)
         assert outcome.failure.code == FailureCode.POLICY_VIOLATION
+        assert outcome.event == SecurityEvent.POLICY_VIOLATION
     assert walls.secret.read_text() == SECRET
     assert [path.name for path in walls.secret.parent.iterdir()] == ["secret"]
 
@@ -164,6 +165,7 @@ def test_a_child_that_requires_landlock_does_nothing_without() -> None:
         outcome = strict.run("make", "ask_where_i_am")
     assert isinstance(outcome, Failed)
     assert outcome.failure.code == FailureCode.LOST
+    assert outcome.event == SecurityEvent.NOT_CONFINED
     assert "could not confine" in outcome.failure.message
     assert "landlock_create_ruleset" in outcome.log
 
