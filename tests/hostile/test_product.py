@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 from support import Stack, running_stack, scripted
 
 from service.client import AnalysisFailedError, ApiError, Client
+from service.failures import FailureCode
 from tests.hostile.archives import HOSTILE
+from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
 SECRET = "phiscope-planted-secret-4711"
+REFUSALS = (FailureCode.PROBE_UNREADABLE, FailureCode.NON_FINITE, FailureCode.TOO_FEW_SAMPLES)
 QUICK = {"PHISCOPE_JOB_SECONDS": "5", "PHISCOPE_JOB_MEMORY_BYTES": str(1536 << 20)}
 
 
@@ -55,6 +59,21 @@ def test_a_hostile_program_ends_with_its_job(guarded: Client, name: str) -> None
     else:
         answer = guarded.analyse(model["id"], "builtin:digits")
     assert SECRET not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("name", HOSTILE_PROBES)
+def test_a_hostile_probe_is_refused_by_the_worker(guarded: Client, small: Stack, name: str) -> None:
+    content = io.BytesIO(HOSTILE_PROBES[name]())
+    probe = guarded.register_probe(content, name="hostile", spec={"input": "x"})
+    deadline = time.monotonic() + 60
+    with small.http() as http:
+        while probe["status"] == "validating":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            probe = http.get(f"/v1/probes/{probe['id']}").json()
+    assert probe["status"] == "failed"
+    assert probe["error"]["code"] in REFUSALS
+    assert probe["error"]["message"].isprintable()
 
 
 def test_after_all_of_it_an_honest_model_is_analysed(guarded: Client, small: Stack) -> None:

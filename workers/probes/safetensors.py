@@ -96,9 +96,23 @@ class SafetensorsFile:
                 f"{self._limits.max_arrays:,} are read.",
                 hint="Store the inputs as one array and the targets as another.",
             )
-        return {
+        arrays = {
             name: self._read_entry(name, entry, data_start, total) for name, entry in header.items()
         }
+        self._check_spans(arrays, data_start, total)
+        return arrays
+
+    def _check_spans(self, arrays: dict[str, ArrayInfo], data_start: int, total: int) -> None:
+        """Every byte of the data belongs to one array, as the format has it."""
+        position = data_start
+        for offset, nbytes in sorted(
+            (self._offsets[name], info.nbytes) for name, info in arrays.items()
+        ):
+            if offset != position:
+                raise _damaged("its arrays overlap, or leave bytes to none of them")
+            position += nbytes
+        if position != total:
+            raise _damaged(f"{total - position:,} bytes at its end belong to no array")
 
     def _read_entry(self, name: str, entry: object, data_start: int, total: int) -> ArrayInfo:
         check_name(name)

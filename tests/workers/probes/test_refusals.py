@@ -250,6 +250,15 @@ def test_names_nobody_can_read_are_refused(name: str) -> None:
         ({"x": {"dtype": "F32", "shape": [1] * 99, "data_offsets": [0, 4]}}, "at most 16"),
         ({"x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [8, 56]}}, "bytes 8 to 56"),
         ({"x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [-1, 47]}}, "bytes -1"),
+        ({"x": {"dtype": "F32", "shape": [5, 2], "data_offsets": [8, 48]}}, "overlap, or leave"),
+        ({"x": {"dtype": "F32", "shape": [5, 2], "data_offsets": [0, 40]}}, "8 bytes at its end"),
+        (
+            {
+                "x": {"dtype": "F32", "shape": [6, 2], "data_offsets": [0, 48]},
+                "y": {"dtype": "F32", "shape": [6], "data_offsets": [24, 48]},
+            },
+            "overlap, or leave",
+        ),
         ({"x": {"dtype": "?", "shape": [10**4000] * 9, "data_offsets": [0, 0]}}, "no array"),
         ({"x": {"dtype": "F32", "shape": [10**4000], "data_offsets": [0, 0]}}, "no array can have"),
     ],
