@@ -44,13 +44,19 @@ _EXPORT_ENTRIES = re.compile(
 _PACKED_ENTRIES = re.compile(r"(code|extra)/.+")
 _BRACKETS = re.compile(rb"[()\[\]{}]")
 _COMMENTS = re.compile(rb"#[^\n]*")
-# Operations by which a program reaches for files, addresses or other machines. There are more, and
-# more ways to spell these; whoever means harm finds one, and then stands before the walls.
+# Operations by which a program reaches for files, addresses or other machines, and those of unknown
+# libraries. There are more, and more ways to spell these; whoever means harm finds one, and then
+# stands before the walls. Operations are called by their library's name, which tells them from what
+# a model itself may call `save` or `ops`.
+_DOT, _CALL = rb"[\s\\]*\.[\s\\]*", rb"[\s\\]*\("
 _UNUSUAL_OPERATIONS = re.compile(
-    rb"\.[\s\\]*(save|from_file|data_ptr|_\w+_unsafe)[\s\\]*\("
-    rb"|\b(rpc_async|rpc_sync|rpc_remote)\b"
-    rb"|\bops[\s\\]*\.[\s\\]*(?!quantized\b|_quantized\b|prim\b|aten\b|torchvision\b)([A-Za-z_]\w*)"
-)
+    rb"(?<![.\w])(?:"
+    rb"(?:torch|ops" + _DOT + rb"aten)" + _DOT + rb"(save|from_file|data_ptr|_\w+_unsafe)" + _CALL
+    + rb"|(rpc_async|rpc_sync|rpc_remote)" + _CALL
+    + rb"|ops" + _DOT + rb"(?!(?:quantized|_quantized|prim|aten|torchvision)\b)(\w+)"
+    + _DOT + rb"\w+" + _CALL
+    + rb")"
+)  # fmt: skip
 
 
 def check_archive(file: BinaryIO) -> ModelFormat:

@@ -53,6 +53,30 @@ def test_a_large_model_is_checked_without_being_read() -> None:
     assert counted.bytes_read < 100_000
 
 
+class Named(nn.Module):
+    """Calls its own parts as libraries call what reaches for files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = nn.ModuleDict({"conv": nn.Linear(8, 8), "save": nn.Linear(8, 8)})
+        self.head = nn.Linear(8, 3)
+
+    def save(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    def data_ptr(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for part in self.ops.values():
+            x = part(x)
+        return self.head(self.data_ptr(self.save(x)))
+
+
+def test_a_model_may_call_its_own_parts_as_it_likes() -> None:
+    assert check_archive(io.BytesIO(scripted(Named()))) == "torchscript"
+
+
 class Counted(io.BytesIO):
     """Counts the bytes that are read."""
 
