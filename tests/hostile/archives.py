@@ -104,6 +104,19 @@ def _overlapping() -> bytes:
     return bytes(content)
 
 
+def _far_away() -> bytes:
+    """The last entry of the directory lies at 2⁶⁴ − 1, where no file can be read."""
+    content = pack(_entries())
+    central, end = content.rindex(_CENTRAL), content.rindex(_END)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    entry = bytearray(content[central:end])
+    entry[30:32], entry[42:46] = struct.pack("<H", len(extra)), b"\xff" * 4
+    ending = bytearray(content[end:])
+    (size,) = struct.unpack_from("<L", ending, 12)
+    struct.pack_into("<L", ending, 12, size + len(extra))
+    return content[:central] + bytes(entry) + extra + bytes(ending)
+
+
 def _lying_size() -> bytes:
     """A stored entry whose directory says that it unpacks to more."""
     return _patched(_CENTRAL, 24, struct.pack("<L", 5000))
@@ -223,6 +236,7 @@ HOSTILE: dict[str, Hostile] = {
     "an entry out of bounds": Hostile(
         lambda: _patched(_CENTRAL, 42, struct.pack("<L", 1 << 30)), NO_MODEL, "not where"
     ),
+    "an entry beyond any file": Hostile(_far_away, NO_MODEL, "not where"),
     "two sizes of a stored entry": Hostile(_lying_size, UNSAFE, "otherwise in its own header"),
     "an encrypted entry": Hostile(lambda: _patched(_CENTRAL, 8, b"\x01"), UNSAFE, "encrypted"),
     "an unknown packing": Hostile(lambda: _patched(_CENTRAL, 10, b"\x0e"), UNSAFE, "unknown way"),

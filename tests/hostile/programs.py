@@ -44,13 +44,13 @@ class Loaded(Base):
         super().__init__()
         self.number = 0
 
-
-class EndlessLoad(Loaded):
-    """Never gets loaded."""
-
     @torch.jit.export
     def __getstate__(self) -> tuple[int, bool]:
         return self.number, self.training
+
+
+class EndlessLoad(Loaded):
+    """Never gets loaded."""
 
     @torch.jit.export
     def __setstate__(self, state: tuple[int, bool]) -> None:
@@ -62,10 +62,6 @@ class EndlessLoad(Loaded):
 
 class GreedyLoad(Loaded):
     """Wants four terabytes when loaded."""
-
-    @torch.jit.export
-    def __getstate__(self) -> tuple[int, bool]:
-        return self.number, self.training
 
     @torch.jit.export
     def __setstate__(self, state: tuple[int, bool]) -> None:

@@ -22,7 +22,7 @@ from workers.diagnostics.errors import (
     NonFiniteError,
     TooFewSamplesError,
 )
-from workers.diagnostics.evidence import Evidence, gather
+from workers.diagnostics.evidence import Evidence
 from workers.diagnostics.explanation import unexplained
 from workers.diagnostics.held_out import HeldOut, HeldOutMinimality, held_out
 from workers.diagnostics.held_out_projections import HeldOutProjections
@@ -74,7 +74,6 @@ __all__ = [
     "answers",
     "assess",
     "diagnose",
-    "gather",
     "held_out",
     "performance_intervals",
     "unexplained",

@@ -8,7 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from service.models.archives.errors import damaged, unsafe
@@ -46,8 +46,8 @@ class Entry:
         packed_size: Bytes in the archive.
         is_packed: Whether it is deflated.
         offset: Where its local header is.
-        data_offset: Where its bytes are.
         crc: CRC-32 of the unpacked bytes.
+        data_offset: Where its bytes are, once its local header has been read.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Entry:
     packed_size: int
     is_packed: bool
     offset: int
-    data_offset: int
     crc: int
+    data_offset: int = -1
 
 
 class Archive:
@@ -169,7 +169,7 @@ def _find_directory(file: BinaryIO) -> _Directory:
     if locator[:4] == b"PK\x06\x07":
         end_start = _LOCATOR.unpack(locator)[2]
         if end_start + _END_64.size != length - _END.size - _LOCATOR.size:
-            raise unsafe("its two ends contradict each other")
+            raise unsafe("its two end records contradict each other")
         file.seek(end_start)
         wide = _END_64.unpack(file.read(_END_64.size))
         if wide[0] != b"PK\x06\x06":
@@ -188,7 +188,7 @@ def _require_same(narrow: tuple[int, int, int], wide: tuple[int, int, int]) -> N
     limits = (_IN_EXTRA_16, _IN_EXTRA_32, _IN_EXTRA_32)
     for first, second, limit in zip(narrow, wide, limits, strict=True):
         if first not in (second, limit):
-            raise unsafe("its two ends contradict each other")
+            raise unsafe("its two end records contradict each other")
 
 
 def _entry(fields: tuple[int, ...], name: bytes, extra: bytes) -> Entry:
@@ -204,7 +204,7 @@ def _entry(fields: tuple[int, ...], name: bytes, extra: bytes) -> Entry:
         text = name.decode("utf-8" if flags & _UTF8 else "ascii")
     except UnicodeDecodeError:
         raise unsafe("the name of an entry is no text") from None
-    return Entry(text, size, packed_size, method == _DEFLATED, offset, -1, crc)
+    return Entry(text, size, packed_size, method == _DEFLATED, offset, crc)
 
 
 def _wide(extra: bytes, *narrow: int) -> Iterator[int]:
@@ -226,8 +226,10 @@ def _at_its_place(
     file: BinaryIO, entry: Entry, central: tuple[int, ...], name: bytes, directory: int
 ) -> Entry:
     """The entry, once its local header has said the same as the directory."""
-    file.seek(entry.offset)
-    header = file.read(_LOCAL.size)
+    header = b""
+    if entry.offset < directory:  # it may be more than any file has, or can be asked for
+        file.seek(entry.offset)
+        header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != LOCAL_MAGIC:
         raise damaged(f"{shown(entry.name)} is not where the directory says")
     local = _LOCAL.unpack(header)
@@ -244,9 +246,7 @@ def _at_its_place(
     data = entry.offset + _LOCAL.size + name_bytes + extra_bytes
     if data + entry.packed_size > directory:
         raise damaged(f"{shown(entry.name)} runs into the directory")
-    return Entry(
-        entry.name, entry.size, entry.packed_size, entry.is_packed, entry.offset, data, entry.crc
-    )
+    return replace(entry, data_offset=data)
 
 
 def _check_names(entries: list[Entry]) -> None:

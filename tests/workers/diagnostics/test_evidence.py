@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from workers.diagnostics import Evidence, Moments, Performance, gather
+from workers.diagnostics import Evidence, Moments, Performance
+from workers.diagnostics.evidence import gather
 from workers.diagnostics.performance import Task
 from workers.diagnostics.projections import Projections
 

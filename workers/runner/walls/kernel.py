@@ -33,7 +33,7 @@ def architecture() -> Architecture:
     raise OSError(f"children cannot be confined on {machine}: expected x86_64 or aarch64")
 
 
-def syscall(name: str, *arguments: int | bytes | object) -> int:
+def syscall(name: str, *arguments: object) -> int:
     """Make a system call by its name.
 
     Args:
