@@ -183,9 +183,10 @@ def diagnose(
     learned = learned_basis(cleaned, tolerance=verdict_tolerance)
     directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
     has_classes = task == "classification" and total.d > 0
+    reached = reaches(cleaned, centered_pairs, learned)
     figures = Figures(
-        minimality=minimality(cleaned, centered_pairs, learned, directions=directions),
-        reaches=reaches(cleaned, centered_pairs, learned),
+        minimality=minimality(cleaned, centered_pairs, learned, reached, directions=directions),
+        reaches=reached,
         alignment=align(raw, centered, output_tolerance=output_tolerance),
         effective_rank=effective_rank(centered_pairs.eigenvalues),
         uncentered_effective_rank=uncentered_rank,

@@ -98,7 +98,7 @@ def learned_basis(cleaned: Averages, *, tolerance: float) -> Tensor:
 
 
 def minimality(
-    cleaned: Averages, pairs: Eigenpairs, basis: Tensor, *, directions: int
+    cleaned: Averages, pairs: Eigenpairs, basis: Tensor, reached: Reaches, *, directions: int
 ) -> Minimality:
     """The figures of the cleaned learned space.
 
@@ -107,6 +107,7 @@ def minimality(
         pairs: Leading eigenpairs of `cleaned.phi_phi`, at least `needed_for(r)` where there are so
             many. The k figures are found only as far as these reach.
         basis: Basis of the cleaned learned space, `(c, r)`.
+        reached: What the k figures are before they are rounded up: `reaches` of the same.
         directions: m, the independent directions the features could use.
     """
     r = basis.shape[1]
@@ -124,7 +125,6 @@ def minimality(
     shape = _unit(leading / (norm * r**0.5))
     alignment = _unit(learned / leading)
     utilization = _unit(squared[:r].sum() / r)
-    reached = reaches(cleaned, pairs, basis)
     return Minimality(
         rank=r,
         utilization=utilization,
@@ -141,7 +141,13 @@ def minimality(
 
 
 def reaches(cleaned: Averages, pairs: Eigenpairs, basis: Tensor) -> Reaches:
-    """Where the k figures come from; arguments as of `minimality`."""
+    """Where the k figures come from.
+
+    Args:
+        cleaned: Centred inner products with cleaned outputs.
+        pairs: Leading eigenpairs of `cleaned.phi_phi`.
+        basis: Basis of the cleaned learned space, `(c, r)`.
+    """
     r = basis.shape[1]
     if not r or not pairs.rank:
         return Reaches()

@@ -211,11 +211,11 @@ def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
         project(averages, found, output_tolerance=setting.output_tolerance)
         for averages, found in ((raw, pairs), (centered, centered_pairs))
     )
+    reached = reaches(cleaned, centered_pairs, basis)
+    directions = min(setting.directions, rest.n - 1)
     return Figures(
-        minimality=minimality(
-            cleaned, centered_pairs, basis, directions=min(setting.directions, rest.n - 1)
-        ),
-        reaches=reaches(cleaned, centered_pairs, basis),
+        minimality=minimality(cleaned, centered_pairs, basis, reached, directions=directions),
+        reaches=reached,
         alignment=align(raw, centered, output_tolerance=setting.output_tolerance),
         effective_rank=effective_rank(centered_eigenvalues),
         uncentered_effective_rank=effective_rank(eigenvalues),

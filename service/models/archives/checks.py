@@ -1,11 +1,12 @@
 """What a model archive has to hold, by its format."""
 
 import re
+from functools import partial
 from typing import BinaryIO, Literal
 
 from service.models.archives.errors import something_else, unsafe
 from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
-from service.models.archives.zips import LOCAL_MAGIC, Archive, Entry, shown
+from service.models.archives.zips import LOCAL_MAGIC, Archive, shown
 
 ModelFormat = Literal["torchscript", "torch_export"]
 
@@ -111,7 +112,9 @@ def _check_torchscript(archive: Archive) -> None:
     # Traced inputs, which some archives have too, are not read when a model is loaded.
     for folder in ("data", "constants"):
         name = f"{folder}.pkl"
-        check_pickle(archive.read(name, MAX_PICKLE_BYTES), name, _Records(archive, folder))
+        check_pickle(
+            archive.read(name, MAX_PICKLE_BYTES), name, partial(_record_bytes, archive, folder)
+        )
     _check_code(archive)
 
 
@@ -139,16 +142,10 @@ def _check_versions(archive: Archive) -> None:
         raise unsafe("its numbers are not little-endian")
 
 
-class _Records:
-    """Sizes of the storages that a pickle refers to."""
-
-    def __init__(self, archive: Archive, folder: str) -> None:
-        self._entries = archive.entries
-        self._folder = folder
-
-    def __call__(self, key: str) -> int | None:
-        entry: Entry | None = self._entries.get(f"{self._folder}/{key}")
-        return None if entry is None else entry.size
+def _record_bytes(archive: Archive, folder: str, key: str) -> int | None:
+    """Size of a storage that a pickle refers to; None if there is none."""
+    entry = archive.entries.get(f"{folder}/{key}")
+    return None if entry is None else entry.size
 
 
 def _check_code(archive: Archive) -> None:
