@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     job_memory_bytes: int = Field(
         default=8 * GIB, gt=0, description="Data memory one job may allocate."
     )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="Where a worker's jobs run models. `cuda`: on a GPU, except those whose "
+        "options say cpu. The walls around models then leave the GPU's driver open.",
+    )
     landlock: Literal["require", "degrade"] = Field(
         default="require",
         description="Whether workers start on a kernel without Landlock (Linux 5.13), the second "

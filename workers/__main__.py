@@ -17,11 +17,16 @@ from workers.celery_app import create_celery
 from workers.executor import Executor
 from workers.relay import Relay
 from workers.runner.confinement import ConfinementError, check_walls
+from workers.runner.outcome import Succeeded
+from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 from workers.runner.warm_parent import RunnerError
 from workers.tasks import register
 
 log = structlog.get_logger()
+
+_GPU_CHECK_SECONDS = 120.0
+"""A driver that was asleep takes its time."""
 
 
 def main() -> int:
@@ -38,7 +43,7 @@ def main() -> int:
     if not landlock:
         log.warning("models run behind one wall", missing="Landlock", setting="PHISCOPE_LANDLOCK")
     name = f"{socket.gethostname()}:{os.getpid()}"
-    runner = Runner()
+    runner = Runner(device=settings.device)
     executor = Executor(settings, engine, BlobStore(settings.blob_url), runner, name)
     register(celery, executor)
     relay = Relay(settings, engine, celery)
@@ -53,6 +58,8 @@ def main() -> int:
     try:
         # Before the first claim, whose lease would run while nothing yet works on its job.
         runner.start()
+        if settings.device == "cuda":
+            _check_gpu(runner, settings)
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
@@ -60,7 +67,7 @@ def main() -> int:
                 "worker",
                 "--pool=threads",
                 f"--concurrency={settings.worker_slots}",
-                "--queues=cpu",
+                f"--queues={'gpu,cpu' if settings.device == 'cuda' else 'cpu'}",
                 f"--hostname={name}",
                 "--without-gossip",
                 "--without-mingle",
@@ -75,6 +82,30 @@ def main() -> int:
         runner.close()
         engine.dispose()
     return 0
+
+
+def _check_gpu(runner: Runner, settings: Settings) -> None:
+    """Make sure, before any job is taken up, that children get a GPU.
+
+    Raises:
+        RunnerError: They do not.
+    """
+    outcome = runner.run(
+        JobRequest(kind="describe_gpu", device="cuda"),
+        [],
+        deadline_s=_GPU_CHECK_SECONDS,
+        limits=Limits(landlock=settings.landlock),
+        on_tick=lambda _: True,
+    )
+    if isinstance(outcome, Succeeded):
+        log.info("models run on a GPU", **outcome.header)
+        return
+    reason = outcome.log.strip().splitlines()[-1:] or ["its process said nothing"]
+    raise RunnerError(
+        f"Jobs get no GPU although PHISCOPE_DEVICE is cuda: {reason[0]}. Check that nvidia-smi "
+        "lists one here, that torch is a build for CUDA, and that a container was given the GPU; "
+        "or set PHISCOPE_DEVICE=cpu."
+    )
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class AnalysisWork:
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
+        device = "cpu" if self._options.device == "cpu" else self._settings.device
         arguments = AnalysisArguments(
             spec=self._spec,
             eval_spec=self._eval_spec,
@@ -101,9 +102,11 @@ class AnalysisWork:
             memory_bytes=self._settings.job_memory_bytes,
             result_bytes=ChildLimits().result_bytes,
             options=self._options,
+            device=device,
         )
         return JobRequest(
             kind="analyse",
+            device=device,
             warm_up="torch_export" if self._format == "torch_export" else None,
             arguments=arguments.model_dump(mode="json"),
             threads=self._settings.threads_per_job,

@@ -282,7 +282,11 @@ class Provenance(Part):
     """How the report came about: enough to compute it again."""
 
     versions: Versions
-    device: Name
+    device: Annotated[Name, Field(description="Where the model ran: cpu or cuda.")]
+    # Reports written before there were GPUs lack it.
+    device_name: Annotated[
+        Name | None, Field(description="The GPU's name; null if the model ran on a CPU.")
+    ] = None
     dtype: Annotated[Name, Field(description="Precision of the features as the model gave them.")]
     # Reports written before there was a choice lack it.
     solver: Solver | None = None

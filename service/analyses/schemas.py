@@ -105,9 +105,13 @@ class Options(BaseModel):
         description="A second probe, which the eigenfunctions are judged on: its id, name (its "
         "newest version) or name@version. An analysis shows the id that this was when it began.",
     )
-    # What follows has one value in this version. It is in the contract, so it may be said.
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where the model runs: cuda asks for a worker with a GPU, auto takes the GPU "
+        "of whichever worker is free, if it has one. Figures are found on the CPU either way.",
+    )
+    # This has one value in this version. It is in the contract, so it may be said.
     shards: Auto | Literal[1] = "auto"
-    device: Literal["auto", "cpu"] = "auto"
 
 
 class AnalysisCreate(BaseModel):

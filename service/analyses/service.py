@@ -85,7 +85,13 @@ async def create(
     session.add(analysis)
     await session.flush()
     await session.refresh(analysis)
-    await enqueue(session, JobKind.ANALYSIS, analysis.id, priority=PRIORITIES[request.priority])
+    await enqueue(
+        session,
+        JobKind.ANALYSIS,
+        analysis.id,
+        queue="gpu" if options.device == "cuda" else "cpu",
+        priority=PRIORITIES[request.priority],
+    )
     return analysis
 
 

@@ -1,6 +1,5 @@
 """The main job, inside the confined child: model and probe in, figures and artifacts out."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -17,7 +16,9 @@ from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import choose_batch_size, evaluate
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.layers import LayerPass
+from workers.analysis.opening import open_subject
 from workers.analysis.requests import AnalysisArguments
+from workers.analysis.timing import timed
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     DiagnosticsError,
@@ -28,7 +29,7 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.errors import JobError
-from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.extraction import Extractor
 from workers.probes.probe import ProbeData, load_probe
 from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
@@ -68,25 +69,21 @@ def analyse(
     timings: dict[str, float] = {}
 
     progress.report(Stage.READING_PROBE)
-    with _timed(timings, "probe"):
+    with timed(timings, "probe"):
         probe = _load_probe(probe_file, request.spec, request)
         weights = RowWeights(probe, options.class_weighting)
-    progress.report(Stage.LOADING_MODEL)
-    with _timed(timings, "loading"):
-        model = load_model(model_file)
     batch_size = _batch_size(probe, options)
-    progress.report(Stage.LOCATING_HEAD)
-    with _timed(timings, "head"):
-        first = next(probe.batches(batch_size))[0]
-        choice = None if options.feature_map == "auto" else options.feature_map
-        with suggesting_after(probe.spec.transform):
-            extractor = discover(model, first, choice)
+    subject = open_subject(
+        model_file, probe, batch_size, options, request.device, progress=progress, timings=timings
+    )
+    extractor = subject.extractor
+    with timed(timings, "head"):
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
-                model,
+                subject.model,
                 extractor,
-                first,
+                subject.first,
                 request.layers_bytes,
                 n=len(probe),
                 seed=options.seed,
@@ -99,12 +96,12 @@ def analyse(
             memory_bytes=request.memory_bytes,
             result_bytes=request.result_bytes,
         )
-    with _timed(timings, "extraction"), _explained():
+    with timed(timings, "extraction"), _explained():
         evaluation = evaluate(
             extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
         )
     progress.report(Stage.DIAGONALIZING)
-    with _timed(timings, "diagnosis"), _explained():
+    with timed(timings, "diagnosis"), _explained():
         # Without targets the outputs are taken for logits; only the mean logit depends on it.
         diagnosis = diagnose(
             evaluation.folds,
@@ -120,14 +117,14 @@ def analyse(
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:
-        with _timed(timings, "layers"):
+        with timed(timings, "layers"):
             layer_figures = layers.figures(output_tolerance=options.output_tolerance)
     about_probe, evidence = layout.probe_part(probe), diagnosis.evidence
     held_out: dict[str, Any] | None = None
     if request.eval_spec is not None:
         progress.report(Stage.READING_EVAL_PROBE)
         del probe  # memory is meant for one probe at a time
-        with _timed(timings, "held_out"), blaming_eval_probe(), _explained():
+        with timed(timings, "held_out"), blaming_eval_probe(), _explained():
             eval_probe = _load_probe(eval_files[0], request.eval_spec, request)
             found = evaluate_held_out(
                 extractor,
@@ -147,7 +144,9 @@ def analyse(
             "parameters": extractor.feature_map.parameters,
             "probe": about_probe,
             "feature_map": layout.feature_map_part(
-                extractor, evaluation, [] if layers is None else layers.warnings
+                extractor,
+                evaluation,
+                [*subject.warnings, *([] if layers is None else layers.warnings)],
             ),
             **layout.figures(diagnosis, evidence),
             "performance": layout.performance_part(
@@ -155,7 +154,7 @@ def analyse(
             ),
             "held_out": held_out,
             "layers": layer_figures,
-            "provenance": layout.provenance_part(extractor, problem, timings),
+            "provenance": layout.provenance_part(extractor, problem, timings, subject.device),
         },
         sections={
             "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),
@@ -173,13 +172,6 @@ def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> 
 
 def _batch_size(probe: ProbeData, options: Options) -> int:
     return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
-
-
-@contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[name] = time.perf_counter() - began
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.extraction import Extractor
+from workers.extraction.loading import Device
 from workers.probes.probe import ProbeData
 
 # Features that are constant over the probe have no centred spectrum.
@@ -39,7 +40,7 @@ def probe_part(probe: ProbeData) -> dict[str, Any]:
 
 
 def provenance_part(
-    extractor: Extractor, problem: Problem, timings: Mapping[str, float]
+    extractor: Extractor, problem: Problem, timings: Mapping[str, float], device: Device
 ) -> dict[str, Any]:
     """How the figures came about."""
     return {
@@ -48,7 +49,8 @@ def provenance_part(
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "device": "cpu",
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
         "dtype": extractor.feature_map.dtype,
         "solver": {"method": problem.method, "accuracy": problem.accuracy},
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},

@@ -1,5 +1,7 @@
 """What the child is asked to do, as both sides of the process boundary read it. Free of torch."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from service.analyses.schemas import Options
@@ -25,4 +27,5 @@ class AnalysisArguments(BaseModel):
     )
     memory_bytes: PositiveInt = Field(description="What the job may allocate.")
     result_bytes: PositiveInt = Field(description="The largest file it may write.")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the model runs.")
     options: Options

@@ -1,7 +1,7 @@
 """Running a model one did not write: reproducible, on copies, its errors told to its owner."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,8 @@ from workers.extraction.refusals import Refusal, last_line, printable, refuse
 Batch = tuple[Tensor, ...]
 """What the model is called with; the first axis of each tensor runs over the samples."""
 
+_NO_MEMORY = ("allocate memory", "CUDA out of memory")
+_DEVICES = ("cpu", "cuda")
 _OUTPUTS_READ = 64
 _DEPTH_READ = 4
 
@@ -63,10 +65,17 @@ def execute(model: nn.Module, batch: Batch, *watches: TorchDispatchMode) -> list
         except MemoryError as error:
             raise _out_of_memory(batch) from error
         except Exception as error:  # a model may raise anything
-            if "allocate memory" in str(error):
+            if any(phrase in str(error) for phrase in _NO_MEMORY):
                 raise _out_of_memory(batch) from error
             raise _cannot_take(batch, error) from error
     return _float_outputs(result)
+
+
+def beside(batch: Batch) -> AbstractContextManager[object]:
+    """Lets tensors that are made within lie where the batch does."""
+    device = batch[0].device
+    # On the CPU they do so anyway, and the mode that sees to it costs time.
+    return nullcontext() if device.type == "cpu" else device
 
 
 def copied(batch: Batch) -> Batch:
@@ -130,7 +139,7 @@ def _float_outputs(result: object) -> list[Output]:
 
 def _collect(result: object, label: str, depth: int) -> Iterator[Output]:
     if isinstance(result, Tensor):
-        plain = result.layout is torch.strided and result.device.type == "cpu"
+        plain = result.layout is torch.strided and result.device.type in _DEVICES
         if plain and result.is_floating_point():
             yield Output(label, 0, result)
     elif isinstance(result, (Mapping, Sequence)) and not isinstance(result, str):

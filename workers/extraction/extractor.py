@@ -17,7 +17,7 @@ from service.analyses.schemas import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
-from workers.extraction.execution import Batch, dtype_name, resized
+from workers.extraction.execution import Batch, beside, dtype_name, resized
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
@@ -116,9 +116,10 @@ class Extractor:
         self.residual: float | None = None
         self._model = model
         self._found = found
+        self._device = first.logits.device
         dtype = working_dtype(first.precision)
-        self._weight = None if feature_map.W is None else feature_map.W.to(dtype)
-        self._bias = None if feature_map.b is None else feature_map.b.to(dtype)
+        self._weight = None if feature_map.W is None else feature_map.W.to(self._device, dtype)
+        self._bias = None if feature_map.b is None else feature_map.b.to(self._device, dtype)
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check(first)
 
@@ -152,12 +153,13 @@ class Extractor:
             )
 
     def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
-        sample = resized(batch, size)
-        with explaining(self._model, sample, self.baked_rows or _DISCOVERY_ROWS):
+        sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
+        rows_tried = self.baked_rows or _DISCOVERY_ROWS
+        with beside(sample), explaining(self._model, sample, rows_tried):
             seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
-        return Extracted(seen.features[:rows], seen.logits[:rows], seen.positions)
+        return Extracted(seen.features[:rows].cpu(), seen.logits[:rows].cpu(), seen.positions)
 
     def _check(self, seen: Observation) -> None:
         if seen.positions != self.feature_map.positions:
@@ -193,8 +195,9 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
     """Finds Φ, W, b and the link of a model.
 
     Args:
-        model: The model, on the CPU, in evaluation mode; `load_model` gives one.
-        batch: A first batch, ≥ 2 samples to notice that samples influence each other.
+        model: The model, in evaluation mode; `load_model` gives one.
+        batch: A first batch, on the model's device; ≥ 2 samples to notice that samples influence
+            each other.
         choice: What the model's owner says about its head.
 
     Returns:
@@ -205,18 +208,19 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             output does not come from a linear layer, `non_finite`, or `unsupported_model` with
             the reason in `detail.code` (`Refusal`).
     """
-    sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
-    check_deterministic(tape.steps)
-    names = Names.of(model)
-    found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
-    if found.output is not None:
-        check_repeatable(outputs, found.output, first)
-    rows = len(sample[0])
-    baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
-    baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
-    warnings = (*warnings, *check_value_range(model, tape, batch))
-    feature_map = _describe(found, first, count_parameters(model, tape), warnings)
-    return Extractor(model, found, feature_map, first, baked_rows)
+    with beside(batch):
+        sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
+        check_deterministic(tape.steps)
+        names = Names.of(model)
+        found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+        if found.output is not None:
+            check_repeatable(outputs, found.output, first)
+        rows = len(sample[0])
+        baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
+        baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
+        warnings = (*warnings, *check_value_range(model, tape, batch))
+        feature_map = _describe(found, first, count_parameters(model, tape), warnings)
+        return Extractor(model, found, feature_map, first, baked_rows)
 
 
 def _observe_first(
@@ -241,8 +245,8 @@ def _describe(
     structure = found.structure if isinstance(found, DeclaredFeatures) else found
     declared = f"result {found.features}" if isinstance(found, DeclaredFeatures) else ""
     return FeatureMap(
-        W=None if structure is None else structure.weight,
-        b=None if structure is None else structure.bias,
+        W=None if structure is None else structure.weight.cpu(),
+        b=None if structure is None or structure.bias is None else structure.bias.cpu(),
         link=UNVERIFIED if structure is None else structure.link,
         kind="declared" if structure is None else structure.kind,
         location=declared or (structure.location if structure else ""),

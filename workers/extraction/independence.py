@@ -92,9 +92,11 @@ def _observe_reordered(
         JobError: `unsupported_model` (`bad_output`) if they do not come out in that order.
     """
     rows = len(sample[0])
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+    # On the CPU in any case: the order is to be the same one everywhere.
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(0), device="cpu")
     seen = observe(model, found, tuple(tensor[order] for tensor in sample))
-    back = (order.argsort()[:, None] * first.positions + torch.arange(first.positions)).flatten()
+    places = torch.arange(first.positions, device="cpu")
+    back = (order.argsort()[:, None] * first.positions + places).flatten()
     restored = Observation(
         seen.features[back], seen.logits[back], seen.positions, seen.answer, seen.precision
     )

@@ -57,7 +57,7 @@ class Layer:
     dims: int
 
     def pool(self, tensor: Tensor) -> Tensor:
-        """Means over all axes but samples and channels, `(n, p)`; a copy in any case."""
+        """Means over all axes but samples and channels, `(n, p)`, on the CPU; always a copy."""
         if tensor.is_quantized:
             tensor = tensor.dequantize()
         others = [axis for axis in range(self.dims) if axis not in (self.samples, self.channels)]
@@ -65,7 +65,7 @@ class Layer:
         half = tensor.dtype in (torch.float16, torch.bfloat16)
         dtype = torch.float32 if half else tensor.dtype
         pooled = tensor.mean(others, dtype=dtype) if others else tensor.clone()
-        return pooled if self.samples < self.channels else pooled.T
+        return (pooled if self.samples < self.channels else pooled.T).cpu()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,26 @@
 """Opening model archives. Only ever called in the confined child: an archive is a program."""
 
 import warnings
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from service.failures import FailureCode
 from service.models.archives import ArchiveError, check_archive
 from workers.errors import JobError
 from workers.extraction.refusals import Refusal, last_line, refuse
 
+Device = Literal["cpu", "cuda"]
 
-def load_model(file: BinaryIO) -> nn.Module:
-    """Loads a TorchScript or torch.export archive to the CPU, in evaluation mode.
+
+def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
+    """Loads a TorchScript or torch.export archive, in evaluation mode.
 
     Args:
         file: The archive, positioned at its start. Which kind it is, its content says.
+        device: Where to.
 
     Returns:
         The model, ready for `discover`.
@@ -36,26 +40,29 @@ def load_model(file: BinaryIO) -> nn.Module:
         ) from error
     file.seek(0)
     try:
-        return _load_exported(file) if exported else _load_model(file)
+        return _load_exported(file, device) if exported else _load_model(file, device)
     except Exception as error:  # torch documents no exception types for a damaged archive
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise  # the archive is as good as any other
         raise _unreadable(error, "torch.export" if exported else "TorchScript") from error
 
 
-def _load_model(file: BinaryIO) -> torch.jit.ScriptModule:
+def _load_model(file: BinaryIO, device: Device) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         # torch announces the end of TorchScript at every call.
         warnings.filterwarnings("ignore", r"`torch\.jit\.load`", DeprecationWarning)
         model: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch annotates it in part
-            file, map_location="cpu"
+            file, map_location=device
         )
     return model.eval()
 
 
-def _load_exported(file: BinaryIO) -> nn.Module:
+def _load_exported(file: BinaryIO, device: Device) -> nn.Module:
+    program = torch.export.load(file)
+    if device != "cpu":
+        program = move_to_device_pass(program, device)
     # Exported programs have no modes: whether dropout drops was settled when they were exported.
-    return torch.export.load(file).module()
+    return program.module()
 
 
 def _unreadable(error: Exception, kind: str) -> JobError:

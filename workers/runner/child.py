@@ -13,6 +13,7 @@ import torch
 
 from service.failures import Failure, FailureCode
 from workers.errors import JobError
+from workers.runner import gpu
 from workers.runner.confinement import confine
 from workers.runner.outcome import out_of_memory
 from workers.runner.progress import ProgressWriter
@@ -44,7 +45,10 @@ def run_child(
         torch.manual_seed(request.job.seed)
         inputs = [os.fdopen(fd, "rb") for fd in files.inputs]
         progress = ProgressWriter(files.progress)
-        confine(request.limits, parent)
+        if request.job.device == "cuda":
+            confine(request.limits, parent, gpu.open_context)
+        else:
+            confine(request.limits, parent)
         progress.confined()
         _write_result(files.result, _run_job(request, inputs, progress, jobs), request.limits)
         exit_code = 0

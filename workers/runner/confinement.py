@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Literal
 
@@ -24,7 +25,9 @@ class ConfinementError(Exception):
 _NOBODY = 65534
 
 
-def confine(limits: Limits, parent: int) -> None:
+def confine(
+    limits: Limits, parent: int, open_devices: Callable[[], Collection[int]] = tuple
+) -> None:
     """Bind this process to its limits and to its parent's life, and wall it in, for good.
 
     The order matters: each step takes away what a later one could not do without.
@@ -32,22 +35,25 @@ def confine(limits: Limits, parent: int) -> None:
     Args:
         limits: What it is granted.
         parent: Its parent's process id.
+        open_devices: Called as soon as there are no privileges, and before there are walls: opens
+            devices, and gives the descriptors on which the process may go on to use `ioctl`.
 
     Raises:
         OSError: If the kernel refuses.
     """
     follow_into_death(parent, signal.SIGKILL)
     _statm.cache_clear()  # if this process has inherited one, it tells of its parent
-    _set_limits(limits)
     _drop_privileges()
     follow_into_death(parent, signal.SIGKILL)  # which a change of user undoes
     kernel.gain_no_privileges()
+    devices = open_devices()
+    _set_limits(limits)
     kernel.hide_memory()
     if limits.landlock == "require" or landlock.version():
         landlock.restrict_self()
     else:
         sys.stderr.write("This kernel has no Landlock: the filter of system calls stands alone.\n")
-    seccomp.restrict_self()
+    seccomp.restrict_self(devices)
 
 
 def check_walls(mode: Literal["require", "degrade"]) -> int:

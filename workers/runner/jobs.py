@@ -19,13 +19,19 @@ from workers.errors import JobError
 from workers.inspection.job import inspect_model
 from workers.probes.container import Limits
 from workers.probes.job import validate_probe
+from workers.runner import gpu
 from workers.runner.progress import ProgressWriter
 from workers.runner.protocol import Job
 from workers.runner.result import encode_failure, encode_result
 from workers.runner.warmup import SMALL_SHAPE, small_archive
 
 JOBS: Mapping[str, Job] = MappingProxyType(
-    {"analyse": analyse, "inspect_model": inspect_model, "validate_probe": validate_probe}
+    {
+        "analyse": analyse,
+        "describe_gpu": gpu.describe,
+        "inspect_model": inspect_model,
+        "validate_probe": validate_probe,
+    }
 )
 
 _SAMPLES, _CLASSES = 24, 4

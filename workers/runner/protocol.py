@@ -41,6 +41,9 @@ class JobRequest(_Message):
         description="What the warm parent loads before it forks, if it has not yet.",
     )
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="`cuda`: the child gets a GPU, and a filter that lets it."
+    )
     threads: PositiveInt = 1
     seed: NonNegativeInt = 0
 

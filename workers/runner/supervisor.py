@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from workers.runner.job_files import JobFiles
 from workers.runner.outcome import Cancelled, Failed, Outcome, deadline_passed, judge, lost
@@ -55,6 +55,7 @@ class Runner:
         recycle_after: Jobs after which the warm parent is replaced. Its children share one memory
             layout, which an attacker could learn.
         environment: Variables for the warm parent, beside the minimal ones.
+        device: `cuda` for jobs that may ask for a GPU.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Runner:
         *,
         recycle_after: int = 200,
         environment: Mapping[str, str] | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         self._jobs = jobs
         self._recycle_after = recycle_after
         self._environment = dict(environment or {})
+        self._device: Literal["cpu", "cuda"] = device
         self._lock = threading.Lock()
         self._current: _Lease | None = None
         self._is_closed = False
@@ -178,7 +181,7 @@ class Runner:
         old = self._current
         if old is not None and old.parent.is_alive and old.served < self._recycle_after:
             return old
-        self._current = _Lease(WarmParent(self._jobs, self._environment))
+        self._current = _Lease(WarmParent(self._jobs, self._environment, self._device))
         if old is not None and old.running == 0:
             old.parent.close()
         return self._current

@@ -1,11 +1,13 @@
 """The supervisor's hold on one zygote process."""
 
+import os
 import select
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from typing import Literal
 
 from workers.runner.protocol import MAX_MESSAGE_BYTES, READY, ChildFiles, Request
 
@@ -27,6 +29,19 @@ _ENVIRONMENT = {
 }
 
 
+_CUDA_ENVIRONMENT = {
+    # Kernels that are compiled on the fly: a child has no directory to keep them in.
+    "CUDA_CACHE_DISABLE": "1",
+    "USE_PYTORCH_KERNEL_CACHE": "0",
+    # With it, cuBLAS gives the same digits in every run.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # Whoever asks whether there is a GPU does not start CUDA by that: no child could use it then.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+_CUDA_VARIABLES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+"""Which GPUs are meant, and where the driver's libraries are: the operator's to say."""
+
+
 class RunnerError(Exception):
     """The warm parent cannot be started: the installation is at fault, not the job."""
 
@@ -37,12 +52,18 @@ class WarmParent:
     Args:
         jobs: `MODULE:TABLE` of what it can run.
         environment: Variables beside the minimal ones.
+        device: `cuda` for children that may ask for a GPU.
 
     Raises:
         RunnerError: If it does not come up.
     """
 
-    def __init__(self, jobs: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        jobs: str,
+        environment: Mapping[str, str],
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._command = [
             sys.executable,
@@ -51,8 +72,12 @@ class WarmParent:
             "workers.runner.zygote",
             str(theirs.fileno()),
             jobs,
+            f"--device={device}",
         ]
         self._environment = {**_ENVIRONMENT, **environment}
+        if device == "cuda":
+            passed_on = {name: os.environ[name] for name in _CUDA_VARIABLES if name in os.environ}
+            self._environment |= {**_CUDA_ENVIRONMENT, **passed_on}
         self._ended = threading.Event()
         self._error: OSError | None = None
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy.random  # noqa: F401 - numpy imports it when it is first used, which a child cannot
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 
 class _Small(nn.Module):
@@ -74,6 +75,7 @@ def warm_up_torch_export() -> None:
     importlib.import_module("sympy.tensor.tensor")
     archive = io.BytesIO()
     program = torch.export.export(nn.Linear(2, 2).eval(), (torch.zeros(2, 2),))
+    move_to_device_pass(program, "cpu")
     torch.export.save(program, archive)
     archive.seek(0)
     with torch.inference_mode():

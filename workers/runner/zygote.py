@@ -1,10 +1,11 @@
 """The warm parent: imports torch once, then forks one child for each job in milliseconds.
 
-Run as `python -m workers.runner.zygote FD MODULE:TABLE` with a control socket as FD; the module may
-have a function `rehearse`, which is called before the first fork. It is started with
-exec and never forked, so that no secret of the process that starts it is in its memory. It stays
-single-threaded for life, because a thread pool does not survive a fork (libgomp deadlocks the
-child). It exits when the control socket closes, and dies with the process that started it.
+Run as `python -m workers.runner.zygote FD MODULE:TABLE [--device cuda]` with a control socket as
+FD; the module may have a function `rehearse`, which is called before the first fork. It is started
+with exec and never forked, so that no secret of the process that starts it is in its memory. It
+stays single-threaded for life, because a thread pool does not survive a fork (libgomp deadlocks the
+child), and never starts CUDA, which does not either. It exits when the control socket closes, and
+dies with the process that started it.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.runner import gpu
 from workers.runner.child import run_child
 from workers.runner.confinement import follow_into_death
 from workers.runner.protocol import (
@@ -182,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("control", type=int, help="descriptor of the control socket")
     parser.add_argument("jobs", help="MODULE:TABLE of the jobs")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
     control = socket.socket(fileno=arguments.control)
     credentials = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
@@ -190,6 +193,8 @@ def main() -> None:
     follow_into_death(supervisor, signal.SIGTERM)
     jobs, rehearse = _load_table(arguments.jobs)
     warm_up()
+    if arguments.device == "cuda":
+        gpu.load_libraries()
     if rehearse is not None:
         rehearse()
     require_single_thread()

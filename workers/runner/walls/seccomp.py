@@ -8,12 +8,14 @@ connecting, looking into other processes, handling the kernel.
 import ctypes
 import errno
 import os
+from collections.abc import Collection
 
 from workers.runner.walls.bpf import ALLOW, KILL, Instruction, Rule, Test, assemble, encode, refuse
 from workers.runner.walls.kernel import architecture, syscall
 from workers.runner.walls.syscalls import AUDIT_NUMBERS, FOREIGN_FROM, SYSCALLS, Architecture
 
 _SET_MODE_FILTER, _GET_ACTION_AVAILABLE = 1, 2
+_ALL_THREADS = 1
 
 # What jobs spend their system calls on comes first: the filter is read from top to bottom.
 _ALLOWED = """
@@ -75,34 +77,42 @@ def is_available() -> bool:
     return True
 
 
-def restrict_self() -> None:
-    """Filter this process's system calls, for good. `gain_no_privileges` goes first.
+def restrict_self(devices: Collection[int] = ()) -> None:
+    """Filter the system calls of all threads of this process, for good.
+
+    `gain_no_privileges` goes first, before there are threads.
+
+    Args:
+        devices: Descriptors on which `ioctl` is allowed.
 
     Raises:
         OSError: The kernel refuses.
     """
-    program = build(architecture(), os.getpid())
+    program = build(architecture(), os.getpid(), devices)
     filtering = _Program(len(program), encode(program))
-    syscall("seccomp", _SET_MODE_FILTER, 0, ctypes.byref(filtering))
+    thread = syscall("seccomp", _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(filtering))
+    if thread:
+        raise OSError(errno.EBUSY, f"thread {thread} has a filter of its own")
 
 
-def build(machine: Architecture, pid: int) -> list[Instruction]:
+def build(machine: Architecture, pid: int, devices: Collection[int] = ()) -> list[Instruction]:
     """The filter of one process.
 
     Args:
         machine: What it runs on.
         pid: Its own id: the only process it may send signals to.
+        devices: Descriptors on which `ioctl` is allowed.
     """
     numbers = SYSCALLS[machine]
     return assemble(
-        [(numbers[name], rule) for name, rule in _rules(pid) if name in numbers],
+        [(numbers[name], rule) for name, rule in _rules(pid, devices) if name in numbers],
         architecture=AUDIT_NUMBERS[machine],
         foreign_from=FOREIGN_FROM.get(machine),
         default=refuse(errno.EPERM),
     )
 
 
-def _rules(pid: int) -> list[tuple[str, Rule]]:
+def _rules(pid: int, devices: Collection[int]) -> list[tuple[str, Rule]]:
     to_itself = Rule(ALLOW, (Test(0, (pid,)),))
     reading = Rule(refuse(errno.EACCES), (Test(2, (0,), mask=_O_WRITING),))
     return [
@@ -116,13 +126,19 @@ def _rules(pid: int) -> list[tuple[str, Rule]]:
         ("openat", reading),
         ("open", Rule(reading.verdict, (Test(1, (0,), mask=_O_WRITING),))),
         *((name, Rule(refuse(errno.EACCES))) for name in _NO_ACCESS.split()),
-        # Nothing that is open is a terminal.
-        ("ioctl", Rule(refuse(errno.ENOTTY))),
+        ("ioctl", _ioctl(devices)),
         ("fcntl", _HARMLESS_FCNTL),
         ("prctl", _NAMING),
         ("prlimit64", Rule(ALLOW, (Test(0, (0, pid)), _NULL), refuse(errno.EPERM))),
         *((name, Rule(KILL)) for name in _KILLED.split()),
     ]
+
+
+def _ioctl(devices: Collection[int]) -> Rule:
+    not_a_terminal = refuse(errno.ENOTTY)  # which is true of all else that is open
+    if not devices:
+        return Rule(not_a_terminal)
+    return Rule(ALLOW, (Test(0, tuple(sorted(devices))),), not_a_terminal)
 
 
 # Shared memory, and stacks and huge pages that grow by themselves, escape the limit on memory.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import pytest
 
@@ -16,6 +17,8 @@ from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 from workers.runner.walls import landlock, seccomp
 
+Device = Literal["cpu", "cuda"]
+
 SECRET = "the moon is made of basalt"
 REFUSED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTTY}
 
@@ -23,14 +26,15 @@ REFUSED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTTY}
 class Walled:
     """Runs attempts in children of a warm parent."""
 
-    def __init__(self, runner: Runner, secret: Path, mode: str) -> None:
+    def __init__(self, runner: Runner, secret: Path, mode: str, device: Device) -> None:
         self.runner = runner
         self.secret = secret
         self._mode = mode
+        self._device: Device = device
 
     def run(self, kind: str, name: str = "") -> Outcome:
         return self.runner.run(
-            JobRequest(kind=kind, arguments={"name": name}),
+            JobRequest(kind=kind, arguments={"name": name}, device=self._device),
             [],
             deadline_s=30,
             limits=Limits.model_validate({"memory_bytes": 1 << 30, "landlock": self._mode}),
@@ -39,7 +43,7 @@ class Walled:
 
 
 @contextmanager
-def walled(*, without: str = "") -> Iterator[Walled]:
+def walled(*, without: str = "", device: Device = "cpu") -> Iterator[Walled]:
     with TemporaryDirectory() as directory:
         # Nothing but the walls keeps an ordinary user from the secret.
         Path(directory).chmod(0o777)
@@ -51,8 +55,9 @@ def walled(*, without: str = "") -> Iterator[Walled]:
             "ATTEMPTS_SECRET": str(secret),
             "ATTEMPTS_WITHOUT": without,
         }
-        with Runner("attempts:JOBS", environment=environment) as runner:
-            yield Walled(runner, secret, "degrade" if "landlock" in without else "require")
+        mode = "degrade" if "landlock" in without else "require"
+        with Runner("attempts:JOBS", environment=environment, device=device) as runner:
+            yield Walled(runner, secret, mode, device)
 
 
 @pytest.fixture(scope="module", params=["", "landlock"], ids=["both_walls", "seccomp_alone"])

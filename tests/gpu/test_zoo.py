@@ -1,0 +1,38 @@
+"""Every model of the zoo on a GPU: its features are those that its author knows, or it says why."""
+
+import io
+
+import pytest
+import torch
+from test_zoo import ACCEPTED, assert_near
+from zoo.case import DISCOVERY_ROWS, FRESH_ROWS
+
+from service.analyses.schemas import FeatureMapChoice
+from tests.gpu.conftest import HAS_GPU
+from workers.extraction import discover, load_model
+from workers.runner import gpu
+
+
+@pytest.fixture(scope="module", autouse=True)
+def full_precision() -> None:
+    """As in a child."""
+    gpu.open_context()
+
+
+@pytest.mark.parametrize("name", ACCEPTED if HAS_GPU else ["each of them"])
+def test_finds_on_a_gpu_what_the_models_author_knows(name: str) -> None:
+    case = ACCEPTED[name]
+    choice = case.expected.choice
+    first = tuple(tensor.cuda() for tensor in case.batch(DISCOVERY_ROWS))
+    extractor = discover(
+        load_model(io.BytesIO(case.archive), "cuda"),
+        first,
+        choice=FeatureMapChoice(**choice) if choice else None,
+    )
+    for rows in (DISCOVERY_ROWS, FRESH_ROWS):
+        given = case.batch(rows)
+        truth = case.truth(given)
+        extracted = extractor.run(given)
+        assert extracted.phi.device == torch.device("cpu")
+        assert_near(extracted.phi, truth.phi, case.expected.precision)
+        assert_near(extracted.outputs, truth.outputs, case.expected.precision)
