@@ -2,10 +2,20 @@
 
 import errno
 import time
+from contextlib import ExitStack
 
+import numpy as np
+import pytest
+import torch
+from support import exported, multilayer, npz, read_only, scripted
+
+from service.analyses.schemas import Options
 from service.failures import FailureCode
+from service.probes.spec import ProbeSpec
 from tests.gpu.conftest import Run
 from tests.workers.runner.walls.test_walls import REFUSED, names, walled
+from workers.analysis.requests import AnalysisArguments
+from workers.probes.container import Limits as ProbeLimits
 from workers.runner.outcome import Failed, SecurityEvent, Succeeded
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
@@ -31,6 +41,53 @@ def test_the_product_describes_its_gpu() -> None:
         )
     assert isinstance(outcome, Succeeded), outcome
     assert outcome.header["name"]
+
+
+ARCHIVES = {
+    "scripted": lambda: (scripted(multilayer()), None),
+    "exported": lambda: (exported(multilayer(), torch.zeros(3, 64)), "torch_export"),
+}
+
+
+@pytest.mark.parametrize("layers", ["penultimate", "all"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_analysis_needs_nothing_from_outside(kind: str, layers: str) -> None:
+    """Had it to open or import anything, it would run on the CPU."""
+    archive, warm_up = ARCHIVES[kind]()
+    spec = ProbeSpec(format="npz", input="x", target="y", task="classification")
+    arguments = AnalysisArguments(
+        spec=spec,
+        eval_spec=spec,
+        limits=ProbeLimits(max_array_bytes=1 << 30),
+        layers_bytes=1 << 30,
+        memory_bytes=2 << 30,
+        result_bytes=1 << 30,
+        options=Options.model_validate({"layers": layers}),
+        device="cuda",
+    )
+    rows = np.random.default_rng(0).random((600, 64), dtype=np.float32)
+    probe = npz(x=rows, y=np.arange(600) % 10)
+    request = JobRequest.model_validate(
+        {
+            "kind": "analyse",
+            "warm_up": warm_up,
+            "arguments": arguments.model_dump(mode="json"),
+            "device": "cuda",
+        }
+    )
+    with ExitStack() as opened:
+        outcome = opened.enter_context(Runner(device="cuda")).run(
+            request,
+            [read_only(content, opened) for content in (archive, probe, probe)],
+            deadline_s=120,
+            limits=Limits(),
+            on_tick=lambda _: True,
+        )
+    assert isinstance(outcome, Succeeded), outcome
+    provenance, features = outcome.header["provenance"], outcome.header["feature_map"]
+    assert isinstance(provenance, dict)
+    assert isinstance(features, dict)
+    assert (provenance["device"], features["warnings"]) == ("cuda", [])
 
 
 def test_models_compute_the_same_each_time(run: Run) -> None:

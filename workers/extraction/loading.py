@@ -14,6 +14,8 @@ from workers.extraction.refusals import Refusal, last_line, refuse
 
 Device = Literal["cpu", "cuda"]
 
+_OBJECTS = "__torch__.torch.classes."
+
 
 def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
     """Loads a TorchScript or torch.export archive, in evaluation mode.
@@ -41,6 +43,8 @@ def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
     file.seek(0)
     try:
         return _load_exported(file, device) if exported else _load_model(file, device)
+    except JobError:
+        raise
     except Exception as error:  # torch documents no exception types for a damaged archive
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise  # the archive is as good as any other
@@ -48,6 +52,28 @@ def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
 
 
 def _load_model(file: BinaryIO, device: Device) -> torch.jit.ScriptModule:
+    model = _load_script(file, "cpu")
+    if device == "cpu":
+        return model
+    if is_bound_to_cpu(model):
+        raise refuse(
+            Refusal.LOAD_FAILED,
+            "the model has weights that are packed for a CPU, as quantized models have",
+        )
+    file.seek(0)
+    # Loaded once more, not moved: constants in a model's code are not moved with it.
+    return _load_script(file, device)
+
+
+def is_bound_to_cpu(model: torch.jit.ScriptModule) -> bool:
+    """Whether a model holds objects that the kernels of a CPU made, such as packed weights.
+
+    Loading such a one to a GPU ends the process (torch 2.11).
+    """
+    return _OBJECTS in str(model.inlined_graph)
+
+
+def _load_script(file: BinaryIO, device: Device) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         # torch announces the end of TorchScript at every call.
         warnings.filterwarnings("ignore", r"`torch\.jit\.load`", DeprecationWarning)

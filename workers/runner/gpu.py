@@ -25,11 +25,13 @@ _DEVICES = "/dev/nvidia"
 
 
 def load_libraries() -> None:
-    """Load, in the warm parent, what CUDA's libraries load late; none of it starts CUDA.
+    """Load, in the warm parent, what torch and CUDA's libraries load late; none starts CUDA.
 
     Raises:
         OSError: A library is damaged.
     """
+    with torch.device("cpu"):  # torch imports the mode behind it when it is first used
+        torch.empty(0)
     for library in _loaded():
         for name, parts in _PARTS.items():
             if library.name.startswith(name):

@@ -83,7 +83,7 @@ def _correction(arrangement: _Arrangement, dtype: torch.dtype | None) -> Correct
     keys: dict[str, object] = {}
     if arrangement.layout is not None:
         keys["layout"] = arrangement.layout
-    stored = arrangement.inputs.numpy()
+    stored = arrangement.inputs.cpu().numpy()
     if dtype is not None:
         keys["dtype"] = str(dtype).removeprefix("torch.")
         if stored.dtype == np.uint8 and dtype.is_floating_point and stored.max() > 1:
@@ -91,7 +91,7 @@ def _correction(arrangement: _Arrangement, dtype: torch.dtype | None) -> Correct
     transform = Transform.model_validate(keys)
     # The probe's own code converts, so that what is suggested is what was tried.
     inputs = BatchTransform(transform, stored.shape, stored.dtype)(stored)
-    return Correction(inputs, transform, arrangement.storing)
+    return Correction(inputs.to(arrangement.inputs.device), transform, arrangement.storing)
 
 
 def _conversions(given: Tensor, dtype: torch.dtype | None) -> list[torch.dtype | None]:
