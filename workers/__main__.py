@@ -59,7 +59,7 @@ def main() -> int:
         # Before the first claim, whose lease would run while nothing yet works on its job.
         runner.start()
         if settings.device == "cuda":
-            _check_gpu(runner, settings)
+            check_gpu(runner, settings)
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
@@ -84,7 +84,7 @@ def main() -> int:
     return 0
 
 
-def _check_gpu(runner: Runner, settings: Settings) -> None:
+def check_gpu(runner: Runner, settings: Settings) -> None:
     """Make sure, before any job is taken up, that children get a GPU.
 
     Raises:

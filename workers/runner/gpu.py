@@ -6,7 +6,9 @@ an H100 with driver 580 and torch 2.11, with strace). Only page-locked host memo
 """
 
 import ctypes
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ _LINEAR_ALGEBRA = "libtorch_cuda_linalg.so"
 """torch loads it with the first decomposition. It starts CUDA, so the warm parent must not."""
 
 _DEVICES = "/dev/nvidia"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def load_libraries() -> None:
@@ -37,6 +40,22 @@ def load_libraries() -> None:
             if library.name.startswith(name):
                 for part in sorted(library.parent.glob(parts)):
                     ctypes.CDLL(str(part))
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Let torch find no GPU within: exporting a program, for one, starts CUDA where there is one.
+
+    No child could use it after that.
+    """
+    visible = os.environ.get(_VISIBLE)
+    os.environ[_VISIBLE] = ""
+    try:
+        yield
+    finally:
+        del os.environ[_VISIBLE]
+        if visible is not None:
+            os.environ[_VISIBLE] = visible
 
 
 def open_context() -> frozenset[int]:

@@ -29,6 +29,9 @@ _ENVIRONMENT = {
 }
 
 
+# A torch that can use a GPU would otherwise start CUDA in passing, where there is one.
+_CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": ""}
+
 _CUDA_ENVIRONMENT = {
     # Kernels that are compiled on the fly: a child has no directory to keep them in.
     "CUDA_CACHE_DISABLE": "1",
@@ -75,7 +78,9 @@ class WarmParent:
             f"--device={device}",
         ]
         self._environment = {**_ENVIRONMENT, **environment}
-        if device == "cuda":
+        if device == "cpu":
+            self._environment |= _CPU_ENVIRONMENT
+        else:
             passed_on = {name: os.environ[name] for name in _CUDA_VARIABLES if name in os.environ}
             self._environment |= {**_CUDA_ENVIRONMENT, **passed_on}
         self._ended = threading.Event()

@@ -116,7 +116,8 @@ class Zygote:
         wanted = request.job.warm_up
         if wanted is None or wanted in self._warm:
             return
-        WARM_UPS[wanted]()
+        with gpu.hidden():
+            WARM_UPS[wanted]()
         self._warm.add(wanted)
         gc.collect()
         gc.freeze()

@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from collections.abc import Mapping
 from typing import get_args
 
 import pytest
@@ -15,6 +16,8 @@ from workers.runner.walls.syscalls import AUDIT_NUMBERS, FOREIGN_FROM, SYSCALLS,
 PID = 4321
 MACHINES: tuple[Architecture, ...] = get_args(Architecture)
 PROGRAMS = {machine: build(machine, PID) for machine in MACHINES}
+DEVICES = frozenset({8, 9, 17, 42})
+WITH_DEVICES = {machine: build(machine, PID, DEVICES) for machine in MACHINES}
 MOST_INSTRUCTIONS = 4096  # the kernel takes no more
 EPERM, EACCES = refuse(errno.EPERM), refuse(errno.EACCES)
 UPPER_HALF = 1 << 32
@@ -41,10 +44,16 @@ def run(program: list[Instruction], data: bytes) -> int:
                 raise AssertionError(hex(code))
 
 
-def decide(machine: Architecture, number: int, *arguments: int, audit: int | None = None) -> int:
+def decide(
+    machine: Architecture,
+    number: int,
+    *arguments: int,
+    audit: int | None = None,
+    programs: Mapping[Architecture, list[Instruction]] = PROGRAMS,
+) -> int:
     convention = AUDIT_NUMBERS[machine] if audit is None else audit
     values = [*arguments, *[0] * (6 - len(arguments))]
-    return run(PROGRAMS[machine], struct.pack("<IIQ6Q", number, convention, 0, *values))
+    return run(programs[machine], struct.pack("<IIQ6Q", number, convention, 0, *values))
 
 
 def decide_named(machine: Architecture, name: str, *arguments: int) -> int:
@@ -146,3 +155,20 @@ def test_the_old_calls_that_only_x86_has_are_decided_there() -> None:
     for name in ("fork", "vfork", "creat", "unlink"):
         assert decide_named("x86_64", name) == KILL
         assert name not in SYSCALLS["aarch64"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_devices_are_what_ioctl_may_be_used_on(machine: Architecture) -> None:
+    number = SYSCALLS[machine]["ioctl"]
+    for fd in range(64):
+        answer = decide(machine, number, fd, programs=WITH_DEVICES)
+        assert answer == (ALLOW if fd in DEVICES else refuse(errno.ENOTTY))
+        assert decide(machine, number, fd) == refuse(errno.ENOTTY)
+
+
+@given(st.sampled_from(MACHINES), st.data())
+def test_devices_change_nothing_else(machine: Architecture, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(SYSCALLS[machine].keys() - {"ioctl"})))
+    words = data.draw(st.lists(st.integers(0, (1 << 64) - 1), max_size=6))
+    number = SYSCALLS[machine][name]
+    assert decide(machine, number, *words, programs=WITH_DEVICES) == decide(machine, number, *words)
