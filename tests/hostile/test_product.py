@@ -13,6 +13,7 @@ from support import Stack, running_stack, scripted
 from service.client import AnalysisFailedError, ApiError, Client
 from service.failures import FailureCode
 from tests.hostile.archives import HOSTILE
+from tests.hostile.exports import HOSTILE_EXPORTS
 from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
@@ -35,13 +36,16 @@ def guarded(small: Stack) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+FILES = HOSTILE | HOSTILE_EXPORTS
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_hostile_archive_is_refused_at_upload(guarded: Client, name: str) -> None:
     with pytest.raises(ApiError) as refused:
-        guarded.upload_model(io.BytesIO(HOSTILE[name].make()), name="hostile")
+        guarded.upload_model(io.BytesIO(FILES[name].make()), name="hostile")
     problem = refused.value.problem
-    assert (refused.value.status, problem["code"]) == (422, HOSTILE[name].code)
-    assert HOSTILE[name].words in problem["detail"]
+    assert (refused.value.status, problem["code"]) == (422, FILES[name].code)
+    assert FILES[name].words in problem["detail"]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

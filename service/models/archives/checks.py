@@ -1,11 +1,13 @@
 """What a model archive has to hold, by its format."""
 
+import json
 import re
 from functools import partial
 from typing import BinaryIO, Literal
 
-from service.models.archives.errors import something_else, unsafe
+from service.models.archives.errors import damaged, something_else, unsafe
 from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
+from service.models.archives.programs import MAX_GRAPH_BYTES, check_code, check_graph
 from service.models.archives.zips import LOCAL_MAGIC, Archive, shown
 
 ModelFormat = Literal["torchscript", "torch_export"]
@@ -23,11 +25,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"{", "JSON text"),
 )
 
-_MAX_CODE_BYTES = 16 << 20
-_MAX_CODE_LINES = 200_000
-_MAX_LINE_BYTES = 1_000_000
-_MAX_NESTING = 200
-_MAX_JSON_BYTES = 256 << 20
+_MAX_TABLE_BYTES = 32 << 20
 _SHORT = 64
 _VERSIONS = ("version", ".data/version")
 
@@ -38,26 +36,20 @@ _SCRIPT_ENTRIES = re.compile(
     r"|traced_inputs\.pkl|code/.+\.py(\.debug_pkl)?|extra/.+"
 )
 _EXPORT_ENTRIES = re.compile(
-    r"models/[^/]+\.json|data/(weights|constants|sample_inputs)/[^/]+|archive_format"
+    r"models/[^/]+\.json|data/(weights|constants)/((weight|tensor)_\d+|[^/]+\.json)"
+    r"|data/sample_inputs/[^/]+\.pt|archive_format"
     r"|archive_version|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/(version|serialization_id)|extra/.+"
 )
+# What torch.save writes.
+_SAVED_ENTRIES = re.compile(
+    r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment"
+    r"|\.data/serialization_id"
+)
+_GRAPHS = "models/"
+_SAMPLES = "data/sample_inputs/"
+_TABLES = re.compile(r"data/(weights|constants)/[^/]+\.json")
 _PACKED_ENTRIES = re.compile(r"(code|extra)/.+")
-_BRACKETS = re.compile(rb"[()\[\]{}]")
-_COMMENTS = re.compile(rb"#[^\n]*")
-# Operations by which a program reaches for files, addresses or other machines, and those of unknown
-# libraries. There are more, and more ways to spell these; whoever means harm finds one, and then
-# stands before the walls. Operations are called by their library's name, which tells them from what
-# a model itself may call `save` or `ops`.
-_DOT, _CALL = rb"[\s\\]*\.[\s\\]*", rb"[\s\\]*\("
-_UNUSUAL_OPERATIONS = re.compile(
-    rb"(?<![.\w])(?:"
-    rb"(?:torch|ops" + _DOT + rb"aten)" + _DOT + rb"(save|from_file|data_ptr|_\w+_unsafe)" + _CALL
-    + rb"|(rpc_async|rpc_sync|rpc_remote)" + _CALL
-    + rb"|ops" + _DOT + rb"(?!(?:quantized|_quantized|prim|aten|torchvision)\b)(\w+)"
-    + _DOT + rb"\w+" + _CALL
-    + rb")"
-)  # fmt: skip
 
 
 def check_archive(file: BinaryIO) -> ModelFormat:
@@ -115,15 +107,40 @@ def _check_torchscript(archive: Archive) -> None:
         check_pickle(
             archive.read(name, MAX_PICKLE_BYTES), name, partial(_record_bytes, archive, folder)
         )
-    _check_code(archive)
+    check_code(archive)
 
 
 def _check_torch_export(archive: Archive) -> None:
     _check_entries(archive, _EXPORT_ENTRIES)
     _check_versions(archive)
-    for name, entry in archive.entries.items():
-        if name.endswith(".json") and entry.size > _MAX_JSON_BYTES:
-            raise unsafe(f"{shown(name)} has {entry.size:,} bytes")
+    for name in archive.entries:
+        if name.startswith(_GRAPHS):
+            check_graph(archive.read(name, MAX_GRAPH_BYTES), name)
+        elif name.startswith(_SAMPLES):
+            _check_saved(archive.within(name), name)
+        elif _TABLES.fullmatch(name):
+            _check_table(archive.read(name, _MAX_TABLE_BYTES), name)
+
+
+def _check_table(content: bytes, name: str) -> None:
+    """Of weights or constants: each is plain numbers, for torch would carry a pickle out."""
+    try:
+        table = json.loads(content)
+        pickled = [key for key, about in table["config"].items() if about.get("use_pickle")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(f"{shown(name)} cannot be read") from error
+    if pickled:
+        raise unsafe(f"{shown(pickled[0])} is a pickled object, not a plain tensor")
+
+
+def _check_saved(archive: Archive, name: str) -> None:
+    """Of example inputs: tensors, in an archive of their own."""
+    _check_entries(archive, _SAVED_ENTRIES)
+    _check_versions(archive)
+    if "data.pkl" not in archive.entries:
+        raise unsafe(f"{shown(name)} holds no tensors")
+    content = archive.read("data.pkl", MAX_PICKLE_BYTES)
+    check_pickle(content, name, partial(_record_bytes, archive, "data"))
 
 
 def _check_entries(archive: Archive, expected: re.Pattern[str]) -> None:
@@ -146,34 +163,3 @@ def _record_bytes(archive: Archive, folder: str, key: str) -> int | None:
     """Size of a storage that a pickle refers to; None if there is none."""
     entry = archive.entries.get(f"{folder}/{key}")
     return None if entry is None else entry.size
-
-
-def _check_code(archive: Archive) -> None:
-    lines = total = 0
-    for name, entry in archive.entries.items():
-        if not name.startswith("code/"):
-            continue
-        total += entry.size
-        if total > _MAX_CODE_BYTES:
-            raise unsafe(f"its code has more than {_MAX_CODE_BYTES >> 20} MiB")
-        if not name.endswith(".py"):
-            continue
-        source = archive.read(name, _MAX_CODE_BYTES)
-        lines += source.count(b"\n")
-        if lines > _MAX_CODE_LINES:
-            raise unsafe(f"its code has more than {_MAX_CODE_LINES:,} lines")
-        _check_source(source, name)
-
-
-def _check_source(source: bytes, name: str) -> None:
-    if max(map(len, source.split(b"\n"))) > _MAX_LINE_BYTES:
-        raise unsafe(f"{shown(name)} has a line of more than {_MAX_LINE_BYTES:,} bytes")
-    depth = 0
-    for bracket in _BRACKETS.findall(source):
-        depth += 1 if bracket in b"([{" else -1
-        if depth > _MAX_NESTING:
-            raise unsafe(f"{shown(name)} nests brackets deeper than {_MAX_NESTING} levels")
-    unusual = _UNUSUAL_OPERATIONS.search(_COMMENTS.sub(b"", source))
-    if unusual is not None:
-        found = next(group for group in unusual.groups() if group is not None)
-        raise unsafe(f"{shown(name)} uses the operation {shown(found.decode(errors='replace'))}")

@@ -4,6 +4,7 @@ Zip files are read from their end, by a directory that need not agree with what 
 Readers differ in where they look and whom they believe; here both have to say the same.
 """
 
+import io
 import re
 import struct
 import zlib
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from service.models.archives.errors import damaged, unsafe
+from service.models.archives.part import Part
 
 LOCAL_MAGIC = b"PK\x03\x04"
 _STORED, _DEFLATED = 0, 8
@@ -99,6 +101,17 @@ class Archive:
         if len(content) != entry.size or zlib.crc32(content) != entry.crc:
             raise damaged(f"the checksum of {shown(inner)} is wrong")
         return content
+
+    def within(self, inner: str) -> "Archive":
+        """An entry that is itself an archive, as it lies there; its checksum is not computed.
+
+        Raises:
+            ArchiveError: It is none, or a bad one.
+        """
+        entry = self.entries[inner]
+        if entry.is_packed:
+            raise unsafe(f"{shown(inner)} is deflated")
+        return Archive(io.BufferedReader(Part(self._file, entry.data_offset, entry.size)))
 
 
 def shown(name: str) -> str:

@@ -13,8 +13,10 @@ from torch import nn
 
 from service.models.archives import ArchiveError, check_archive
 from tests.hostile.archives import HOSTILE, good_archive, pack
+from tests.hostile.exports import HOSTILE_EXPORTS
 
 GOOD = good_archive()
+GOOD_EXPORT = exported(nn.Linear(4, 2), torch.zeros(3, 4))
 
 
 def refusal(content: bytes) -> ArchiveError:
@@ -23,9 +25,9 @@ def refusal(content: bytes) -> ArchiveError:
     return caught.value
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE | HOSTILE_EXPORTS)
 def test_hostile_archives_are_refused_with_the_reason(name: str) -> None:
-    case = HOSTILE[name]
+    case = (HOSTILE | HOSTILE_EXPORTS)[name]
     error = refusal(case.make())
     assert case.words in error.message
     assert error.code == case.code
@@ -35,7 +37,7 @@ def test_hostile_archives_are_refused_with_the_reason(name: str) -> None:
 
 def test_what_exporters_write_passes() -> None:
     assert check_archive(io.BytesIO(GOOD)) == "torchscript"
-    assert check_archive(io.BytesIO(exported(nn.Linear(4, 2), torch.zeros(3, 4)))) == "torch_export"
+    assert check_archive(io.BytesIO(GOOD_EXPORT)) == "torch_export"
 
 
 def test_what_a_packer_makes_of_the_same_entries_passes() -> None:
@@ -89,9 +91,18 @@ class Counted(io.BytesIO):
 
 
 @settings(max_examples=300, deadline=None)
-@given(place=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255), cut=st.booleans())
-def test_whatever_is_changed_it_passes_or_is_refused(place: int, value: int, cut: bool) -> None:
+@given(
+    good=st.sampled_from([(GOOD, "torchscript"), (GOOD_EXPORT, "torch_export")]),
+    where=st.floats(0, 1, exclude_max=True),
+    value=st.integers(0, 255),
+    cut=st.booleans(),
+)
+def test_whatever_is_changed_it_passes_or_is_refused(
+    good: tuple[bytes, str], where: float, value: int, cut: bool
+) -> None:
     """Damage of any kind ends in the one exception, and never in another."""
-    changed = GOOD[:place] if cut else GOOD[:place] + bytes([value]) + GOOD[place + 1 :]
+    content, kind = good
+    place = int(where * len(content))
+    changed = content[:place] if cut else content[:place] + bytes([value]) + content[place + 1 :]
     with suppress(ArchiveError):
-        assert check_archive(io.BytesIO(changed)) == "torchscript"
+        assert check_archive(io.BytesIO(changed)) == kind
