@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     job_memory_bytes: int = Field(
         default=8 * GIB, gt=0, description="Data memory one job may allocate."
     )
+    job_result_bytes: int = Field(
+        default=GIB, gt=0, description="Largest result of one job: its report and artifacts."
+    )
+    job_log_bytes: int = Field(
+        default=64 * KIB, gt=0, description="What is kept of what one job prints."
+    )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         description="Where a worker's jobs run models. `cuda`: on a GPU, except those whose "

@@ -31,7 +31,6 @@ from workers.errors import ResultError
 from workers.probes.container import Limits
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
-from workers.runner.protocol import Limits as ChildLimits
 
 _SAFETENSORS = "application/vnd.safetensors"
 # The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
@@ -100,7 +99,7 @@ class AnalysisWork:
             limits=Limits(max_array_bytes=self._settings.max_probe_memory_bytes),
             layers_bytes=max(1, self._settings.job_memory_bytes // _LAYERS_SHARE),
             memory_bytes=self._settings.job_memory_bytes,
-            result_bytes=ChildLimits().result_bytes,
+            result_bytes=self._settings.job_result_bytes,
             options=self._options,
             device=device,
         )

@@ -139,6 +139,8 @@ class Executor:
         return Limits(
             memory_bytes=self._settings.job_memory_bytes,
             cpu_seconds=math.ceil(self._settings.job_seconds * threads),
+            result_bytes=self._settings.job_result_bytes,
+            log_bytes=self._settings.job_log_bytes,
             landlock=self._settings.landlock,
         )
 
