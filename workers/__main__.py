@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.storage import BlobStore
 from workers.celery_app import create_celery
 from workers.executor import Executor
+from workers.registry import Description, Registry
 from workers.relay import Relay
 from workers.runner.confinement import ConfinementError, check_walls
 from workers.runner.supervisor import Runner
@@ -42,6 +43,7 @@ def main() -> int:
     executor = Executor(settings, engine, BlobStore(settings.blob_url), runner, name)
     register(celery, executor)
     relay = Relay(settings, engine, celery)
+    registry = Registry(engine, Description(name, "cpu", landlock, settings.worker_slots))
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # as Celery is
     def give_back_jobs(**_: object) -> None:
@@ -53,6 +55,7 @@ def main() -> int:
     try:
         # Before the first claim, whose lease would run while nothing yet works on its job.
         runner.start()
+        registry.start()
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
@@ -72,6 +75,7 @@ def main() -> int:
         return 1
     finally:
         relay.stop()
+        registry.stop()
         runner.close()
         engine.dispose()
     return 0
