@@ -158,7 +158,7 @@ class Executor:
 
         That is written in any case: a cancellation at the right moment must not keep it secret.
         """
-        strikes = None
+        quarantined = None
         with Session(self._engine) as session, session.begin():
             if isinstance(outcome, Cancelled) or _can_be_tried_again(
                 outcome, lease, self._settings
@@ -174,10 +174,10 @@ class Executor:
                 incident = Incident(
                     outcome.event, outcome.failure.message, lease, work.digests, self._name
                 )
-                strikes = quarantine.record(session, incident, self._settings.quarantine_after)
+                quarantined = quarantine.record(session, incident, self._settings.quarantine_after)
         self._report(lease, work, outcome)
-        if strikes is not None:
-            log.error("file quarantined", files=dict(work.digests), strikes=strikes)
+        if quarantined is not None:
+            log.error("file quarantined", sha256=quarantined)
 
     def _report(self, lease: Lease, work: Work, outcome: Outcome) -> None:
         event = log.bind(job=str(lease.job_id), kind=lease.kind, attempt=lease.attempt)

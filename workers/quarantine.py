@@ -48,7 +48,7 @@ class Incident:
         return self.digests.get("probe" if self.lease.kind == JobKind.PROBE else "model")
 
 
-def record(session: Session, incident: Incident, limit: int) -> int | None:
+def record(session: Session, incident: Incident, limit: int) -> str | None:
     """Write down an event, and quarantine the file that has too many.
 
     Args:
@@ -57,7 +57,7 @@ def record(session: Session, incident: Incident, limit: int) -> int | None:
         limit: Strikes with which a file is quarantined; 0 for never.
 
     Returns:
-        The file's strikes, if it is quarantined by this; None otherwise.
+        SHA-256 of the file that is quarantined by this; None if none is.
     """
     blamed = incident.blamed
     if blamed is not None:
@@ -74,7 +74,7 @@ def record(session: Session, incident: Incident, limit: int) -> int | None:
     if not _quarantine(session, blamed, strikes.total(), reason):
         return None
     _write(session, incident, SecurityEvent.QUARANTINED, f"Quarantined: {reason}.")
-    return strikes.total()
+    return blamed
 
 
 def refusal(session: Session, digests: Mapping[str, str]) -> Failure | None:

@@ -237,7 +237,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     assert bench.runner.runs == 3
     assert [event.event for event in bench.events()] == ["crashed"] * 3 + ["quarantined"]
     (line,) = [entry for entry in logs if entry["event"] == "file quarantined"]
-    assert (line["log_level"], line["files"], line["strikes"]) == ("error", {"model": MODEL}, 3)
+    assert (line["log_level"], line["sha256"]) == ("error", MODEL)
     # Being refused is no strike, and another file has none.
     bench.run(bench.inspection(bench.model("0" * 64)))
     assert bench.runner.runs == 4
