@@ -7,7 +7,9 @@ import service.analyses.tables
 import service.inspections.tables
 import service.jobs.tables
 import service.models.tables
-import service.probes.tables  # noqa: F401 - the imports above register the tables too
+import service.probes.tables
+import service.security.tables
+import service.workers.tables  # noqa: F401 - the imports above register the tables too
 from service.database import Base, open_engine
 from service.settings import Settings
 

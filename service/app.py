@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
-from service import __version__, health, problems, schemas
+from service import __version__, health, metrics, problems, schemas
 from service.analyses import routes as analyses
 from service.charts import routes as charts
 from service.database import open_async_engine, require_database_url
@@ -20,6 +20,7 @@ from service.models import routes as models
 from service.notifications import ANALYSES_CHANNEL, Notifications
 from service.probes import builtin
 from service.probes import routes as probes
+from service.security import routes as security
 from service.settings import MIB, Settings
 from service.storage import BlobStore
 
@@ -63,8 +64,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(analyses.router)
     app.include_router(charts.router)
     app.include_router(inspections.router)
+    app.include_router(security.router)
     app.include_router(schemas.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(guide.router)
     app.mount("/static", StaticFiles(directory=guide.STATIC), name="static")
     return app

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 import uvicorn
 from rich.console import Console
@@ -16,11 +17,13 @@ from sqlalchemy.exc import OperationalError
 
 from service import __version__, logs
 from service.app import create_app
+from service.client import ApiError
 from service.database import open_engine
 from service.listening import describe, listen
 from service.local.errors import LocalStackError
 from service.local.supervisor import unwind_on_termination
 from service.migration import upgrade
+from service.security import commands as quarantine
 from service.settings import Settings
 from service.up import Stack
 
@@ -32,6 +35,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+cli.add_typer(quarantine.cli, name="quarantine")
 console = Console(stderr=True, highlight=False)
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -52,6 +56,10 @@ def main() -> None:
         _fail(str(error))
     except OperationalError as error:
         _fail(f"The database does not answer: {str(error.orig).strip()}")
+    except ApiError as error:
+        _fail(error.problem.get("detail") or str(error))
+    except httpx.TransportError as error:
+        _fail(f"The API does not answer: {error}. Is it up, and at the address that --url says?")
 
 
 def _fail(message: str) -> None:

@@ -191,6 +191,29 @@ class Client:
             raise AnalysisFailedError(analysis)
         return self.report(analysis["id"])
 
+    def quarantines(self) -> Iterator[Document]:
+        """Yield the files that no job opens, those quarantined last first.
+
+        Raises:
+            ApiError: It was refused.
+        """
+        cursor: str | None = None
+        while True:
+            query = {} if cursor is None else {"cursor": cursor}
+            page = self._json(self._http.get("/v1/quarantines", params=query))
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def release(self, sha256: str) -> None:
+        """Let jobs open a quarantined file again.
+
+        Raises:
+            ApiError: It is not quarantined.
+        """
+        self._check(self._http.delete(f"/v1/quarantines/{sha256}"))
+
     def get(self, path: str) -> Document:
         """Return the document at a path.
 

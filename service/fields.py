@@ -40,3 +40,6 @@ Label = Annotated[
 
 JsonText = Annotated[Json[dict[str, Any]], AfterValidator(_storable)]
 """A JSON object, arriving as text in a form field or query parameter."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""The digest by which a file is known."""

@@ -1,15 +1,20 @@
 """Is the process alive, and does what it depends on answer?"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Literal
 
 import redis.asyncio
 import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.concurrency import run_in_threadpool
+
+from service.workers import service as workers
+from service.workers.tables import Worker
 
 log = structlog.get_logger()
 router = APIRouter(tags=["health"])
@@ -28,11 +33,23 @@ class Check(BaseModel):
     error: str | None = Field(default=None, description="The kind of error, without its secrets.")
 
 
+class Workers(BaseModel):
+    """Who would take up a job now. The API takes requests whatever it says here."""
+
+    state: Literal["ok", "degraded", "none", "unknown"] = Field(
+        description="`degraded`: some run models behind one wall, without Landlock. `none`: jobs "
+        "wait until a worker comes. `unknown`: the database does not answer."
+    )
+    live: int = Field(default=0, description="Workers heard of within the last minute.")
+    without_landlock: list[str] = Field(default=[], description="Those of them, as `host:pid`.")
+
+
 class Readiness(BaseModel):
     """Whether requests can be served."""
 
     ready: bool
     checks: list[Check]
+    workers: Workers
 
 
 @router.get("/livez")
@@ -46,8 +63,9 @@ async def live() -> dict[str, str]:
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness, "description": "Not ready"}},
 )
 async def ready(request: Request, response: Response) -> Readiness:
-    """Check each dependency by name."""
-    checks = await asyncio.gather(
+    """Check each dependency by name, and tell which workers there are."""
+    found, *checks = await asyncio.gather(
+        _find_workers(request),
         _check("database", lambda: _check_database(request), required=True),
         _check("storage", lambda: run_in_threadpool(request.app.state.store.check), required=True),
         _check("broker", lambda: _check_broker(request), required=False),
@@ -55,7 +73,7 @@ async def ready(request: Request, response: Response) -> Readiness:
     is_ready = all(check.ok for check in checks if check.required)
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return Readiness(ready=is_ready, checks=checks)
+    return Readiness(ready=is_ready, checks=checks, workers=found)
 
 
 async def _check(name: str, probe: Callable[[], Awaitable[None]], *, required: bool) -> Check:
@@ -70,6 +88,23 @@ async def _check(name: str, probe: Callable[[], Awaitable[None]], *, required: b
 async def _check_database(request: Request) -> None:
     async with request.app.state.engine.connect() as connection:
         await connection.execute(text("SELECT version_num FROM alembic_version"))
+
+
+async def _find_workers(request: Request) -> Workers:
+    try:
+        live = await asyncio.wait_for(_live_workers(request), _CHECK_SECONDS)
+    except Exception as error:  # noqa: BLE001 - as above; the check of the database says more
+        log.warning("workers cannot be told", error=str(error))
+        return Workers(state="unknown")
+    exposed = [worker.name for worker in live if not worker.landlock]
+    state: Literal["ok", "degraded", "none"] = "ok" if live else "none"
+    return Workers(state="degraded" if exposed else state, live=len(live), without_landlock=exposed)
+
+
+async def _live_workers(request: Request) -> Sequence[Worker]:
+    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+    async with sessions() as session:
+        return await workers.list_live(session)
 
 
 async def _check_broker(request: Request) -> None:

@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, gt=0, description="Attempts at a job whose workers vanish, before it fails."
     )
+    quarantine_after: int = Field(
+        default=3,
+        ge=0,
+        description="Crashes and misbehaviours of one file after which no job opens it any more, "
+        "until an operator releases it; 0: never.",
+    )
     poll_seconds: float = Field(
         default=2.0,
         gt=0,

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,9 +20,12 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
+from sqlalchemy import Engine, create_engine
 from torch import nn
 
 from service.client import Client
+from service.local import LocalStack
+from service.migration import upgrade
 
 # Short, so that tests of lost workers need not wait a minute; all else is as people get it.
 QUICK = {"PHISCOPE_LEASE_SECONDS": "4", "PHISCOPE_POLL_SECONDS": "0.5"}
@@ -75,6 +79,41 @@ def _await_url(process: subprocess.Popen[str], output: Path) -> str:
             return match[1]
         time.sleep(0.05)
     raise AssertionError(f"phiscope up did not come up:\n{output.read_text()}")
+
+
+@dataclass
+class ServedApi:
+    """The API alone, with no worker, and the database behind it."""
+
+    url: str
+    engine: Engine
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30)
+
+
+@contextmanager
+def served_api(directory: Path) -> Iterator[ServedApi]:
+    """Run `phiscope serve` on databases of its own."""
+    with LocalStack(directory / "databases") as local, socket.create_server(("127.0.0.1", 0)) as at:
+        engine = create_engine(local.database_url)
+        upgrade(engine)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve", "--fd", str(at.fileno())],
+            env=os.environ
+            | {
+                "PHISCOPE_DATABASE_URL": local.database_url,
+                "PHISCOPE_BROKER_URL": local.broker_url,
+                "PHISCOPE_DATA_DIR": str(directory / "data"),
+            },
+            pass_fds=[at.fileno()],
+        )
+        try:
+            yield ServedApi(f"http://127.0.0.1:{at.getsockname()[1]}", engine)
+        finally:
+            process.terminate()
+            process.wait(30)
+            engine.dispose()
 
 
 def read_only(content: bytes, opened: ExitStack) -> int:

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.storage import BlobStore
 from workers.celery_app import create_celery
 from workers.executor import Executor
+from workers.registry import Description, Registry
 from workers.relay import Relay
 from workers.runner.confinement import ConfinementError, check_walls
 from workers.runner.outcome import Succeeded
@@ -47,6 +48,7 @@ def main() -> int:
     executor = Executor(settings, engine, BlobStore(settings.blob_url), runner, name)
     register(celery, executor)
     relay = Relay(settings, engine, celery)
+    registry = Registry(engine, Description(name, settings.device, landlock, settings.worker_slots))
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # as Celery is
     def give_back_jobs(**_: object) -> None:
@@ -60,6 +62,7 @@ def main() -> int:
         runner.start()
         if settings.device == "cuda":
             check_gpu(runner, settings)
+        registry.start()
         # Threads, for a job's own work is done in another process; these only wait for it.
         celery.worker_main(
             [
@@ -79,6 +82,7 @@ def main() -> int:
         return 1
     finally:
         relay.stop()
+        registry.stop()
         runner.close()
         engine.dispose()
     return 0

@@ -17,23 +17,28 @@ from sqlalchemy.orm import Session
 from service.analyses.schemas import Progress as ShownProgress
 from service.failures import Failure, FailureCode
 from service.jobs.tables import JobKind
+from service.security.events import SecurityEvent
 from service.settings import Settings
 from service.storage import BlobStore
-from workers import leases, subjects
+from workers import leases, quarantine, subjects
 from workers.analysis_work import AnalysisWork
 from workers.errors import JobError, ResultError
 from workers.inspection_work import InspectionWork
 from workers.leases import Lease
 from workers.probe_work import ProbeWork
-from workers.runner.outcome import Cancelled, Failed, Outcome, SecurityEvent, Succeeded
+from workers.quarantine import Incident
+from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
 from workers.runner.progress import Progress
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
+from workers.runner.text import printable
 
 log = structlog.get_logger()
 
 # A cancelled job is noticed within this, and the child is gone soon after.
 _LOOK_SECONDS = 1.0
+# What is told of a result that no honest child leaves.
+_MAX_QUOTED = 500
 
 
 class Work(Protocol):
@@ -126,6 +131,12 @@ class Executor:
     def _supervise(self, lease: Lease, work: Work) -> Outcome:
         with ExitStack() as opened:
             files = work.open_files(self._store, opened)
+            # Only now, for a probe by URI has no digest before it is fetched. Nothing has read in
+            # any of the files yet.
+            with Session(self._engine) as session:
+                refusal = quarantine.refusal(session, work.digests)
+            if refusal is not None:
+                return Failed(refusal, "", None)
             return self._runner.run(
                 work.request(),
                 [file.fileno() for file in files],
@@ -145,7 +156,11 @@ class Executor:
         )
 
     def _conclude(self, lease: Lease, work: Work, outcome: Outcome) -> None:
-        """Write the outcome; nothing at all if the lease was lost meanwhile."""
+        """Write the outcome, nothing of it if the lease was lost meanwhile, and a security event.
+
+        That is written in any case: a cancellation at the right moment must not keep it secret.
+        """
+        quarantined = None
         with Session(self._engine) as session, session.begin():
             if isinstance(outcome, Cancelled) or _can_be_tried_again(
                 outcome, lease, self._settings
@@ -157,7 +172,14 @@ class Executor:
                     subjects.failed(session, lease.kind, lease.subject_id, outcome.failure)
                 else:
                     work.finish(session)
+            if isinstance(outcome, Failed) and outcome.event is not None:
+                incident = Incident(
+                    outcome.event, outcome.failure.message, lease, work.digests, self._name
+                )
+                quarantined = quarantine.record(session, incident, self._settings.quarantine_after)
         self._report(lease, work, outcome)
+        if quarantined is not None:
+            log.error("file quarantined", sha256=quarantined)
 
     def _report(self, lease: Lease, work: Work, outcome: Outcome) -> None:
         event = log.bind(job=str(lease.job_id), kind=lease.kind, attempt=lease.attempt)
@@ -238,6 +260,8 @@ def _first(error: ValidationError) -> str:
 
 
 def _untrusted(why: str) -> Failed:
+    # It may quote the result, which is the child's word.
+    why = printable(why, _MAX_QUOTED)
     failure = Failure(
         code=FailureCode.CRASHED,
         message=f"The job left a result that cannot be trusted: {why}.",

@@ -76,7 +76,8 @@ _FAILURES: dict[FailureCode, str] = {
     FailureCode.UNSUPPORTED_MODEL: "A model of a kind whose features are not one linear layer away "
     "from its outputs, or that is not a function of its input. `detail.code` says which.",
     FailureCode.POLICY_VIOLATION: "The model tried something that models have no business to do.",
-    FailureCode.QUARANTINED: "Models with these bytes crashed or misbehaved too often before.",
+    FailureCode.QUARANTINED: "Jobs that opened this file crashed or misbehaved too often; no "
+    "job opens it until the operator [releases](/guide/security) it.",
     FailureCode.OUT_OF_MEMORY: "The job needed more memory than it may have.",
     FailureCode.TIME_LIMIT: "The job took longer than it may.",
     FailureCode.CRASHED: "The model's process ended abnormally.",

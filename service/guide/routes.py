@@ -56,6 +56,7 @@ PAGES: dict[str, _Page] = {
     "inspection": _Page("Looking into a model", _written("inspection")),
     "security": _Page("When a model means harm", _written("security")),
     "gpu": _Page("On a GPU", _written("gpu")),
+    "operations": _Page("Watching over it", _written("operations")),
     "reproduction": _Page("What the paper found, reproduced", _written("reproduction")),
     "metrics": _Page("What every figure means", generated.metrics),
     "failures": _Page("Why an analysis failed", generated.failures),

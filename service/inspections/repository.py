@@ -37,14 +37,17 @@ async def add(
     )
 
 
-async def reopen_lost(session: AsyncSession, fingerprint: str) -> UUID | None:
-    """Queue an inspection again whose workers vanished: the model had no part in that."""
+async def reopen(session: AsyncSession, fingerprint: str) -> UUID | None:
+    """Queue an inspection again that was not really made, and may be made now.
+
+    Its workers vanished, or the model was quarantined and may have been released since.
+    """
     return await session.scalar(
         update(Inspection)
         .where(
             Inspection.fingerprint == fingerprint,
             Inspection.status == InspectionStatus.FAILED,
-            Inspection.error["code"].astext == FailureCode.LOST,
+            Inspection.error["code"].astext.in_((FailureCode.LOST, FailureCode.QUARANTINED)),
         )
         .values(status=InspectionStatus.QUEUED, error=None, finished_at=None)
         .returning(Inspection.id)

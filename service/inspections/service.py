@@ -37,7 +37,7 @@ async def ensure(session: AsyncSession, model_id: UUID, query: InspectionQuery) 
         {"model": str(model.id), "request": request.model_dump(mode="json"), "v": __version__}
     )
     fresh = await repository.add(session, model.id, request, fingerprint)
-    fresh = fresh or await repository.reopen_lost(session, fingerprint)
+    fresh = fresh or await repository.reopen(session, fingerprint)
     if fresh is None:
         return await repository.find_by_fingerprint(session, fingerprint)
     # Somebody waits for it, and it takes a second.

@@ -39,13 +39,20 @@ def test_migrate_serve_and_worker_run_alone(environment: dict[str, str]) -> None
     subprocess.run([*command, "migrate"], env=environment, check=True)
     port = free_port()
     with ExitStack() as running:
+        processes = []
         for part in (["serve", "--port", str(port)], ["worker"]):
             process = running.enter_context(subprocess.Popen([*command, *part], env=environment))
             running.callback(process.terminate)
+            processes.append(process)
         client = running.enter_context(Client(f"http://127.0.0.1:{port}"))
         _await_ready(port)
         model = client.upload_model(io.BytesIO(flattening()), name="alone")
         report = client.analyse(model["id"], "builtin:digits")
+        assert client.get("/readyz")["workers"]["live"] == 1
+        processes[-1].terminate()
+        processes[-1].wait(30)
+        # It said good-bye: nobody waits a minute to learn that it is gone.
+        assert client.get("/readyz")["workers"]["state"] == "none"
     assert report["probe"]["n"] == 1797
 
 

@@ -138,15 +138,18 @@ def state(engine: Engine, inspection_id: UUID) -> tuple[str, int]:
         return session.get_one(Inspection, inspection_id).status, session.scalars(jobs).one()
 
 
-def test_one_whose_workers_vanished_is_made_again_when_asked_for(engine: Engine) -> None:
+@pytest.mark.parametrize("code", [FailureCode.LOST, FailureCode.QUARANTINED])
+def test_one_that_was_not_really_made_is_made_again_when_asked_for(
+    engine: Engine, code: FailureCode
+) -> None:
     model = Model(
-        id=new_id(), name="m", sha256="0" * 64, size_bytes=1, format="torchscript", metadata_={}
+        id=new_id(), name=code, sha256="0" * 64, size_bytes=1, format="torchscript", metadata_={}
     )
     with Session(engine, expire_on_commit=False) as session, session.begin():
         session.add(model)
     inspection = ask(engine, model.id)
     assert state(engine, inspection) == (InspectionStatus.QUEUED, 1)
-    fail(engine, inspection, FailureCode.LOST)
+    fail(engine, inspection, code)
     assert ask(engine, model.id) == inspection
     assert state(engine, inspection) == (InspectionStatus.QUEUED, 2)
     fail(engine, inspection, FailureCode.INPUT_MISMATCH)

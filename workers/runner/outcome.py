@@ -3,11 +3,11 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import JsonValue
 
 from service.failures import Failure, FailureCode
+from service.security.events import SecurityEvent
 from workers.runner.protocol import Ended, Limits
 from workers.runner.result import MalformedResultError, parse_result
 
@@ -31,17 +31,6 @@ class Succeeded:
     sections: Mapping[str, bytes]
     log: str
     ended: Ended
-
-
-class SecurityEvent(StrEnum):
-    """What an operator has to know of, apart from what the job's owner is told."""
-
-    POLICY_VIOLATION = "policy_violation"
-    """The process tried what no job does, and was ended."""
-    UNTRUSTED_RESULT = "untrusted_result"
-    """It left a result that no honest job writes."""
-    NOT_CONFINED = "not_confined"
-    """The worker could not wall it in, and so did not let it begin."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +79,10 @@ def judge(
     if not confined:
         return Failed(_not_confined(), log, ended, SecurityEvent.NOT_CONFINED)
     if ended.signal is not None:
-        event = SecurityEvent.POLICY_VIOLATION if ended.signal == signal.SIGSYS else None
-        return Failed(_killed(ended.signal, limits), log, ended, event)
+        return Failed(_killed(ended.signal, limits), log, ended, _event_of(ended.signal))
     if ended.exit_code != 0:
         failure = _crashed(f"The job's process exited with status {ended.exit_code}.")
-        return Failed(failure, log, ended)
+        return Failed(failure, log, ended, SecurityEvent.CRASHED)
     try:
         parsed = parse_result(result)
     except MalformedResultError as error:
@@ -152,6 +140,12 @@ def _policy_violated() -> Failure:
         hint="Remove what does so from the model, and export it again. If nothing does, report "
         "this as a defect of Phiscope.",
     )
+
+
+def _event_of(number: int) -> SecurityEvent | None:
+    if number == signal.SIGSYS:
+        return SecurityEvent.POLICY_VIOLATION
+    return SecurityEvent.CRASHED if number in _CRASHES else None
 
 
 def _killed(number: int, limits: Limits) -> Failure:

@@ -16,7 +16,7 @@ _MAX_LINE_BYTES = 1_000_000
 _MAX_NESTING = 200
 
 _BRACKETS = re.compile(rb"[()\[\]{}]")
-_COMMENTS = re.compile(rb"#[^\n]*")
+_TEXTS_AND_COMMENTS = re.compile(rb"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|#[^\n]*""", re.DOTALL)
 # Operations by which a program reaches for files, addresses or other machines, and those of unknown
 # libraries. They are called by their library's name, which tells them from what a model itself may
 # call `save` or `ops`.
@@ -72,7 +72,7 @@ def _check_source(source: bytes, name: str) -> None:
         depth += 1 if bracket in b"([{" else -1
         if depth > _MAX_NESTING:
             raise unsafe(f"{shown(name)} nests brackets deeper than {_MAX_NESTING} levels")
-    unusual = _UNUSUAL_OPERATIONS.search(_COMMENTS.sub(b"", source))
+    unusual = _UNUSUAL_OPERATIONS.search(_TEXTS_AND_COMMENTS.sub(rb"\1", source))
     if unusual is not None:
         found = next(group for group in unusual.groups() if group is not None)
         raise unsafe(f"{shown(name)} uses the operation {shown(found.decode(errors='replace'))}")

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from service.failures import FailureCode
-from workers.runner.outcome import Cancelled, SecurityEvent, Succeeded
+from service.security.events import SecurityEvent
+from workers.runner.outcome import Cancelled, Succeeded
 from workers.runner.progress import Progress, Stage
 from workers.runner.protocol import JobRequest, Limits
 
@@ -84,21 +85,30 @@ def test_unexpected_error_is_short_and_keeps_paths_and_traceback_in_the_log(jobs
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [("segfault", "SIGSEGV"), ("leave", "status 7"), ("no_such_job", "KeyError")]
+    ("kind", "words", "event"),
+    [
+        ("segfault", "SIGSEGV", SecurityEvent.CRASHED),
+        ("leave", "status 7", SecurityEvent.CRASHED),
+        # Our own defect, reported by a process in good order.
+        ("no_such_job", "KeyError", None),
+    ],
 )
-def test_crashes_end_one_job_only(jobs: Jobs, kind: str, words: str) -> None:
+def test_crashes_end_one_job_only(
+    jobs: Jobs, kind: str, words: str, event: SecurityEvent | None
+) -> None:
     outcome = jobs.fail(kind)
     assert outcome.failure.code == FailureCode.CRASHED
     assert words in outcome.failure.message
-    assert outcome.event is None
+    assert outcome.event == event
     jobs.succeed("echo")
 
 
 @pytest.mark.parametrize("kind", ["hog_numpy", "hog_torch", "kill_self"])
 def test_memory_hogs_run_out_of_memory(jobs: Jobs, kind: str) -> None:
-    failure = jobs.fail(kind, limits=Limits(memory_bytes=256 << 20)).failure
-    assert failure.code == FailureCode.OUT_OF_MEMORY
-    assert "256 MiB" in failure.message
+    outcome = jobs.fail(kind, limits=Limits(memory_bytes=256 << 20))
+    assert outcome.failure.code == FailureCode.OUT_OF_MEMORY
+    assert "256 MiB" in outcome.failure.message
+    assert outcome.event is None
 
 
 def test_result_beyond_its_limit_is_refused(jobs: Jobs) -> None:
@@ -131,9 +141,10 @@ def test_hanging_job_ends_at_its_deadline(jobs: Jobs, assert_gone: AssertGone) -
             started.append(progress)
         return True
 
-    failure = jobs.fail("hang", deadline_s=1.5, on_tick=note).failure
-    assert failure.code == FailureCode.TIME_LIMIT
-    assert "1.5 s" in failure.message
+    outcome = jobs.fail("hang", deadline_s=1.5, on_tick=note)
+    assert outcome.failure.code == FailureCode.TIME_LIMIT
+    assert "1.5 s" in outcome.failure.message
+    assert outcome.event is None
     assert_gone(started[-1].done)
 
 
@@ -141,6 +152,7 @@ def test_processor_time_is_limited(jobs: Jobs) -> None:
     outcome = jobs.fail("spin", limits=Limits(cpu_seconds=1))
     assert outcome.failure.code == FailureCode.TIME_LIMIT
     assert "processor time" in outcome.failure.message
+    assert outcome.event is None
 
 
 def test_cancelled_job_is_gone_within_a_second(jobs: Jobs, assert_gone: AssertGone) -> None:

@@ -1,0 +1,1 @@
+"""The worker processes that are there, as far as the API knows of them."""

@@ -1,0 +1,85 @@
+"""What the API says of workers: /readyz, and whether one has a device."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from support import ServedApi
+
+from service.database import open_async_engine
+from service.settings import Settings
+from service.workers import service
+from service.workers.tables import Worker
+
+pytestmark = pytest.mark.xdist_group("migrations")
+
+
+def worker(
+    name: str = "host:1", landlock: int = 7, silent: float = 0, device: str = "cpu"
+) -> Worker:
+    now = datetime.now(UTC)
+    return Worker(
+        name=name,
+        started_at=now,
+        seen_at=now - timedelta(seconds=silent),
+        device=device,
+        landlock=landlock,
+        slots=1,
+        version="1",
+    )
+
+
+def readiness(api: ServedApi, *workers: Worker) -> dict[str, Any]:
+    with Session(api.engine) as session, session.begin():
+        session.add_all(workers)
+    with api.http() as http:
+        answer = http.get("/readyz")
+    # The API takes work whoever is there to do it.
+    assert answer.status_code == 200
+    assert answer.json()["ready"]
+    found: dict[str, Any] = answer.json()["workers"]
+    return found
+
+
+def test_no_worker_is_none(api: ServedApi) -> None:
+    assert readiness(api) == {"state": "none", "live": 0, "without_landlock": []}
+
+
+def test_workers_behind_both_walls_are_ok(api: ServedApi) -> None:
+    assert readiness(api, worker("a:1"), worker("b:1")) == {
+        "state": "ok",
+        "live": 2,
+        "without_landlock": [],
+    }
+
+
+def test_one_without_landlock_is_named(api: ServedApi) -> None:
+    assert readiness(api, worker("a:1"), worker("b:1", landlock=0)) == {
+        "state": "degraded",
+        "live": 2,
+        "without_landlock": ["b:1"],
+    }
+
+
+def test_one_long_silent_does_not_count(api: ServedApi) -> None:
+    found = readiness(api, worker("a:1", silent=50), worker("b:1", landlock=0, silent=70))
+    assert found == {"state": "ok", "live": 1, "without_landlock": []}
+
+
+def test_a_device_is_there_while_a_live_worker_has_it(api: ServedApi) -> None:
+    async def ask() -> list[bool]:
+        url = api.engine.url.render_as_string(hide_password=False)
+        engine = open_async_engine(Settings(database_url=url))
+        async with AsyncSession(engine) as session:
+            found = [await service.has_device(session, device) for device in service.DEVICES]
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(ask()) == [False, False]
+    readiness(api, worker("a:1"), worker("b:1", device="cuda", silent=70))
+    assert asyncio.run(ask()) == [True, False]
+    readiness(api, worker("c:1", device="cuda"))
+    assert asyncio.run(ask()) == [True, True]
