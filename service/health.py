@@ -41,7 +41,10 @@ class Workers(BaseModel):
         "wait until a worker comes. `unknown`: the database does not answer."
     )
     live: int = Field(default=0, description="Workers heard of within the last minute.")
-    without_landlock: list[str] = Field(default=[], description="Those of them, as `host:pid`.")
+    with_gpu: int = Field(default=0, description="Those of them whose jobs get a GPU.")
+    without_landlock: list[str] = Field(
+        default=[], description="Those of them without Landlock, as `host:pid`."
+    )
 
 
 class Readiness(BaseModel):
@@ -98,7 +101,12 @@ async def _find_workers(request: Request) -> Workers:
         return Workers(state="unknown")
     exposed = [worker.name for worker in live if not worker.landlock]
     state: Literal["ok", "degraded", "none"] = "ok" if live else "none"
-    return Workers(state="degraded" if exposed else state, live=len(live), without_landlock=exposed)
+    return Workers(
+        state="degraded" if exposed else state,
+        live=len(live),
+        with_gpu=sum(worker.device == "cuda" for worker in live),
+        without_landlock=exposed,
+    )
 
 
 async def _live_workers(request: Request) -> Sequence[Worker]:

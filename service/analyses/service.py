@@ -24,6 +24,7 @@ from service.models import service as models
 from service.probes import service as probes
 from service.probes.tables import Probe, ProbeStatus
 from service.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
+from service.workers import service as workers
 
 
 async def create(
@@ -33,7 +34,8 @@ async def create(
 
     Raises:
         NotFound: There is no such model or probe.
-        InvalidRequest: A probe failed its validation, or has no classes to balance.
+        InvalidRequest: A probe failed its validation, or has no classes to balance, or no worker
+            has the device.
         IdempotencyConflict: The key came before with another request.
     """
     analysis_id = new_id()
@@ -71,6 +73,7 @@ async def create(
         if idempotency_key is not None:
             await repository.point_key(session, idempotency_key, same.id)
         return same
+    await _refuse_missing_device(session, options)
     analysis = Analysis(
         id=analysis_id,
         model_id=model.id,
@@ -110,6 +113,14 @@ def _refuse_unlabelled(probe: Probe, options: Options) -> None:
         raise InvalidRequest(
             f'"class_weighting": "{options.class_weighting}" needs class labels, and probe '
             f'{probe.name}@{probe.version} has none. Use one that has, or leave it at "none".'
+        )
+
+
+async def _refuse_missing_device(session: AsyncSession, options: Options) -> None:
+    if options.device == "cuda" and not await workers.has_device(session, "cuda"):
+        raise InvalidRequest(
+            'The options ask for "device": "cuda", and no worker with a GPU is there: expected one '
+            'that was started with PHISCOPE_DEVICE=cuda. Use "auto", or start one.'
         )
 
 

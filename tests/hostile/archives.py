@@ -317,6 +317,10 @@ HOSTILE: dict[str, Hostile] = {
         lambda: _coded('    return torch . \\\n    from_file ("/etc/passwd", False, 100)'),
         UNSAFE, "from_file",
     ),
+    "code that hides behind a mark in a text": Hostile(
+        lambda: _coded('    return ("#", torch.from_file("/etc/passwd", False, 100))[1]'),
+        UNSAFE, "from_file",
+    ),
     "code that leaks an address": Hostile(
         lambda: _coded("    print(torch.data_ptr(x))\n    return x"), UNSAFE, "data_ptr"
     ),

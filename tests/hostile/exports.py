@@ -7,11 +7,15 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import torch
 from support import exported, multilayer
+from torch import nn
 
 from tests.hostile.archives import NO_MODEL, UNSAFE, Hostile, pack
+
+OWNED = "/tmp/owned"  # noqa: S108 - it is not to be written
 
 
 class Command:
@@ -25,9 +29,9 @@ class Command:
 
 
 @cache
-def entries() -> dict[str, bytes]:
+def entries(make: Callable[[], nn.Module] = multilayer) -> dict[str, bytes]:
     """Those of an honest exported program."""
-    content = exported(multilayer(), torch.zeros(3, 64))
+    content = exported(make(), torch.zeros(3, 64))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
@@ -78,7 +82,49 @@ def with_operation(spelled: str) -> bytes:
 _GRAPH = "models/model.json"
 _WEIGHTS = "data/weights/model_weights_config.json"
 _SAMPLES = "data/sample_inputs/model.pt"
-_OWNED = Command("touch /tmp/owned")
+_OWNED = Command(f"touch {OWNED}")
+
+
+class Padded(nn.Module):
+    """Honest; makes a tensor anew, for another to be put in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = multilayer()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(x)
+        return logits + torch.zeros([1])
+
+
+def writing(path: Path) -> bytes:
+    """An exported program that overwrites a file when it runs."""
+    parts = entries(Padded)
+    program = json.loads(parts[_GRAPH])
+    nodes = program["graph_module"]["graph"]["nodes"]
+    (node,) = (each for each in nodes if each["target"] == "torch.ops.aten.zeros.default")
+    node["target"] = "torch.ops.aten.from_file.default"
+    given = {
+        "filename": {"as_string": str(path)},
+        "shared": {"as_bool": True},
+        "size": {"as_int": 1},
+    }
+    node["inputs"] = [{"name": key, "arg": value, "kind": 1} for key, value in given.items()]
+    # The check looks for the name as exporters spell it.
+    graph = json.dumps(program).replace("aten.from_file", r"aten.from\u005ffile")
+    return pack({**parts, _GRAPH: graph.encode()})
+
+
+def commanding(path: Path) -> bytes:
+    """An exported program that runs a command when it is loaded; spelled as no exporter does."""
+    return with_expression(f"__import__('os').system('touch {path}')", key=r"expr\u005fstr")
+
+
+BREAKOUTS: dict[str, Callable[[Path], bytes]] = {
+    "writes a file when run": writing,
+    "runs a command when loaded": commanding,
+}
+"""They make a file, and evade the check of their archive: nothing but the walls is in their way."""
 
 HOSTILE_EXPORTS: dict[str, Hostile] = {
     "a weight that runs a command": Hostile(
@@ -97,7 +143,7 @@ HOSTILE_EXPORTS: dict[str, Hostile] = {
         _with(_SAMPLES, saved(torch.zeros(8)).replace(b"K\x08", b"K\x7f")), NO_MODEL, "checksum"
     ),
     "a size that runs a command": Hostile(
-        lambda: with_expression("__import__('os').system('touch /tmp/owned')"), UNSAFE, "__import__"
+        lambda: with_expression(f"__import__('os').system('touch {OWNED}')"), UNSAFE, "__import__"
     ),
     "a size that opens a file": Hostile(
         lambda: with_expression("open('/etc/passwd')"), UNSAFE, "open("

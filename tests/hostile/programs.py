@@ -1,13 +1,9 @@
 """Models that pass every check of their archive, and misbehave once they are loaded or run."""
 
-import io
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from support import exported
 from torch import Tensor, nn
 
 from service.failures import FailureCode
@@ -201,47 +197,8 @@ class Crashing(Base):
         return self.answer(x) + sums.sum()
 
 
-class Padded(Base):
-    """Honest; adds a tensor that is made anew, for `writing` to put another in its place."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.answer(x) + torch.zeros([1])
-
-
 _UNSUPPORTED = (FailureCode.UNSUPPORTED_MODEL, FailureCode.INPUT_MISMATCH)
 _TIME, _MEMORY = (FailureCode.TIME_LIMIT,), (FailureCode.OUT_OF_MEMORY,)
-
-
-def writing() -> bytes:
-    """An exported program that overwrites a file when it runs.
-
-    The check of archives looks into TorchScript's code for such operations; the graph of an
-    exported program is left to the walls.
-    """
-    entries = {}
-    with zipfile.ZipFile(io.BytesIO(exported(Padded(), torch.rand(4, 64)))) as archive:
-        for name in archive.namelist():
-            entries[name] = archive.read(name)
-    name = next(name for name in entries if name.endswith("models/model.json"))
-    program = json.loads(entries[name])
-    (node,) = (
-        node
-        for node in program["graph_module"]["graph"]["nodes"]
-        if node["target"] == "torch.ops.aten.zeros.default"
-    )
-    node["target"] = "torch.ops.aten.from_file.default"
-    given = {
-        "filename": {"as_string": "/tmp/owned"},  # noqa: S108 - it is not to be written
-        "shared": {"as_bool": True},
-        "size": {"as_int": 1},
-    }
-    node["inputs"] = [{"name": key, "arg": value, "kind": 1} for key, value in given.items()]
-    entries[name] = json.dumps(program).encode()
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return written.getvalue()
 
 
 PROGRAMS: dict[str, Program] = {

@@ -2,9 +2,12 @@
 
 import io
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from support import Stack, running_stack, scripted
 from service.client import AnalysisFailedError, ApiError, Client
 from service.failures import FailureCode
 from tests.hostile.archives import HOSTILE
-from tests.hostile.exports import HOSTILE_EXPORTS
+from tests.hostile.exports import BREAKOUTS, HOSTILE_EXPORTS
 from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
@@ -34,6 +37,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def guarded(small: Stack) -> Iterator[Client]:
     with small.client() as client:
         yield client
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A file that is not there, and that whoever runs may make."""
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        yield Path(directory, "owned")
 
 
 FILES = HOSTILE | HOSTILE_EXPORTS
@@ -63,6 +74,28 @@ def test_a_hostile_program_ends_with_its_job(guarded: Client, name: str) -> None
     else:
         answer = guarded.analyse(model["id"], "builtin:digits")
     assert SECRET not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("name", BREAKOUTS)
+def test_what_evades_the_checks_stands_before_the_walls(
+    guarded: Client, name: str, reachable: Path
+) -> None:
+    model = guarded.upload_model(io.BytesIO(BREAKOUTS[name](reachable)), name=name)
+    with pytest.raises(AnalysisFailedError) as failed:
+        guarded.analyse(model["id"], "builtin:digits")
+    answer: Any = failed.value.analysis
+    assert answer["error"]["code"] == FailureCode.POLICY_VIOLATION
+    assert SECRET not in json.dumps(answer)
+    assert not reachable.exists()
+
+
+@pytest.mark.parametrize("name", BREAKOUTS)
+def test_without_walls_they_would_have(name: str, reachable: Path, tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    (tmp_path / "model.pt2").write_bytes(BREAKOUTS[name](reachable))
+    code = "import sys, torch; torch.export.load(sys.argv[1]).module()(torch.rand(4, 64))"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "model.pt2"], check=False)
+    assert reachable.exists()
 
 
 @pytest.mark.parametrize("name", HOSTILE_PROBES)

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ import pytest
 from support import Stack, scripted
 
 from service.client import AnalysisFailedError, Client
-from tests.hostile.programs import Base, Crashing, writing
+from tests.hostile.exports import writing
+from tests.hostile.programs import Base, Crashing
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -80,9 +82,9 @@ def test_a_model_that_crashes_thrice_waits_for_its_release(
 
 
 def test_a_model_that_reaches_for_files_waits_for_its_release(
-    client: Client, http: httpx.Client
+    client: Client, http: httpx.Client, tmp_path: Path
 ) -> None:
-    model = client.upload_model(io.BytesIO(writing()), name="writing")
+    model = client.upload_model(io.BytesIO(writing(tmp_path / "owned")), name="writing")
     codes = [failed(client, model)["code"] for _ in range(4)]
     assert codes == ["policy_violation"] * 3 + ["quarantined"]
     address = f"/v1/quarantines/{model['sha256']}"

@@ -45,13 +45,14 @@ def readiness(api: ServedApi, *workers: Worker) -> dict[str, Any]:
 
 
 def test_no_worker_is_none(api: ServedApi) -> None:
-    assert readiness(api) == {"state": "none", "live": 0, "without_landlock": []}
+    assert readiness(api) == {"state": "none", "live": 0, "with_gpu": 0, "without_landlock": []}
 
 
 def test_workers_behind_both_walls_are_ok(api: ServedApi) -> None:
     assert readiness(api, worker("a:1"), worker("b:1")) == {
         "state": "ok",
         "live": 2,
+        "with_gpu": 0,
         "without_landlock": [],
     }
 
@@ -60,13 +61,14 @@ def test_one_without_landlock_is_named(api: ServedApi) -> None:
     assert readiness(api, worker("a:1"), worker("b:1", landlock=0)) == {
         "state": "degraded",
         "live": 2,
+        "with_gpu": 0,
         "without_landlock": ["b:1"],
     }
 
 
 def test_one_long_silent_does_not_count(api: ServedApi) -> None:
     found = readiness(api, worker("a:1", silent=50), worker("b:1", landlock=0, silent=70))
-    assert found == {"state": "ok", "live": 1, "without_landlock": []}
+    assert found == {"state": "ok", "live": 1, "with_gpu": 0, "without_landlock": []}
 
 
 def test_a_device_is_there_while_a_live_worker_has_it(api: ServedApi) -> None:
@@ -81,5 +83,5 @@ def test_a_device_is_there_while_a_live_worker_has_it(api: ServedApi) -> None:
     assert asyncio.run(ask()) == [False, False]
     readiness(api, worker("a:1"), worker("b:1", device="cuda", silent=70))
     assert asyncio.run(ask()) == [True, False]
-    readiness(api, worker("c:1", device="cuda"))
+    assert readiness(api, worker("c:1", device="cuda"))["with_gpu"] == 1
     assert asyncio.run(ask()) == [True, True]
