@@ -26,7 +26,7 @@ REFUSED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTTY}
 class Walled:
     """Runs attempts in children of a warm parent."""
 
-    def __init__(self, runner: Runner, secret: Path, mode: str, device: Device) -> None:
+    def __init__(self, runner: Runner, secret: Path, mode: str, device: Device = "cpu") -> None:
         self.runner = runner
         self.secret = secret
         self._mode = mode
