@@ -29,9 +29,11 @@ class Command:
 
 
 @cache
-def entries(make: Callable[[], nn.Module] = multilayer) -> dict[str, bytes]:
-    """Those of an honest exported program."""
-    content = exported(make(), torch.zeros(3, 64))
+def entries(
+    make: Callable[[], nn.Module] = multilayer, shape: tuple[int, ...] = (64,)
+) -> dict[str, bytes]:
+    """Those of an honest exported program for inputs of some shape."""
+    content = exported(make(), torch.zeros(3, *shape))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
@@ -93,20 +95,29 @@ class Padded(nn.Module):
         self.layers = multilayer()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(x)
+        logits: torch.Tensor = self.layers(x.flatten(1))
         return logits + torch.zeros([1])
 
 
 def writing(path: Path) -> bytes:
-    """An exported program that overwrites a file when it runs."""
-    parts = entries(Padded)
+    """An exported program that makes a file, or overwrites it, when it runs."""
+    return _mapping(path, shared=True)
+
+
+def reading(path: Path) -> bytes:
+    """An exported program that adds a file's first bytes to its answer."""
+    return _mapping(path, shared=False)
+
+
+def _mapping(path: Path, *, shared: bool) -> bytes:
+    parts = entries(Padded, (1, 8, 8))
     program = json.loads(parts[_GRAPH])
     nodes = program["graph_module"]["graph"]["nodes"]
     (node,) = (each for each in nodes if each["target"] == "torch.ops.aten.zeros.default")
     node["target"] = "torch.ops.aten.from_file.default"
     given = {
         "filename": {"as_string": str(path)},
-        "shared": {"as_bool": True},
+        "shared": {"as_bool": shared},
         "size": {"as_int": 1},
     }
     node["inputs"] = [{"name": key, "arg": value, "kind": 1} for key, value in given.items()]

@@ -16,7 +16,7 @@ from support import Stack, running_stack, scripted
 from service.client import AnalysisFailedError, ApiError, Client
 from service.failures import FailureCode
 from tests.hostile.archives import HOSTILE
-from tests.hostile.exports import BREAKOUTS, HOSTILE_EXPORTS
+from tests.hostile.exports import BREAKOUTS, HOSTILE_EXPORTS, OWNED, reading
 from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
@@ -89,13 +89,32 @@ def test_what_evades_the_checks_stands_before_the_walls(
     assert not reachable.exists()
 
 
+def run_without_walls(content: bytes, directory: Path) -> int:
+    """The exit status of a process that loads and runs an exported program."""
+    model = directory / "model.pt2"
+    model.write_bytes(content)
+    code = "import sys, torch; torch.export.load(sys.argv[1]).module()(torch.rand(4, 1, 8, 8))"
+    return subprocess.run([sys.executable, "-c", code, model], check=False).returncode
+
+
 @pytest.mark.parametrize("name", BREAKOUTS)
 def test_without_walls_they_would_have(name: str, reachable: Path, tmp_path: Path) -> None:
     """So that the test above can fail."""
-    (tmp_path / "model.pt2").write_bytes(BREAKOUTS[name](reachable))
-    code = "import sys, torch; torch.export.load(sys.argv[1]).module()(torch.rand(4, 64))"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "model.pt2"], check=False)
+    run_without_walls(BREAKOUTS[name](reachable), tmp_path)
     assert reachable.exists()
+
+
+def test_a_file_that_all_may_read_stays_unread(
+    guarded: Client, reachable: Path, tmp_path: Path
+) -> None:
+    reachable.write_text(SECRET)
+    assert run_without_walls(reading(reachable), tmp_path) == 0
+    model = guarded.upload_model(io.BytesIO(reading(reachable)), name="reading")
+    with pytest.raises(AnalysisFailedError) as failed:
+        guarded.analyse(model["id"], "builtin:digits")
+    error = failed.value.analysis["error"]
+    assert error["code"] == FailureCode.INPUT_MISMATCH
+    assert "Permission denied" in error["message"]
 
 
 @pytest.mark.parametrize("name", HOSTILE_PROBES)
@@ -111,11 +130,16 @@ def test_a_hostile_probe_is_refused_by_the_worker(guarded: Client, small: Stack,
     assert probe["status"] == "failed"
     assert probe["error"]["code"] in REFUSALS
     assert probe["error"]["message"].isprintable()
+    assert SECRET not in json.dumps(probe)
 
 
 def test_after_all_of_it_an_honest_model_is_analysed(guarded: Client, small: Stack) -> None:
     model = guarded.upload_model(io.BytesIO(scripted(Base())), name="honest")
     assert guarded.analyse(model["id"], "builtin:digits")["verdict"]
+    # Nothing was written that the archives ask for, and the worker is the one that began.
+    assert not Path(OWNED).exists()
+    with small.http() as http:
+        assert http.get("/readyz").json()["workers"]["live"] == 1
     output = Path(f"{small.data_dir}.out").read_text()
     assert "\x1b]0;owned" not in output
     assert SECRET not in output
