@@ -1,12 +1,11 @@
 """What the child is asked to do, as both sides of the process boundary read it. Free of torch."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from service.analyses.schemas import Options
 from service.probes.spec import ProbeSpec
 from workers.probes.container import Limits
+from workers.runner.protocol import Device
 
 
 class AnalysisArguments(BaseModel):
@@ -27,5 +26,5 @@ class AnalysisArguments(BaseModel):
     )
     memory_bytes: PositiveInt = Field(description="What the job may allocate.")
     result_bytes: PositiveInt = Field(description="The largest file it may write.")
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the model runs.")
+    device: Device = Field(default="cpu", description="Where the model runs.")
     options: Options

@@ -20,9 +20,6 @@ from workers.runner.result import JobResult
 _PARTS = {"libcudnn.so": "libcudnn_*.so*", "libnvrtc.so": "libnvrtc-builtins.so*"}
 """Libraries that load others from their own directory when those are first used."""
 
-_LINEAR_ALGEBRA = "libtorch_cuda_linalg.so"
-"""torch loads it with the first decomposition. It starts CUDA, so the warm parent must not."""
-
 _DEVICES = "/dev/nvidia"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -75,6 +72,7 @@ def open_context() -> frozenset[int]:
     with torch.inference_mode():
         ones = torch.ones(64, 64, device="cuda")
         conv2d(ones.reshape(1, 1, 64, 64), ones[:3, :3].reshape(1, 1, 3, 3))
+        # Loads the linear algebra, which starts CUDA and so is not for the warm parent to load.
         torch.linalg.eigh((ones @ ones).double())
     torch.cuda.synchronize()
     return frozenset(

@@ -126,7 +126,8 @@ def lost() -> Failure:
 def _not_confined() -> Failure:
     return Failure(
         code=FailureCode.LOST,
-        message="The worker could not confine the job's process, and so did not run it.",
+        message="The worker could not confine the job's process, or get it a GPU, and so did not "
+        "run it.",
         hint="Not the model is at fault but the worker: its log says why.",
     )
 

@@ -21,6 +21,8 @@ MAX_INPUTS = 8
 READY = b"ready"
 """The zygote's first message: it is warm, and can fork."""
 
+Device = Literal["cpu", "cuda"]
+
 Job = Callable[[Mapping[str, JsonValue], Sequence[BinaryIO], ProgressWriter], JobResult]
 """Runs in the child: (arguments, input files, progress) → result. Raises JobError to fail."""
 
@@ -41,7 +43,7 @@ class JobRequest(_Message):
         description="What the warm parent loads before it forks, if it has not yet.",
     )
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    device: Literal["cpu", "cuda"] = Field(
+    device: Device = Field(
         default="cpu", description="`cuda`: the child gets a GPU, and a filter that lets it."
     )
     threads: PositiveInt = 1

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from workers.runner.job_files import JobFiles
 from workers.runner.outcome import Cancelled, Failed, Outcome, deadline_passed, judge, lost
 from workers.runner.progress import Progress
-from workers.runner.protocol import MAX_MESSAGE_BYTES, Ended, JobRequest, Limits, Request
+from workers.runner.protocol import MAX_MESSAGE_BYTES, Device, Ended, JobRequest, Limits, Request
 from workers.runner.warm_parent import WarmParent
 
 TICK_S = 0.25
@@ -64,12 +64,12 @@ class Runner:
         *,
         recycle_after: int = 200,
         environment: Mapping[str, str] | None = None,
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
     ) -> None:
         self._jobs = jobs
         self._recycle_after = recycle_after
         self._environment = dict(environment or {})
-        self._device: Literal["cpu", "cuda"] = device
+        self._device: Device = device
         self._lock = threading.Lock()
         self._current: _Lease | None = None
         self._is_closed = False

@@ -7,9 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Literal
 
-from workers.runner.protocol import MAX_MESSAGE_BYTES, READY, ChildFiles, Request
+from workers.runner.protocol import MAX_MESSAGE_BYTES, READY, ChildFiles, Device, Request
 
 _START_TIMEOUT_S = 120.0
 """Importing torch takes 2 s from a warm disk, and far longer from a cold network one."""
@@ -27,7 +26,6 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-
 
 # A torch that can use a GPU would otherwise start CUDA in passing, where there is one.
 _CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": ""}
@@ -65,7 +63,7 @@ class WarmParent:
         self,
         jobs: str,
         environment: Mapping[str, str],
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
     ) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._command = [
