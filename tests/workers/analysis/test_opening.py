@@ -1,0 +1,59 @@
+"""A model that a GPU does not run is run by the CPU; here there is none, so that is every model."""
+
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from support import multilayer, npz, scripted
+
+from service.analyses.schemas import Options
+from service.failures import FailureCode
+from service.probes.spec import ProbeSpec
+from workers.analysis.opening import Subject, open_subject
+from workers.errors import JobError
+from workers.extraction.loading import Device
+from workers.probes.container import Limits
+from workers.probes.probe import load_probe
+from workers.runner.progress import ProgressWriter
+
+pytestmark = pytest.mark.skipif(
+    torch.version.cuda is not None, reason="this torch can use a GPU, and there may be one"
+)
+
+
+@pytest.fixture
+def progress() -> Iterator[ProgressWriter]:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    yield ProgressWriter(nowhere)
+    os.close(nowhere)
+
+
+def opened(progress: ProgressWriter, device: Device, features: int = 64) -> Subject:
+    rows = np.random.default_rng(0).random((60, features), dtype=np.float32)
+    probe = load_probe(io.BytesIO(npz(x=rows)), ProbeSpec(input="x"), Limits())
+    archive = io.BytesIO(scripted(multilayer()))
+    return open_subject(archive, probe, 16, Options(), device, progress=progress, timings={})
+
+
+def test_it_falls_back_to_the_cpu_and_says_so(progress: ProgressWriter) -> None:
+    subject = opened(progress, "cuda")
+    assert subject.device == "cpu"
+    (warning,) = subject.warnings
+    assert warning.startswith("ran_on_cpu: ")
+    assert "CUDA" in warning
+    assert subject.extractor.feature_map.p == 64
+
+
+def test_where_nothing_else_was_asked_for_there_is_no_warning(progress: ProgressWriter) -> None:
+    subject = opened(progress, "cpu")
+    assert (subject.device, subject.warnings) == ("cpu", ())
+
+
+def test_what_the_model_is_at_fault_for_is_told_as_ever(progress: ProgressWriter) -> None:
+    with pytest.raises(JobError) as caught:
+        opened(progress, "cuda", features=63)
+    assert caught.value.failure.code == FailureCode.INPUT_MISMATCH
+    assert "CUDA" not in caught.value.failure.message
