@@ -1,11 +1,14 @@
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from sqlalchemy import Engine, create_engine
 from torch import Tensor, nn
 
+from service.local import LocalStack
+from service.migration import upgrade
 from workers.extraction import load_model
 
 Archive = Callable[..., nn.Module]
@@ -49,3 +52,13 @@ def archive() -> Archive:
         return load_model(io.BytesIO(content))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One database, with all its tables, for the tests that empty those they use."""
+    with LocalStack(tmp_path_factory.mktemp("workers")) as local:
+        engine = create_engine(local.database_url)
+        upgrade(engine)
+        yield engine
+        engine.dispose()

@@ -2,17 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.failures import FailureCode
 from service.jobs.tables import JobKind
-from service.local import LocalStack
-from service.migration import upgrade
 from service.security.events import STRIKES, SecurityEvent
 from service.security.tables import Event, Quarantine, lock_of
 from workers import quarantine
@@ -24,15 +21,6 @@ pytestmark = pytest.mark.xdist_group("migrations")
 MODEL, PROBE, EVAL = "a" * 64, "b" * 64, "c" * 64
 DIGESTS = {"model": MODEL, "probe": PROBE, "eval_probe": EVAL}
 LIMIT = 3
-
-
-@pytest.fixture(scope="module")
-def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("quarantine")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
 
 
 @pytest.fixture

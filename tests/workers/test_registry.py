@@ -21,15 +21,6 @@ DESCRIPTION = Description("host:1", "cpu", landlock=7, slots=2)
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(scope="module")
-def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("registry")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
-
-
 @pytest.fixture
 def engine(shared_engine: Engine) -> Engine:
     with Session(shared_engine) as session, session.begin():
