@@ -1,16 +1,24 @@
 """Types of fields that several resources share."""
 
 import json
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Json, StringConstraints
+from pydantic import AfterValidator, Field, Json, StringConstraints
 
 MAX_JSON_CHARACTERS = 65_536
+_SHA256 = "^[0-9a-f]{64}$"
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not hold control characters")
+    return text
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(_SHA256, text):
+        raise ValueError("must be a SHA-256: 64 hexadecimal digits, in lower case")
     return text
 
 
@@ -41,5 +49,5 @@ Label = Annotated[
 JsonText = Annotated[Json[dict[str, Any]], AfterValidator(_storable)]
 """A JSON object, arriving as text in a form field or query parameter."""
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, AfterValidator(_digest), Field(json_schema_extra={"pattern": _SHA256})]
 """The digest by which a file is known."""
