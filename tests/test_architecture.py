@@ -51,6 +51,19 @@ def test_processes_that_serve_and_supervise_hold_no_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_process_that_opens_uploads_holds_no_database_and_no_web_server() -> None:
+    """The less is in its memory, the less there is to misuse, and the sooner it is there."""
+    code = (
+        "import sys, workers.runner.zygote, workers.runner.jobs; sys.exit(', '.join("
+        "{'sqlalchemy', 'psycopg', 'fastapi', 'starlette', 'celery', 'redis', 'obstore', 'httpx'}"
+        " & sys.modules.keys()) or None)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.stderr == ""
+
+
 def test_files_can_be_held_in_the_head() -> None:
     long = {
         str(path.relative_to(ROOT)): length

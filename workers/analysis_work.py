@@ -17,8 +17,9 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from service.analyses import tables
+from service.analyses.options import Options
 from service.analyses.report import Report
-from service.analyses.schemas import Options, Progress
+from service.analyses.schemas import Progress
 from service.analyses.tables import Analysis, Artifact, Status
 from service.models.tables import Model
 from service.probes.spec import ProbeSpec

@@ -10,7 +10,8 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from service.inspections.schemas import Findings
-from service.inspections.tables import Inspection, InspectionStatus
+from service.inspections.status import InspectionStatus
+from service.inspections.tables import Inspection
 from service.models.tables import Model
 from service.settings import Settings
 from service.storage import BlobStore

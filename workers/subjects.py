@@ -13,7 +13,8 @@ from service.analyses import usage
 from service.analyses.schemas import Progress
 from service.analyses.tables import UNFINISHED, Analysis, Status
 from service.failures import Failure
-from service.inspections.tables import Inspection, InspectionStatus
+from service.inspections.status import InspectionStatus
+from service.inspections.tables import Inspection
 from service.jobs.service import JOBS_CHANNEL
 from service.jobs.tables import Job, JobKind, JobState
 from service.notifications import ANALYSES_CHANNEL

@@ -8,14 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import __version__
 from service.analyses import repository
-from service.analyses.schemas import (
-    AnalysisCreate,
-    AnalysisRead,
-    ArtifactRead,
-    Links,
-    Options,
-    Progress,
-)
+from service.analyses.options import Options
+from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links, Progress
 from service.analyses.tables import Analysis, Artifact, Status
 from service.database import new_id
 from service.jobs.service import PRIORITIES, enqueue, withdraw

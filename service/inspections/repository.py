@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.database import new_id
 from service.failures import FailureCode
 from service.inspections.schemas import InspectionRequest
-from service.inspections.tables import Inspection, InspectionStatus
+from service.inspections.status import InspectionStatus
+from service.inspections.tables import Inspection
 
 
 async def find(session: AsyncSession, inspection_id: UUID) -> Inspection | None:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from service.failures import Failure
-from service.inspections.tables import InspectionStatus
+from service.inspections.status import InspectionStatus
 from service.models.archives import ModelFormat
 
 MAX_CANDIDATES = 50

@@ -1,7 +1,6 @@
 """The table of inspections."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -10,15 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Identified
-
-
-class InspectionStatus(StrEnum):
-    """Where an inspection stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
+from service.inspections.status import InspectionStatus
 
 
 class Inspection(Identified, Base):

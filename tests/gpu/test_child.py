@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import exported, multilayer, npz, read_only, scripted
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from tests.gpu.conftest import Run

@@ -7,7 +7,7 @@ import torch
 from test_zoo import ACCEPTED, assert_near
 from zoo.case import DISCOVERY_ROWS, FRESH_ROWS
 
-from service.analyses.schemas import FeatureMapChoice
+from service.analyses.options import FeatureMapChoice
 from tests.gpu.conftest import HAS_GPU
 from workers.errors import JobError
 from workers.extraction import discover, load_model

@@ -14,7 +14,8 @@ from service.database import new_id, open_async_engine
 from service.failures import Failure, FailureCode
 from service.inspections import service
 from service.inspections.schemas import InspectionQuery
-from service.inspections.tables import Inspection, InspectionStatus
+from service.inspections.status import InspectionStatus
+from service.inspections.tables import Inspection
 from service.jobs.tables import Job, JobKind
 from service.local import LocalStack
 from service.migration import upgrade

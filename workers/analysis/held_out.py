@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.analysis.evaluation import target_functions

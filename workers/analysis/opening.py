@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from torch import nn
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from workers.analysis.timing import timed
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.extraction.execution import Batch

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from service.probes.spec import ProbeSpec
 from workers.probes.container import Limits
 from workers.runner.protocol import Device

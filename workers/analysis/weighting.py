@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from service.analyses.schemas import ClassWeighting
+from service.analyses.options import ClassWeighting
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.probes.probe import ProbeData

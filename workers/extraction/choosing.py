@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.analyses.schemas import FeatureMapChoice
+from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.execution import Output
 from workers.extraction.operations import Step

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import JsonValue
 from safetensors.numpy import save
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
 from workers.analysis.job import analyse

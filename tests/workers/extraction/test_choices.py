@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.analyses.schemas import FeatureMapChoice
+from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction import discover
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import save
 from support import exported, multilayer, npz, read_only, scripted
 
-from service.analyses.schemas import Options
+from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
 from workers.analysis.requests import AnalysisArguments
