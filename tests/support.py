@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from torch import nn
 from service.client import Client
 from service.local import LocalStack
 from service.migration import upgrade
+from service.workers.tables import Worker
+from workers.runner.protocol import Ended
 
 # Short, so that tests of lost workers need not wait a minute; all else is as people get it.
 QUICK = {"PHISCOPE_LEASE_SECONDS": "4", "PHISCOPE_POLL_SECONDS": "0.5"}
@@ -114,6 +117,34 @@ def served_api(directory: Path) -> Iterator[ServedApi]:
             process.terminate()
             process.wait(30)
             engine.dispose()
+
+
+ENDED_WELL = Ended(
+    exit_code=0,
+    signal=None,
+    max_rss_bytes=1,
+    user_seconds=0,
+    system_seconds=0,
+    fork_seconds=0,
+    wall_seconds=0,
+)
+"""The end of a child that did its job."""
+
+
+def live_worker(
+    name: str = "host:1", landlock: int = 7, silent: float = 0, device: str = "cpu"
+) -> Worker:
+    """The entry of a worker that was heard of so many seconds ago."""
+    now = datetime.now(UTC)
+    return Worker(
+        name=name,
+        started_at=now,
+        seen_at=now - timedelta(seconds=silent),
+        device=device,
+        landlock=landlock,
+        slots=1,
+        version="1",
+    )
 
 
 def read_only(content: bytes, opened: ExitStack) -> int:

@@ -12,6 +12,7 @@ import torch
 from pydantic import JsonValue
 
 from tests.benchmarks.layers_cost import resnet18
+from tests.benchmarks.walls_cost import nothing
 from workers.runner import gpu
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest, Limits
@@ -34,11 +35,6 @@ def forward_seconds() -> float:
             net(images)
         torch.cuda.synchronize()
         return time.perf_counter() - began
-
-
-def nothing(_arguments: Mapping[str, JsonValue], *_: object) -> JobResult:
-    """The smallest job."""
-    return JobResult({})
 
 
 def forward(_arguments: Mapping[str, JsonValue], *_: object) -> JobResult:

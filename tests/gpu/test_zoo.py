@@ -4,6 +4,7 @@ import io
 
 import pytest
 import torch
+from test_loading import QUANTIZED
 from test_zoo import ACCEPTED, assert_near
 from zoo.case import DISCOVERY_ROWS, FRESH_ROWS
 
@@ -20,9 +21,6 @@ def full_precision() -> None:
     gpu.open_context()
 
 
-PACKED = ("dynamic-", "dynamichalf-", "dynamichead-", "staticmlp-", "staticcnn-")
-"""Quantized: their weights are packed for the kernels of a CPU."""
-
 AT_HOME = {
     *("gru-traced", "laststep-traced", "stepwisehead-traced", "bakedstate-traced"),
     *("cells-scripted", "cells-traced", "written-scripted", "written-frozen"),
@@ -36,7 +34,7 @@ def test_finds_on_a_gpu_what_the_models_author_knows(name: str) -> None:
     choice = case.expected.choice
     first = tuple(tensor.cuda() for tensor in case.batch(DISCOVERY_ROWS))
     declared = FeatureMapChoice(**choice) if choice else None
-    if name.startswith(PACKED) or name in AT_HOME:
+    if name.startswith(QUANTIZED) or name in AT_HOME:
         with pytest.raises(JobError):
             discover(load_model(io.BytesIO(case.archive), "cuda"), first, declared)
         return

@@ -1,15 +1,13 @@
 import re
-from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.orm import Session
-from support import ServedApi
+from support import ServedApi, live_worker
 
 from service.guide.routes import render
 from service.security.events import SecurityEvent
 from service.security.tables import Event, Quarantine
-from service.workers.tables import Worker
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -43,23 +41,12 @@ def test_every_figure_is_there_from_the_start(api: ServedApi) -> None:
 
 
 def test_figures_are_what_the_database_holds(api: ServedApi) -> None:
-    now = datetime.now(UTC)
     with Session(api.engine) as session, session.begin():
         for what in (SecurityEvent.CRASHED, SecurityEvent.CRASHED, SecurityEvent.QUARANTINED):
             session.add(Event(event=what, digests={}, message=""))
         session.add(Quarantine(sha256="a" * 64, strikes=3, reason=""))
         for name, landlock in (("a:1", 7), ("b:1", 7), ("c:1", 0)):
-            session.add(
-                Worker(
-                    name=name,
-                    started_at=now,
-                    seen_at=now,
-                    device="cpu",
-                    landlock=landlock,
-                    slots=1,
-                    version="1",
-                )
-            )
+            session.add(live_worker(name, landlock))
     samples = scrape(api)
     assert of(samples, "security_events_total", event="crashed") == 2
     assert of(samples, "security_events_total", event="quarantined") == 1

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import Engine, create_engine, delete, select
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
+from support import ENDED_WELL
 
 from service.analyses.tables import Analysis
 from service.database import Base, new_id
@@ -29,7 +30,6 @@ from service.storage import BlobStore
 from workers.executor import Executor, _first, _untrusted
 from workers.leases import Lease
 from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
-from workers.runner.protocol import Ended
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -315,16 +315,7 @@ def test_a_job_that_was_stopped_leaves_no_event(bench: Bench) -> None:
 
 
 def test_a_result_that_no_honest_child_leaves_is_a_strike(bench: Bench) -> None:
-    ended = Ended(
-        exit_code=0,
-        signal=None,
-        max_rss_bytes=1,
-        user_seconds=0,
-        system_seconds=0,
-        fork_seconds=0,
-        wall_seconds=0,
-    )
-    bench.runner.outcomes = [Succeeded({"x": 1}, {}, "", ended)]
+    bench.runner.outcomes = [Succeeded({"x": 1}, {}, "", ENDED_WELL)]
     job = bench.inspection(bench.model())
     bench.run(job)
     assert [event.event for event in bench.events()] == ["untrusted_result"]

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from support import ENDED_WELL
 
 from service.database import new_id, open_async_engine
 from service.failures import Failure, FailureCode
@@ -26,19 +27,9 @@ from workers import subjects
 from workers.errors import ResultError
 from workers.inspection_work import InspectionWork
 from workers.runner.outcome import Succeeded
-from workers.runner.protocol import Ended
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
-ENDED = Ended(
-    exit_code=0,
-    signal=None,
-    max_rss_bytes=1,
-    user_seconds=0,
-    system_seconds=0,
-    fork_seconds=0,
-    wall_seconds=0,
-)
 CANDIDATE = {
     "location": "0.weight",
     "operation": "aten::linear",
@@ -70,7 +61,7 @@ def work() -> InspectionWork:
 
 
 def prepare(work: InspectionWork, tmp_path: Path, header: dict[str, Any]) -> None:
-    work.prepare(BlobStore(tmp_path.as_uri()), Succeeded(header, {}, "", ENDED))
+    work.prepare(BlobStore(tmp_path.as_uri()), Succeeded(header, {}, "", ENDED_WELL))
 
 
 def test_findings_that_an_honest_child_gives_are_accepted(

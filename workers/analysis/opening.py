@@ -8,10 +8,11 @@ from torch import nn
 
 from service.analyses.options import Options
 from workers.analysis.timing import timed
+from workers.errors import JobError
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.extraction.execution import Batch
 from workers.extraction.loading import Device
-from workers.extraction.refusals import last_line
+from workers.extraction.refusals import last_line, printable
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
@@ -78,7 +79,11 @@ def open_subject(
     except Exception as error:  # noqa: BLE001 -- whatever it is: if the model is at fault, the CPU shows it
         warning = (
             "ran_on_cpu: the model does not run on a GPU as it was saved, so it ran on the CPU, "
-            f"which takes longer: {last_line(error)}"
+            f"which takes longer: {_reason(error)}"
         )
     file.seek(0)
     return replace(open_on("cpu"), warnings=(warning,))
+
+
+def _reason(error: Exception) -> str:
+    return printable(error.failure.message) if isinstance(error, JobError) else last_line(error)

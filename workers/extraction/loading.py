@@ -58,7 +58,7 @@ def _load_model(file: BinaryIO, device: Device) -> torch.jit.ScriptModule:
     if is_bound_to_cpu(model):
         raise refuse(
             Refusal.LOAD_FAILED,
-            "the model has weights that are packed for a CPU, as quantized models have",
+            "The model holds weights that are packed for a CPU, as quantized models do.",
         )
     file.seek(0)
     # Loaded once more, not moved: constants in a model's code are not moved with it.

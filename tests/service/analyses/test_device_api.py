@@ -1,6 +1,5 @@
 """Asking for a GPU over HTTP: where the job goes, and what is said while nobody has one."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,10 +7,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from support import ServedApi
+from support import ServedApi, live_worker
 
 from service.jobs.tables import Job
-from service.workers.tables import Worker
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -50,19 +48,8 @@ def test_a_gpu_that_nobody_has_is_refused_at_once(ask: Any) -> None:
 
 
 def test_a_worker_with_a_gpu_gets_the_job(api: ServedApi, ask: Any) -> None:
-    now = datetime.now(UTC)
     with Session(api.engine) as session, session.begin():
-        session.add(
-            Worker(
-                name="gpu:1",
-                started_at=now,
-                seen_at=now,
-                device="cuda",
-                landlock=7,
-                slots=1,
-                version="1",
-            )
-        )
+        session.add(live_worker(device="cuda"))
     answer = ask(device="cuda")
     assert answer.status_code == 202
     assert queue_of(api, answer.json()["id"]) == "gpu"

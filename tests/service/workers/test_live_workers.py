@@ -1,13 +1,12 @@
 """What the API says of workers: /readyz, and whether one has a device."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from support import ServedApi
+from support import ServedApi, live_worker
 
 from service.database import open_async_engine
 from service.settings import Settings
@@ -15,21 +14,6 @@ from service.workers import service
 from service.workers.tables import Worker
 
 pytestmark = pytest.mark.xdist_group("migrations")
-
-
-def worker(
-    name: str = "host:1", landlock: int = 7, silent: float = 0, device: str = "cpu"
-) -> Worker:
-    now = datetime.now(UTC)
-    return Worker(
-        name=name,
-        started_at=now,
-        seen_at=now - timedelta(seconds=silent),
-        device=device,
-        landlock=landlock,
-        slots=1,
-        version="1",
-    )
 
 
 def readiness(api: ServedApi, *workers: Worker) -> dict[str, Any]:
@@ -49,7 +33,7 @@ def test_no_worker_is_none(api: ServedApi) -> None:
 
 
 def test_workers_behind_both_walls_are_ok(api: ServedApi) -> None:
-    assert readiness(api, worker("a:1"), worker("b:1")) == {
+    assert readiness(api, live_worker("a:1"), live_worker("b:1")) == {
         "state": "ok",
         "live": 2,
         "with_gpu": 0,
@@ -58,7 +42,7 @@ def test_workers_behind_both_walls_are_ok(api: ServedApi) -> None:
 
 
 def test_one_without_landlock_is_named(api: ServedApi) -> None:
-    assert readiness(api, worker("a:1"), worker("b:1", landlock=0)) == {
+    assert readiness(api, live_worker("a:1"), live_worker("b:1", landlock=0)) == {
         "state": "degraded",
         "live": 2,
         "with_gpu": 0,
@@ -67,7 +51,7 @@ def test_one_without_landlock_is_named(api: ServedApi) -> None:
 
 
 def test_one_long_silent_does_not_count(api: ServedApi) -> None:
-    found = readiness(api, worker("a:1", silent=50), worker("b:1", landlock=0, silent=70))
+    found = readiness(api, live_worker("a:1", silent=50), live_worker("b:1", landlock=0, silent=70))
     assert found == {"state": "ok", "live": 1, "with_gpu": 0, "without_landlock": []}
 
 
@@ -81,7 +65,7 @@ def test_a_device_is_there_while_a_live_worker_has_it(api: ServedApi) -> None:
         return found
 
     assert asyncio.run(ask()) == [False, False]
-    readiness(api, worker("a:1"), worker("b:1", device="cuda", silent=70))
+    readiness(api, live_worker("a:1"), live_worker("b:1", device="cuda", silent=70))
     assert asyncio.run(ask()) == [True, False]
-    assert readiness(api, worker("c:1", device="cuda"))["with_gpu"] == 1
+    assert readiness(api, live_worker("c:1", device="cuda"))["with_gpu"] == 1
     assert asyncio.run(ask()) == [True, True]

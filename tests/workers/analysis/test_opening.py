@@ -44,6 +44,7 @@ def test_it_falls_back_to_the_cpu_and_says_so(progress: ProgressWriter) -> None:
     (warning,) = subject.warnings
     assert warning.startswith("ran_on_cpu: ")
     assert "CUDA" in warning
+    assert "not_a_model" not in warning
     assert subject.extractor.feature_map.p == 64
 
 
