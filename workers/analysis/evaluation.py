@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from workers.analysis.layers import LayerPass
 from workers.analysis.rows import KeptRows, check_targets
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
@@ -36,12 +35,14 @@ class Evaluation:
         kept: Features and answers of some rows.
         basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
             basis, which fewer rows than features are reduced to; None: of the features themselves.
+        space: Whose coordinates the outputs of the moments are.
     """
 
     folds: list[Moments]
     performance_by_fold: list[Performance]
     kept: KeptRows
     basis: Tensor | None
+    space: OutputSpace
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
@@ -57,6 +58,7 @@ def evaluate(
     *,
     weights: RowWeights | None = None,
     layers: LayerPass | None = None,
+    space: OutputSpace | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
 
@@ -68,6 +70,7 @@ def evaluate(
         progress: Told of the samples seen.
         weights: How much rows count in the moments; None: all alike.
         layers: Sums up all layers in the same pass.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
         JobError: The model fails on a batch, or gives other than one row for each target.
@@ -75,7 +78,8 @@ def evaluate(
     """
     n, positions = len(probe), extractor.feature_map.positions
     check_targets(extractor.feature_map, probe)
-    folds = Folds(n, positions=positions, seed=seed)
+    space = space or OutputSpace(extractor.feature_map.outputs)
+    folds = Folds(n, positions=positions, seed=seed, classes=classes(probe))
     kept = KeptRows(probe.rows, positions)
     performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
@@ -83,9 +87,10 @@ def evaluate(
         extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
         targets = target_functions(probe, stored_targets)
         row_weights = None if weights is None else weights.of(stored_targets)
-        dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
+        coordinates = space.coordinates(extracted.outputs)
+        dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
-            layers.add(extracted.outputs, targets, row_weights)
+            layers.add(coordinates, targets, row_weights)
         if targets is not None and probe.spec.task is not None:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
@@ -100,7 +105,8 @@ def evaluate(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performances, kept, folds.basis)
+    moments = folds.moments()
+    return Evaluation(moments, performances, kept, folds.basis, space.within(folds.output_basis))
 
 
 def choose_batch_size(probe: ProbeData) -> int:
@@ -113,10 +119,17 @@ def choose_batch_size(probe: ProbeData) -> int:
     return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
 
 
+def classes(probe: ProbeData) -> int | None:
+    """Return how many classes the probe's labels tell apart; None without labels."""
+    return None if probe.targets is None else probe.targets.classes
+
+
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
-    """Return labels as class indicators `(rows, classes)`, values as they are."""
-    if stored is None or probe.targets is None:
-        return None
-    if probe.targets.classes is None:
-        return stored
-    return one_hot(stored.flatten(), probe.targets.classes).to(torch.float32)
+    """Return the class of each row `(rows,)`, or values as they are."""
+    return stored if stored is None or classes(probe) is None else stored.flatten()
+
+
+def output_space(extractor: Extractor) -> OutputSpace:
+    """Return where the outputs lie: more outputs than features are bounded by W and b."""
+    found = extractor.feature_map
+    return OutputSpace.of_head(found.outputs, found.W, found.b)

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
-from workers.analysis.evaluation import target_functions
+from workers.analysis.evaluation import classes, target_functions
 from workers.analysis.rows import check_targets
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
+from workers.diagnostics.output_space import OutputSpace
 from workers.errors import JobError
 from workers.extraction import Extractor, suggesting_after
 from workers.probes.probe import ProbeData
@@ -41,6 +42,7 @@ def evaluate_held_out(
     weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
+    space: OutputSpace | None = None,
 ) -> HeldOut:
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
@@ -53,6 +55,7 @@ def evaluate_held_out(
         weights: How much the eval probe's rows count.
         progress: Told of the samples seen.
         task: That of the first probe; None if it has no targets.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
         JobError: The two probes are of different tasks, the model fails on a batch, or it gives
@@ -71,6 +74,8 @@ def evaluate_held_out(
         task=probe.spec.task or task or "classification",
         positions=found.positions,
         seed=options.seed,
+        by_class=classes(probe) is not None,
+        space=space,
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):

@@ -13,7 +13,7 @@ from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
-from workers.analysis.evaluation import choose_batch_size, evaluate
+from workers.analysis.evaluation import choose_batch_size, classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.layers import LayerPass
 from workers.analysis.opening import open_subject
@@ -78,6 +78,15 @@ def analyse(
     )
     extractor = subject.extractor
     with timed(timings, "head"):
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
+        space = output_space(extractor)
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
@@ -87,18 +96,19 @@ def analyse(
                 request.layers_bytes,
                 n=len(probe),
                 seed=options.seed,
+                space=space,
+                classes=classes(probe),
             )
-        problem = _problem(extractor, probe)
-        check_allowance(
-            problem,
-            positions=extractor.feature_map.positions,
-            taken_bytes=data_bytes() - allocated,
-            memory_bytes=request.memory_bytes,
-            result_bytes=request.result_bytes,
-        )
     with timed(timings, "extraction"), _explained():
         evaluation = evaluate(
-            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+            extractor,
+            probe,
+            batch_size,
+            options.seed,
+            progress,
+            weights=weights,
+            layers=layers,
+            space=space,
         )
     progress.report(Stage.DIAGONALIZING)
     with timed(timings, "diagnosis"), _explained():
@@ -111,6 +121,7 @@ def analyse(
             rows=evaluation.kept.rows(),
             performances=evaluation.performance_by_fold,
             basis=evaluation.basis,
+            space=evaluation.space,
             precision=_REDUCED.get(extractor.feature_map.dtype),
             output_tolerance=options.output_tolerance,
             verdict_tolerance=options.verdict_tolerance,
@@ -135,6 +146,7 @@ def analyse(
                 weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],
+                space=space,
             )
         held_out = {"probe": layout.probe_part(eval_probe), **layout.held_out_part(found)}
         evidence = evidence if found.evidence.quality is None else found.evidence
@@ -158,7 +170,7 @@ def analyse(
         },
         sections={
             "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": moments_file(evaluation),
+            "moments.safetensors": moments_file(evaluation, extractor.feature_map),
         },
     )
 
@@ -186,5 +198,11 @@ def _explained() -> Iterator[None]:
 
 def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
     found, targets = extractor.feature_map, probe.targets
-    values = 0 if targets is None else targets.functions
-    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
+    return Problem(
+        rows=len(probe) * found.positions,
+        p=found.p,
+        c=found.outputs,
+        d=0 if targets is None else targets.functions,
+        by_class=classes(probe) is not None,
+        head=found.W is not None,
+    )

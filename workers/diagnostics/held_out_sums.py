@@ -11,6 +11,7 @@ from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
 from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
 from workers.diagnostics.folds import Dealing
 from workers.diagnostics.moments import Moments
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task
 
 # Rows gathered before they are multiplied, as for the folds of the first probe.
@@ -88,6 +89,8 @@ class HeldOutSums:
         n: Samples of the second probe.
         outputs: Outputs of the model, c.
         targets: Target functions of the second probe, d; 0 where it has none.
+        by_class: Whether these are classes, told by labels.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
         task: What the outputs are.
         positions: Rows a sample.
         seed: Of the dealing to folds.
@@ -95,6 +98,7 @@ class HeldOutSums:
     Attributes:
         task: What the outputs are.
         positions: Rows a sample.
+        space: Whose coordinates of the outputs are summed.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
             does not matter once they are centred, and a large mean would swallow digits. One
@@ -116,6 +120,8 @@ class HeldOutSums:
         task: Task,
         positions: int = 1,
         seed: int = 0,
+        by_class: bool = False,
+        space: OutputSpace | None = None,
     ) -> None:
         if n < MIN_SAMPLES:
             raise TooFewSamplesError(
@@ -130,8 +136,10 @@ class HeldOutSums:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
         self.task = task
         self.positions = positions
-        self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
-        self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
+        self.space = OutputSpace(outputs) if space is None else space
+        self._targets, self._by_class = targets, by_class
+        self.uncentered = self._zeros(self._vectors.shape[1])
+        self.centered = self._zeros(self._centered_vectors.shape[1])
         self.leading = min(targets, self.uncentered.p)
         self.centered_leading = min(max(outputs, targets), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
@@ -151,7 +159,8 @@ class HeldOutSums:
         Args:
             phi: Features `(batch · positions, p)`, all positions of the first sample first.
             outputs: Outputs `(batch · positions, c)`.
-            targets: Targets `(batch · positions, d)`; None if there are none.
+            targets: Targets `(batch · positions, d)`, or labels `(batch · positions,)`; None if
+                there are none.
             weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
 
         Raises:
@@ -178,7 +187,7 @@ class HeldOutSums:
             ("outputs", self.uncentered.f_f),
             ("targets", self.uncentered.y_y),
         ):
-            if not bool(torch.isfinite(sums).all()):
+            if sums is not None and not bool(torch.isfinite(sums).all()):
                 raise NonFiniteError(
                     f"The {name} are finite but too large to be squared in float64. Scale the "
                     "model down."
@@ -197,8 +206,9 @@ class HeldOutSums:
         if self._origin is None:
             self._origin = centered.mean(0)
         centered -= self._origin
-        self.uncentered.update(uncentered, outputs, targets, weights)
-        self.centered.update(centered, outputs, targets, weights)
+        coordinates = self.space.coordinates(outputs)
+        self.uncentered.update(uncentered, coordinates, targets, weights)
+        self.centered.update(centered, coordinates, targets, weights)
         leading = torch.cat(
             [uncentered[:, : self.leading], centered[:, : self.centered_leading]], 1
         )
@@ -206,8 +216,8 @@ class HeldOutSums:
         dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
-            moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
-            moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
+            moments = self._zeros(leading.shape[1])
+            moments.update(leading[rows], coordinates[rows], targets[rows], weights[rows])
             w = weights[rows].double()
             energy, inside, centered_inside = (w @ squares[rows]).tolist()
             part = PartSums(
@@ -223,4 +233,7 @@ class HeldOutSums:
             self._parts[fold] = part if held is None else held + part
 
     def _performance(self, outputs: Tensor, targets: Tensor) -> Performance | None:
-        return Performance.of(outputs, targets, task=self.task) if targets.shape[1] else None
+        return Performance.of(outputs, targets, task=self.task) if self._targets else None
+
+    def _zeros(self, features: int) -> Moments:
+        return Moments.zeros(features, self.space.size, self._targets, by_class=self._by_class)

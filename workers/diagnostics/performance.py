@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from workers.diagnostics.errors import IncompatibleShapesError
 
+_BLOCK = 1 << 22
+
 Task = Literal["classification", "regression"]
 
 
@@ -40,27 +42,35 @@ class Performance:
 
         Args:
             outputs: Outputs of the final linear layer, before any softmax or sigmoid, `(batch, c)`.
-            targets: Class indicators or regression targets `(batch, d)`.
+            targets: Class indicators or regression targets `(batch, d)`, or the classes `(batch,)`.
             task: What the targets are.
 
         Raises:
             IncompatibleShapesError: The model has no output for some target.
         """
-        logits = outputs.detach().to("cpu", torch.float64)
-        wanted = targets.detach().to("cpu", torch.float64)
         if task == "regression":
-            return cls(len(logits), None, _squared_error(logits, wanted))
-        logits = _two_sided(logits)
-        if wanted.shape[1] > logits.shape[1]:
+            values, wanted = (each.detach().to("cpu", torch.float64) for each in (outputs, targets))
+            return cls(len(values), None, _squared_error(values, wanted))
+        logits, labels = _two_sided(outputs.detach().cpu()), targets.detach().cpu()
+        named = (
+            (int(labels.max()) + 1 if len(labels) else 0) if labels.ndim == 1 else labels.shape[1]
+        )
+        if named > logits.shape[1]:
             raise IncompatibleShapesError(
-                f"The labels name {wanted.shape[1]} classes, the model tells {logits.shape[1]} "
+                f"The labels name {named} classes, the model tells {logits.shape[1]} "
                 "apart. Use a probe with the classes the model was trained on."
             )
-        labels = wanted.argmax(1)
+        labels = labels if labels.ndim == 1 else labels.argmax(1)
+        # Some rows at a time: in float64, 256 rows of 65,536 outputs are 128 MiB, and copies more.
+        size = max(1, _BLOCK // logits.shape[1])
+        losses = (
+            functional.cross_entropy(
+                logits[start : start + size].double(), labels[start : start + size], reduction="sum"
+            )
+            for start in range(0, len(logits), size)
+        )
         return cls(
-            len(logits),
-            int((logits.argmax(1) == labels).sum()),
-            float(functional.cross_entropy(logits, labels, reduction="sum")),
+            len(logits), int((logits.argmax(1) == labels).sum()), float(sum(losses, start=0.0))
         )
 
     @property
