@@ -82,11 +82,14 @@ class Extracted:
     Attributes:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
+        answers: f, [n · positions, C]: the model's answer, laid out as u is; u itself where it is
+            not known how the answer follows from it.
         positions: Rows per sample.
     """
 
     phi: Tensor
     outputs: Tensor
+    answers: Tensor
     positions: int = 1
 
 
@@ -97,6 +100,8 @@ class Extractor:
         feature_map: What was found.
         head: Where the last linear layer runs; `None` if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
+        link: How the model's answer f follows from u, as a function of rows of u; `None` where
+            that is not known.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
     """
@@ -113,6 +118,7 @@ class Extractor:
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.head = None if structure is None else structure.site
         self.baked_rows = baked_rows
+        self.link = first.link
         self.residual: float | None = None
         self._model = model
         self._found = found
@@ -149,6 +155,7 @@ class Extractor:
             return Extracted(
                 torch.cat([part.phi for part in parts]),
                 torch.cat([part.outputs for part in parts]),
+                torch.cat([part.answers for part in parts]),
                 parts[0].positions,
             )
 
@@ -159,7 +166,12 @@ class Extractor:
             seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
-        return Extracted(seen.features[:rows].cpu(), seen.logits[:rows].cpu(), seen.positions)
+        return Extracted(
+            seen.features[:rows].cpu(),
+            seen.logits[:rows].cpu(),
+            seen.answers[:rows].cpu(),
+            seen.positions,
+        )
 
     def _check(self, seen: Observation) -> None:
         if seen.positions != self.feature_map.positions:
