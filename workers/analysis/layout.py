@@ -36,6 +36,7 @@ def probe_part(probe: ProbeData) -> dict[str, Any]:
         "classes": None if targets is None else targets.classes,
         "class_counts": None if targets is None else targets.class_counts,
         "task": probe.spec.task,
+        "notes": [],
     }
 
 
