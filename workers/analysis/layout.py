@@ -36,6 +36,7 @@ def probe_part(probe: ProbeData) -> dict[str, Any]:
         "classes": None if targets is None else targets.classes,
         "class_counts": None if targets is None else targets.class_counts,
         "task": probe.spec.task,
+        "notes": [],
     }
 
 
@@ -130,12 +131,12 @@ def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
     return {**verdict, "assessment": assessment}
 
 
-def performance_part(folds: Sequence[Performance], positions: int) -> dict[str, Any]:
+def performance_part(folds: Sequence[Performance], positions: float) -> dict[str, Any]:
     """How good the answers are.
 
     Args:
         folds: Sums over disjoint parts of the samples; none without targets.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
     """
     if not folds:
         return {"accuracy": None, "loss": None, "confidence_interval": None}

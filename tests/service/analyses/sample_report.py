@@ -43,6 +43,7 @@ def _held_out() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [40, 60],
             "task": "classification",
+            "notes": [],
         },
         **whole,
         "centered": part(2),
@@ -126,6 +127,7 @@ def sample_report() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [200, 300],
             "task": "classification",
+            "notes": ["The whole-valued floats are class labels: the model has 2 outputs."],
         },
         "feature_map": {
             "location": "the last aten::linear",
