@@ -23,6 +23,7 @@ class Link:
         outputs: u, as the first of them got it.
         class_axis: The axis of u with the outputs; `None` if it has none (C = 1).
         answer_axis: The axis of the answer with the outputs; likewise.
+        answer_shape: Sizes of the answer's other axes, in order.
         places: Which row of u each row of the answer is of, where operations after u moved the
             positions; `None` where rows are in the same order.
         order: The rows of u in the answer's order, but all positions of a sample together; `None`
@@ -33,6 +34,7 @@ class Link:
     outputs: Tensor
     class_axis: int | None
     answer_axis: int | None
+    answer_shape: tuple[int, ...]
     places: Tensor | None
     order: Tensor | None
 
@@ -50,10 +52,13 @@ class Link:
         """
         # The rules move Φ along; a single feature shows as well where its rows go.
         thin = replace(relation, features=relation.features[..., :1])
-        answer_axis = follow(thin, hops).class_axis
+        answered = follow(thin, hops)
+        answer_axis, answer_shape = answered.class_axis, tuple(answered.features.shape[:-1])
         places = _places(relation, outputs, hops, answer_axis, samples)
         order = None if places is None else _by_sample(places, samples)
-        return cls(tuple(hops), outputs, relation.class_axis, answer_axis, places, order)
+        return cls(
+            tuple(hops), outputs, relation.class_axis, answer_axis, answer_shape, places, order
+        )
 
     def rows_of(self, answer: Tensor) -> Tensor:
         """Lays out the answer to the batch: f, [n · positions, C], samples in order."""
