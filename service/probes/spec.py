@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 ProbeFormat = Literal["npz", "safetensors"]
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 TransformDtype = Literal[
     "float16", "bfloat16", "float32", "float64", "int64", "int32", "uint8", "bool"
 ]
@@ -285,10 +285,11 @@ class ProbeSummary(BaseModel):
     )
     task: Task | None = Field(description="null for a probe without targets.")
     classes: PositiveInt | None = Field(
-        description="Number of classes; null unless classification."
+        description="Number of classes; null for values and without targets."
     )
     class_counts: list[NonNegativeInt] | None = Field(
-        description="Labels of each class; null unless classification. One label a sample, or one "
-        "for each position of each sample."
+        description="Labels of each class: one a sample, or one for each position of each sample; "
+        "of several labels a sample, how many samples carry each. null for values and without "
+        "targets."
     )
     spec: ProbeSpec

@@ -42,7 +42,6 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
                 "argument": given.argument,
                 "array": given.array,
                 "stored": given.stored,
-                "shape": list(each.shape),
                 "dtype": each.transform.dtype,
                 "transform": given.transform.model_dump(mode="json"),
                 "done": given.done,
@@ -144,12 +143,12 @@ def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
     return {**verdict, "assessment": assessment}
 
 
-def performance_part(folds: Sequence[Performance], positions: int) -> dict[str, Any]:
+def performance_part(folds: Sequence[Performance], positions: float) -> dict[str, Any]:
     """How good the answers are.
 
     Args:
         folds: Sums over disjoint parts of the samples; none without targets.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
     """
     if not folds:
         return {"accuracy": None, "loss": None, "confidence_interval": None}

@@ -95,8 +95,8 @@ class ProbeData:
 
         Yields:
             Inputs of shapes (b, *shape), contiguous and sharing no memory with the probe, and
-            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d),
-            or None.
+            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d)
+            (0 and 1 for several labels a sample), or None.
 
         Raises:
             JobError: `non_finite` for NaN or Inf, with the first row concerned.
