@@ -71,13 +71,7 @@ def test_every_input_of_a_probe_is_shown(http: httpx.Client) -> None:
         {"name": "attention_mask", "shape": [5], "dtype": "bool"},
     ]
     assert (probe["n"], probe["classes"], probe["class_counts"]) == (8, 3, [16, 16, 16])
-    assert probe["spec"] == {
-        "format": "npz",
-        "input": ["input_ids", "attention_mask"],
-        "target": "labels",
-        "task": "classification",
-        "transform": [{"dtype": "int64"}, {}],
-    }
+    assert probe["spec"] == {"format": "npz", "target": "labels", "task": "classification"}
     listed = http.get("/v1/probes", params={"name": probe["name"]}).json()["items"]
     assert [item["inputs"] for item in listed] == [probe["inputs"]]
 

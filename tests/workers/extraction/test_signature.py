@@ -62,8 +62,7 @@ class Flags(Base):
         for _ in range(steps):
             x = x + 1
         x = x if mask is None else x * mask
-        u = self.head(self.phi(-x if flag else x))
-        return u
+        return self.head(self.phi(-x if flag else x))
 
 
 class Nested(Base):
@@ -121,7 +120,7 @@ CALLS: list[Any] = [
 
 
 @pytest.mark.parametrize(("kind", "args", "kwargs", "shapes", "names", "phi"), CALLS)
-def test_an_exported_program_is_called_as_it_was_exported(
+def test_an_exported_program_is_called_as_it_was_exported(  # noqa: PLR0917 -- a row of a table
     kind: type[Base], args: Any, kwargs: Any, shapes: Any, names: list[str], phi: Any
 ) -> None:
     model = kind()
