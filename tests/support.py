@@ -173,6 +173,15 @@ def scripted(model: nn.Module) -> bytes:
     return buffer.getvalue()
 
 
+def traced(model: nn.Module, example: torch.Tensor) -> bytes:
+    """Save a model as a TorchScript archive of what it does to an example."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is; people still use it
+        torch.jit.save(torch.jit.trace(model.eval(), (example,)), buffer)
+    return buffer.getvalue()
+
+
 def exported(model: nn.Module, example: torch.Tensor) -> bytes:
     """Save a model as a torch.export archive that takes any number of samples."""
     buffer = io.BytesIO()

@@ -81,7 +81,8 @@ class Link:
             return replay(self.hops, outputs).cpu()
         size = self.outputs.numel() // outputs.shape[1]
         found = []
-        for block in outputs.split(size):
+        for start in range(0, len(outputs), size):
+            block = outputs[start : start + size]
             filled = torch.cat([block, block[-1:].expand(size - len(block), -1)])
             answer = replay(self.hops, _like(self.outputs, filled, self.class_axis))
             found.append(self._in_place(_rows(answer, self.answer_axis))[: len(block)].cpu())
