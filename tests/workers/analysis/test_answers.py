@@ -215,7 +215,7 @@ def test_projected_outputs_go_through_the_models_own_link() -> None:
     labels = labels_of(model, CASES["abs"])
     found = analysed(model, {"x": X, "y": labels})
     phi = model.phi(torch.from_numpy(X)).detach().double()
-    u = model.head.double()(phi).detach()
+    u = phi @ model.head.weight.detach().double().T + model.head.bias.detach().double()
     centred = phi - phi.mean(0)
     left = torch.linalg.svd(centred, full_matrices=False)[0]
     whole = u.abs().argmax(1)
@@ -266,7 +266,7 @@ def test_values_that_overflow_have_no_loss_and_say_so() -> None:
 
 
 def test_certain_mistakes_cost_what_the_dtype_can_tell() -> None:
-    model = Network(INPUTS, 2, lambda u: (u.softmax(1) - 1e-4).clamp(min=0.0))
+    model = Network(INPUTS, 2, lambda u: (u.softmax(1) - 1e-4).clamp(min=0.0), gain=40.0)
     labels = 1 - model.answers(X).argmax(1).numpy()
     assert (model.answers(X)[np.arange(N), labels] == 0).any()
     found = analysed(model, {"x": X, "y": labels})
