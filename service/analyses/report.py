@@ -28,6 +28,7 @@ from service.analyses.report_parts import (
     Count,
     Cumulative,
     Eigenvalues,
+    GivenInputs,
     LossKind,
     Name,
     NonNegative,
@@ -79,7 +80,8 @@ class ProbePart(Part):
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None, figure("probe.class_counts")
     ]
     task: Task | None
-    # Reports written before anything was inferred from the model lack it.
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
     notes: Annotated[
         Sentences,
         Field(

@@ -9,6 +9,7 @@ from service.analyses.report_parts import (
     MAX_ENTRIES,
     Count,
     Cumulative,
+    GivenInputs,
     Interval,
     LossKind,
     Name,
@@ -41,7 +42,8 @@ class EvalProbe(Part):
         figure("held_out.probe.class_counts"),
     ]
     task: Task | None
-    # Reports written before anything was inferred from the model lack it.
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
     notes: Annotated[
         Sentences,
         Field(

@@ -21,7 +21,7 @@ from workers.diagnostics import (
     held_out,
 )
 from workers.errors import JobError
-from workers.extraction import Extractor, suggesting_after
+from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
@@ -103,8 +103,7 @@ def evaluate_held_out(
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        with suggesting_after(probe.spec.transform):
-            extracted = extractor.run(inputs)
+        extracted = extractor.run(inputs)
         targets = target_functions(probe, stored_targets)
         sums.update(
             extracted.phi,

@@ -88,8 +88,8 @@ class Answer:
             return cls(task, "values", exclusive=False)
         tried = _outputs_to_try(outputs).to(dtype)
         found = link(tried)
-        smallest = float(torch.finfo(found.dtype).tiny)
-        close = _Closeness(found.dtype)
+        precision = found.dtype if found.is_floating_point() else dtype
+        close = _Closeness(precision)
         form, exclusive, sign = _recognise(tried.double(), found.double(), close)
         if task == "multilabel" and exclusive:
             sign = 0  # each label is judged by its own probability, whatever the others have
@@ -97,7 +97,7 @@ class Answer:
             exclusive = task == "classification" and outputs > 1
         if form == "logits" and sign:
             return cls.of_logits(task, outputs)
-        return cls(task, form, exclusive=exclusive, sign=sign, smallest=smallest)
+        return cls(task, form, exclusive=exclusive, sign=sign, smallest=torch.finfo(precision).tiny)
 
     @classmethod
     def unknown(cls, task: Task) -> Self:
@@ -177,9 +177,8 @@ class Answer:
                 f"sample; expected one {one} for each output."
             )
         if self.task == "regression":
-            squared = float((values - wanted).square().mean(1).sum())
-            known = squared if math.isfinite(squared) else None
-            return Performance(len(values), correct=None, total_loss=known)
+            squared = (values - wanted).square().mean(1).sum()
+            return Performance(len(values), correct=None, total_loss=_finite(squared))
         decided = self.decide(values)
         labels = None if decided is None else LabelCounts.of(decided, wanted)
         return Performance(
@@ -221,16 +220,16 @@ class Answer:
         if self._scale == "logits":
             # A single logit u stands for the two of its classes: sigmoid(u) is softmax of (0, u).
             two = functional.pad(values, (1, 0))
-            return float(functional.cross_entropy(two, labels, reduction="sum"))
+            return _finite(functional.cross_entropy(two, labels, reduction="sum"))
         return self._binary_loss(values, labels[:, None].to(values.dtype))
 
     def _loss_of_classes(self, values: Tensor, labels: Tensor) -> float | None:
         if self.loss_kind is None:
             return None
         if self._scale == "logits":
-            return float(functional.cross_entropy(values, labels, reduction="sum"))
+            return _finite(functional.cross_entropy(values, labels, reduction="sum"))
         yes, _ = self._logarithms(values.gather(1, labels[:, None]))
-        return -float(yes.sum())
+        return _finite(-yes.sum())
 
     def _binary_loss(self, values: Tensor, wanted: Tensor) -> float | None:
         """Sum over rows of the mean binary cross-entropy of the outputs."""
@@ -241,15 +240,20 @@ class Answer:
         else:
             yes, no = self._logarithms(values)
             losses = -(wanted * yes + (1 - wanted) * no)
-        return float(losses.mean(1).sum())
+        return _finite(losses.mean(1).sum())
 
     def _logarithms(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """`ln p` and `ln(1 − p)`, neither below that of the smallest probability."""
         logarithms = self._scale == "log-probabilities"
-        yes = values if logarithms else values.clamp(min=self.smallest).log()
-        no = (-values.exp() if logarithms else -values).log1p()
+        p = values.exp() if logarithms else values
+        yes, no = values if logarithms else p.log(), (-p.clamp(max=1.0)).log1p()
         floor = math.log(self.smallest)
         return yes.clamp(floor, 0.0), no.clamp(floor, 0.0)
+
+
+def _finite(total: Tensor) -> float | None:
+    """A sum over rows; None where answers are infinite."""
+    return float(total) if bool(total.isfinite()) else None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class FeatureMap:
             known to follow from the chosen head.
         verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
         positions: Rows of Φ per sample: 1, unless the model answers for each position.
+        position_shape: The axes of the answer that positions run along, in the order of the rows;
+            those of length 1 are left out.
         p: Number of features.
         outputs: Number of outputs C.
         dtype: The dtype of Φ.
@@ -66,6 +68,7 @@ class FeatureMap:
     output: str
     verified: bool
     positions: int
+    position_shape: tuple[int, ...]
     p: int
     outputs: int
     dtype: str
@@ -265,6 +268,7 @@ def _describe(
         output=found.output or "",
         verified=structure is not None and structure.output is not None,
         positions=first.positions,
+        position_shape=first.position_shape,
         p=first.features.shape[1],
         outputs=first.logits.shape[1],
         dtype=dtype_name(first.features),

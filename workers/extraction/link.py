@@ -11,7 +11,7 @@ from workers.extraction.carry import follow
 from workers.extraction.path import Hop, replay
 from workers.extraction.relation import Relation
 from workers.extraction.rules import RULES
-from workers.extraction.rules.positions import permute, reshape
+from workers.extraction.rules.positions import permute
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Link:
         outputs: u, as the first of them got it.
         class_axis: The axis of u with the outputs; `None` if it has none (C = 1).
         answer_axis: The axis of the answer with the outputs; likewise.
+        answer_shape: Sizes of the answer's other axes, in order.
         places: Which row of u each row of the answer is of, where operations after u moved the
             positions; `None` where rows are in the same order.
         order: The rows of u in the answer's order, but all positions of a sample together; `None`
@@ -33,6 +34,7 @@ class Link:
     outputs: Tensor
     class_axis: int | None
     answer_axis: int | None
+    answer_shape: tuple[int, ...]
     places: Tensor | None
     order: Tensor | None
 
@@ -50,10 +52,13 @@ class Link:
         """
         # The rules move Φ along; a single feature shows as well where its rows go.
         thin = replace(relation, features=relation.features[..., :1])
-        answer_axis = follow(thin, hops).class_axis
+        answered = follow(thin, hops)
+        answer_axis, answer_shape = answered.class_axis, tuple(answered.features.shape[:-1])
         places = _places(relation, outputs, hops, answer_axis, samples)
         order = None if places is None else _by_sample(places, samples)
-        return cls(tuple(hops), outputs, relation.class_axis, answer_axis, places, order)
+        return cls(
+            tuple(hops), outputs, relation.class_axis, answer_axis, answer_shape, places, order
+        )
 
     def rows_of(self, answer: Tensor) -> Tensor:
         """Lays out the answer to the batch: f, [n · positions, C], samples in order."""
@@ -91,8 +96,8 @@ class Link:
     def is_rowwise(self) -> bool:
         """Whether each row of f follows from its own row of u alone, wherever that row stands."""
         rows = _rows(self.outputs, self.class_axis)
-        turned = self(rows.flip(0)).flip(0)
-        return bool(torch.allclose(turned, self(rows), rtol=1e-3, atol=1e-3, equal_nan=True))
+        found, turned = self(rows).double(), self(rows.flip(0)).flip(0).double()
+        return torch.allclose(turned, found, rtol=1e-3, atol=1e-3, equal_nan=True)
 
     def _in_place(self, rows: Tensor) -> Tensor:
         """Rows of the answer in the order of those of u."""
@@ -129,7 +134,7 @@ def _like(outputs: Tensor, rows: Tensor, class_axis: int | None) -> Tensor:
 
 def _moves(hop: Hop) -> bool:
     """Whether an operation regroups or reorders axes."""
-    return RULES[hop.step.name] in (reshape, permute)
+    return hop.source.shape != hop.result.shape or RULES[hop.step.name] is permute
 
 
 def _places(
@@ -145,10 +150,12 @@ def _places(
     if rows == samples or not moving:
         return None
     classes = outputs.numel() // rows
-    numbers = torch.arange(rows, device=outputs.device)[:, None].expand(rows, classes)
-    moved = replay(moving, _like(outputs, numbers, relation.class_axis))
-    places = _rows(moved, answer_axis)[:, 0].contiguous()
-    in_place = torch.equal(places, numbers[:, 0])
+    # Floating-point numbers, since not every operation takes others; these are exact.
+    numbers = torch.arange(rows, dtype=torch.float64, device=outputs.device)
+    repeated = numbers[:, None].expand(rows, classes)
+    moved = replay(moving, _like(outputs, repeated, relation.class_axis))
+    places = _rows(moved, answer_axis)[:, 0].long()
+    in_place = torch.equal(places, numbers.long())
     return None if in_place else places
 
 

@@ -34,6 +34,8 @@ class Observation:
         features: Φ, [n · positions, p], in the model's dtype; all positions of a sample together.
         logits: u, [n · positions, C], in the model's dtype.
         positions: Rows per sample.
+        position_shape: The axes of the answer that positions run along, those of length 1 left
+            out: height and width, say.
         answer: What the model returned; u itself where the owner chose a head that no result is
             known to follow from.
         precision: The least precise dtype between Φ and u.
@@ -45,6 +47,7 @@ class Observation:
     features: Tensor
     logits: Tensor
     positions: int
+    position_shape: tuple[int, ...]
     answer: Tensor
     precision: torch.dtype
     answers: Tensor
@@ -110,14 +113,16 @@ def _explain(
     precision = head.precision or coarsest(*filter(supported, dtypes))
     features, rows, positions = _rows(relation, logits, samples)
     if answer is None:
-        return Observation(features, rows, positions, logits, precision, rows, None)
+        shape = _position_shape(relation.features.shape[:-1], samples)
+        return Observation(features, rows, positions, shape, logits, precision, rows, None)
     link = Link.following(relation, logits, path.hops[structure.depth :], samples)
     if finite(rows):
         _check_answer(replay(link.hops, logits), answer, precision)
     if link.order is not None:
         features, rows = features[link.order], rows[link.order]
     answers = link.rows_of(answer) if link.hops else rows
-    return Observation(features, rows, positions, answer, precision, answers, link)
+    shape = _position_shape(link.answer_shape, samples)
+    return Observation(features, rows, positions, shape, answer, precision, answers, link)
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
@@ -147,7 +152,7 @@ def _observe_declared(
         answer = _one_row_each(outputs, declared.output, samples)
         precision = coarsest(features.dtype, answer.dtype)
         returned = _find(outputs, declared.output)
-        return Observation(features, answer, 1, returned, precision, answer, None)
+        return Observation(features, answer, 1, (), returned, precision, answer, None)
     tap, outputs = _run_tapped(model, declared.structure, batch, watches)
     seen = _explain(tap, outputs, declared.structure, samples)
     features = _one_row_each(outputs, declared.features, samples)
@@ -204,6 +209,17 @@ def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Ten
     if relation.class_axis is not None:
         logits = logits.movedim(relation.class_axis, -1)
     return features, logits.reshape(rows, -1), rows // samples
+
+
+def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:
+    """The axes of an answer along which the positions of a sample run."""
+    sizes = [size for size in axes if size != 1]
+    if samples == 1:
+        return tuple(sizes)
+    if samples not in sizes:  # the answer has samples and positions on one axis
+        return (math.prod(sizes) // samples,)
+    sizes.remove(samples)
+    return tuple(sizes)
 
 
 def _check_answer(explained: Tensor, answer: Tensor, precision: torch.dtype) -> None:
