@@ -12,7 +12,7 @@ from workers.errors import JobError
 from workers.extraction import Extractor, discover, load_model, suggesting_after
 from workers.extraction.execution import Batch
 from workers.extraction.loading import Device
-from workers.extraction.refusals import last_line, printable
+from workers.extraction.refusals import gist, printable
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
@@ -86,4 +86,4 @@ def open_subject(
 
 
 def _reason(error: Exception) -> str:
-    return printable(error.failure.message) if isinstance(error, JobError) else last_line(error)
+    return printable(error.failure.message) if isinstance(error, JobError) else gist(error)

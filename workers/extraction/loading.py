@@ -9,8 +9,8 @@ from torch.export.passes import move_to_device_pass
 
 from service.failures import FailureCode
 from service.models.archives import ArchiveError, check_archive
-from workers.errors import JobError
-from workers.extraction.refusals import Refusal, last_line, refuse
+from workers.errors import JobError, is_out_of_memory
+from workers.extraction.refusals import Refusal, gist, refuse
 
 Device = Literal["cpu", "cuda"]
 
@@ -46,7 +46,7 @@ def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
     except JobError:
         raise
     except Exception as error:  # torch documents no exception types for a damaged archive
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise  # the archive is as good as any other
         raise _unreadable(error, "torch.export" if exported else "TorchScript") from error
 
@@ -93,7 +93,7 @@ def _load_exported(file: BinaryIO, device: Device) -> nn.Module:
 
 def _unreadable(error: Exception, kind: str) -> JobError:
     first_sentence = str(error).split(". ", 1)[0] if "PytorchStreamReader" in str(error) else None
-    reason = first_sentence or last_line(error)
+    reason = first_sentence or gist(error)
     return refuse(
         Refusal.LOAD_FAILED,
         f"torch could not load the file as a {kind} archive: {reason}",
