@@ -9,12 +9,12 @@ from torch import nn
 from service.analyses.options import Options
 from workers.analysis.timing import timed
 from workers.errors import JobError
-from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.extraction import Extractor, discover, open_model, suggesting_after
 from workers.extraction.execution import Batch
-from workers.extraction.loading import Device
 from workers.extraction.refusals import gist, printable
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
+from workers.runner.protocol import Device
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,12 @@ def open_subject(
     def open_on(device: Device) -> Subject:
         progress.report(Stage.LOADING_MODEL)
         with timed(timings, "loading"):
-            model = load_model(file, device)
+            loaded = open_model(file, device)
             placed = tuple(tensor.to(device) for tensor in first)
         progress.report(Stage.LOCATING_HEAD)
         with timed(timings, "head"), suggesting_after(probe.spec.transform):
-            return Subject(model, discover(model, placed, choice), placed, device)
+            extractor = discover(loaded.model, placed, choice)
+            return Subject(loaded.model, extractor, placed, device, loaded.warnings)
 
     if device == "cpu":
         return open_on("cpu")
@@ -82,7 +83,8 @@ def open_subject(
             f"which takes longer: {_reason(error)}"
         )
     file.seek(0)
-    return replace(open_on("cpu"), warnings=(warning,))
+    subject = open_on("cpu")
+    return replace(subject, warnings=(warning, *subject.warnings))
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.failures import FailureCode
 from workers.errors import JobError, is_out_of_memory
-from workers.extraction.refusals import Refusal, gist, printable, refuse
+from workers.extraction.refusals import Refusal, gist, inherent, printable, refuse
 
 Batch = tuple[Tensor, ...]
 """What the model is called with; the first axis of each tensor runs over the samples."""
@@ -81,7 +81,11 @@ def execute(model: nn.Module, batch: Batch, *watches: Watch) -> list[Output]:
             error = next((w.error for w in watches if w.error is not None), raised)
             if is_out_of_memory(error):
                 raise _out_of_memory(batch) from raised
-            raise _cannot_take(batch, error) from raised
+            said = gist(error)
+            reason = inherent(said)
+            if reason is not None:
+                raise refuse(reason, f"The model cannot run: {said}") from raised
+            raise _cannot_take(batch, said) from raised
     return _float_outputs(result)
 
 
@@ -113,10 +117,10 @@ def _out_of_memory(batch: Batch) -> JobError:
     )
 
 
-def _cannot_take(batch: Batch, error: Exception) -> JobError:
+def _cannot_take(batch: Batch, said: str) -> JobError:
     return JobError(
         FailureCode.INPUT_MISMATCH,
-        f"The model could not run on a batch of {describe_batch(batch)}: {gist(error)}",
+        f"The model could not run on a batch of {describe_batch(batch)}: {said}",
         hint=(
             "Compare the shape and dtype with what the model was trained on. Often the channel "
             "axis is elsewhere (transform.layout, such as NHWC->NCHW), the images are not "
@@ -125,7 +129,7 @@ def _cannot_take(batch: Batch, error: Exception) -> JobError:
         ),
         detail={
             "inputs": [{"shape": list(t.shape), "dtype": dtype_name(t)} for t in batch],
-            "model_error": gist(error),
+            "model_error": said,
         },
     )
 

@@ -37,6 +37,8 @@ class Refusal(StrEnum):
     BAD_OUTPUT = "bad_output"
     RESIDUAL = "residual"
     LAYERS_DIFFER = "layers_differ"
+    OTHER_DEVICE = "other_device"
+    NO_SOLUTION = "no_solution"
 
 
 # Every other refusal is an `unsupported_model`.
@@ -87,7 +89,26 @@ _ADVICE = {
         "The last layer seen is not all that happens before the output: save the model so that it "
         "returns the outputs of its last linear layer (the logits)."
     ),
+    Refusal.OTHER_DEVICE: (
+        "The program uses a device that is not there, in a way that cannot be redirected: move the "
+        "model to the CPU, model.cpu().eval(), and save it again."
+    ),
+    Refusal.NO_SOLUTION: (
+        "The model inverts or factorises a matrix that, for these inputs, has no inverse. Give it "
+        "inputs of the range it was made for (transform.scale, mean and std), or save a model "
+        "that adds a small multiple of the identity to that matrix."
+    ),
     Refusal.LAYERS_DIFFER: 'Ask for the penultimate layer alone: "layers": "penultimate".',
+}
+
+
+# What errors of torch say that no other input would avoid.
+_INHERENT = {
+    Refusal.OTHER_DEVICE: re.compile(
+        r"\bCUDA (backend|functionality|driver)|support for cuda devices|ATen_cuda library"
+        r"|Torch not compiled with CUDA|same device, but found"
+    ),
+    Refusal.NO_SOLUTION: re.compile(r"^(torch\.)?linalg[._]\w+: "),
 }
 
 
@@ -116,6 +137,15 @@ def printable(text: str, limit: int = _TEXT_LIMIT) -> str:
     return escaped[:limit] + ("…" if len(escaped) > limit or len(text) > limit else "")
 
 
+def inherent(said: str) -> Refusal | None:
+    """The reason why a model fails that no other shape or dtype of its input would take away.
+
+    Args:
+        said: What its error says.
+    """
+    return next((refusal for refusal, words in _INHERENT.items() if words.search(said)), None)
+
+
 def gist(error: BaseException) -> str:
     """What an error of torch or of a model says, in one line.
 
@@ -136,4 +166,7 @@ def gist(error: BaseException) -> str:
     if line == "AssertionError:":
         line = "an assertion in its code does not hold"
     line = without_paths(line.removeprefix("AssertionError: ").rstrip(":"))
+    if len(line) > _TEXT_LIMIT:
+        whole, end, _ = line[:_TEXT_LIMIT].rpartition(". ")
+        line = whole + end.strip() or line
     return printable(line) or "it gives no reason"

@@ -11,7 +11,7 @@ from service.failures import FailureCode
 from service.inspections import schemas
 from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.errors import JobError
-from workers.extraction import discover, load_model
+from workers.extraction import discover, open_model
 from workers.extraction.execution import Output, copied, dtype_name, execute
 from workers.extraction.refusals import printable
 from workers.extraction.signature import Argument, leading_tensors, read_arguments
@@ -52,11 +52,14 @@ def inspect_model(
     request = InspectionRequest.model_validate(arguments)
     (file,) = files
     progress.report(Stage.LOADING_MODEL)
-    model = load_model(file)
+    loaded = open_model(file)
+    model = loaded.model
     taken = read_arguments(model)
     progress.report(Stage.LOCATING_HEAD)
     example = _find_example(model, file, taken, request)
-    return JobResult(_inspect(model, taken, example).model_dump(mode="json"))
+    findings = _inspect(model, taken, example)
+    findings = findings.model_copy(update={"warnings": [*loaded.warnings, *findings.warnings]})
+    return JobResult(findings.model_dump(mode="json"))
 
 
 def _find_example(
