@@ -28,7 +28,6 @@ class Subject:
         fitted: The model as it is called, and the probe as it gets it.
         extractor: Gives its features and outputs.
         first: A first batch, where the model is.
-        batch_size: How many samples the model sees at once.
         device: Where that is.
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
@@ -37,7 +36,6 @@ class Subject:
     fitted: Fitted
     extractor: Extractor
     first: Batch
-    batch_size: int
     device: Device
     warnings: tuple[str, ...] = ()
 
@@ -77,7 +75,7 @@ def open_subject(
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
             warnings = (*loaded.warnings, *fitted.warnings)
-            return Subject(loaded.model, fitted, extractor, first, size, device, warnings)
+            return Subject(loaded.model, fitted, extractor, first, device, warnings)
 
     if device == "cpu":
         return open_on("cpu")
