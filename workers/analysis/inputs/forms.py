@@ -83,9 +83,13 @@ def _dtypes(
         # Models take single precision as a rule, which numpy does not default to.
         first = [] if name == "float64" else kept
         return [*first, *floats, *_whole(stored)]
+    if name == "bool":
+        return [*kept, *integer, *floats]
+    # What is nothing but 0 and 1 may be a mask, of which nothing is lost as bool.
+    masks: list[TransformDtype] = ["bool"] if stored.min() >= 0 and stored.max() <= 1 else []
     if name in _IMAGES:
-        return [*floats, *integer, *kept]
-    return [*kept, *integer, *floats] if name == "bool" else [*integer, *floats, *kept]
+        return [*floats, *integer, *kept, *masks]
+    return [*integer, *floats, *kept, *masks]
 
 
 def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
