@@ -9,6 +9,7 @@ from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
 from workers.extraction.rules import AFFINE, CHOOSING, POOLING, RULES
 from workers.extraction.rules.links import linked
+from workers.extraction.rules.positions import reduces_nothing, reshape
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def carry(head: Head, hops: Sequence[Hop]) -> Carried:
 
 def _step(relation: Relation, hop: Hop) -> Relation:
     name = hop.step.name
+    if reduces_nothing(hop):
+        return reshape(relation, hop)
     if relation.links:
         link = " then ".join(relation.links)
         if name in POOLING:

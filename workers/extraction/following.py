@@ -13,7 +13,7 @@ from typing import cast
 from torch import Tensor
 
 from workers.extraction.operations import Step
-from workers.extraction.rules.links import ELEMENTWISE
+from workers.extraction.rules.links import CURVES
 from workers.extraction.tape import Site, Tape
 
 # Positions in the schema of the two factors. Either of them may be the weight.
@@ -58,9 +58,7 @@ def _operations(*names: str) -> set[str]:
     return {f"aten::{name}{suffix}" for name in names for suffix in ("", "_")}
 
 
-_NONLINEAR = ELEMENTWISE.keys() | _operations(
-    "prelu", "rrelu", "threshold", "hardshrink", "softshrink", "glu", "sin", "cos", "reciprocal"
-)
+_NONLINEAR = CURVES.keys() | _operations("rrelu", "glu")
 _ARITHMETIC = _operations("add", "sub", "rsub", "mul", "div", "neg")
 _NORMS = _operations(
     "batch_norm",

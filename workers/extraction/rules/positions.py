@@ -11,15 +11,17 @@ from torch import Tensor
 from workers.extraction.path import Hop
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
+from workers.extraction.rules.links import linked
 
 Rule = Callable[[Relation, Hop], Relation]
 
 
 def keep(relation: Relation, hop: Hop) -> Relation:
     """Operations that change no value: copies, casts, dropout in evaluation mode."""
-    if not (hop.result.is_floating_point() or hop.result.is_quantized):
-        raise not_followed(hop, f"casts the outputs to {hop.result.dtype}")
-    return relation
+    before, after = hop.source.dtype, hop.result.dtype
+    if not before.is_floating_point or after.is_floating_point or hop.result.is_quantized:
+        return relation
+    return linked(relation, "ne" if after is torch.bool else "trunc")
 
 
 def reshape(relation: Relation, hop: Hop) -> Relation:
@@ -81,6 +83,26 @@ def total(relation: Relation, hop: Hop) -> Relation:
     reduced = _reduce(relation, hop, torch.sum)
     shift = relation.shift
     return replace(reduced, shift=None if shift is None else shift * count)
+
+
+def reduces_nothing(hop: Hop) -> bool:
+    """Whether each value of a reduction is that of one entry: all axes it reduces have length 1."""
+    name, shape, dim = hop.step.name, hop.source.shape, hop.step.argument("dim")
+    if name in _POOLED_AXES:
+        spatial = _POOLED_AXES[name]
+        padding = cast("Sequence[int]", hop.step.argument("padding") or ())
+        divided = any(padding) or hop.step.argument("divisor_override")
+        sizes = (*shape[-spatial:], *hop.result.shape[-spatial:])
+        return hop.output == 0 and not divided and set(sizes) == {1}
+    if name not in _REDUCTIONS or dim is None or hop.output:
+        return False
+    dims = cast("Sequence[int]", [dim] if isinstance(dim, int) else dim)
+    return bool(dims) and all(shape[axis] == 1 for axis in dims)
+
+
+def refuse_reduction(_relation: Relation, hop: Hop) -> Relation:
+    """Reductions that may only be followed where they reduce nothing."""
+    raise not_followed(hop, "reduces several values to one")
 
 
 def _reduce(relation: Relation, hop: Hop, reduction: Callable[..., Tensor]) -> Relation:
@@ -182,6 +204,16 @@ _MAXIMA = (
     *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)),
 )
 _POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
+_OTHER_REDUCTIONS = ("prod", "nansum", "nanmean", "nanmedian", "mode", "cumsum", "cumprod")
+_REDUCTIONS = {
+    f"aten::{name}"
+    for name in ("mean", "sum", "amax", "amin", "max", "min", "median", *_OTHER_REDUCTIONS)
+}
+_POOLED_AXES = {
+    f"aten::{kind}_pool{n}d": n
+    for kind in ("avg", "adaptive_avg", "max", "adaptive_max")
+    for n in (1, 2, 3)
+}
 
 # Allowed after the link too: they neither mix positions nor leave any out.
 HARMLESS: Mapping[str, Rule] = {
@@ -194,4 +226,5 @@ POOLING: Mapping[str, Rule] = {
     "aten::sum": total,
     **{f"aten::{name}": pool for name in _POOLS},
     **{f"aten::{name}": maximum for name in _MAXIMA},
+    **{f"aten::{name}": refuse_reduction for name in _OTHER_REDUCTIONS},
 }
