@@ -14,7 +14,8 @@ from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
 from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
 from workers.extraction.heads import Head, parse_head
-from workers.extraction.path import Path, replay
+from workers.extraction.operations import Step
+from workers.extraction.path import Path
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation
 from workers.extraction.structure import Structure
@@ -77,7 +78,7 @@ def observe(
 def _run_tapped(
     model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[TorchDispatchMode]
 ) -> tuple[HeadTap, list[Output]]:
-    tap = HeadTap(structure.site, _ELEMENTS)
+    tap = HeadTap(structure.sites, _ELEMENTS)
     outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
     if tap.too_large:
         raise _too_large()
@@ -92,19 +93,26 @@ def _explain(
     """Reads Φ and u off a tapped run, and proves that they give the answer."""
     answer = None if structure.output is None else _find(outputs, structure.output)
     path = _path(tap, structure, answer)
-    tapped = tap.tapped[path.head.index]
-    head = parse_head(path.head, structure.site.operand, tapped.source)
-    relation = carry(head, path.hops[: structure.depth]).logits if structure.depth else head
-    logits = replay(path.hops[: structure.depth], tapped.product)
-    logits = logits.dequantize() if logits.is_quantized else logits
+    precisions: list[torch.dtype] = []
+
+    def read(step: Step) -> tuple[Head, Tensor]:
+        tapped = tap.tapped[step.index]
+        head = parse_head(step, tapped.operand, tapped.source)
+        precisions.extend(
+            [head.precision] if head.precision else [tapped.source.dtype, tapped.product.dtype]
+        )
+        return head, tapped.product
+
+    carried = carry(path, read)
+    logits = carried.outputs.dequantize() if carried.outputs.is_quantized else carried.outputs
     if not supported(logits.dtype):
         raise _changed(f"its outputs are of dtype {logits.dtype}")
     # A cast on the way rounds as much as a layer in that precision.
-    dtypes = [tapped.source.dtype, tapped.product.dtype, *(h.result.dtype for h in path.hops)]
-    precision = head.precision or coarsest(*filter(supported, dtypes))
-    features, rows, positions = _rows(relation, logits, samples)
+    passed = [output.dtype for step in path.steps() for output in step.outputs]
+    precision = coarsest(*filter(supported, [*precisions, *passed]))
+    features, rows, positions = _rows(carried.logits, logits, samples)
     if answer is not None and finite(rows):
-        _check_answer(replay(path.hops[structure.depth :], logits), answer, precision)
+        _check_answer(carried.value, answer, precision)
     return Observation(features, rows, positions, logits if answer is None else answer, precision)
 
 
@@ -114,8 +122,8 @@ def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
         if len(tap.tapped) != 1:
             raise _changed(f"the chosen layer ran {len(tap.tapped)} times")
         return Path(tap.steps[next(iter(tap.tapped))], ())
-    path = walk_back(tap, answer)
-    if path.names != structure.names or path.head.index not in tap.tapped:
+    path = walk_back(tap, answer, ends=lambda step: step.index in tap.tapped)
+    if path.names != structure.names:
         ran, expected = " → ".join(path.names), " → ".join(structure.names)
         raise _changed(f"it ran {ran} instead of {expected}")
     return path
@@ -169,7 +177,7 @@ def _find(outputs: Sequence[Output], label: str) -> Tensor:
     raise _changed(f"it returned no {label!r}")
 
 
-def _rows(relation: Relation | Head, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
+def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
     """Turns the tensors at u into Φ [n·m, p] and u [n·m, C] with m positions a sample."""
     axes = relation.features.shape[:-1]
     sizes = [size for size in axes if size != 1]

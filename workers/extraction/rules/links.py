@@ -135,6 +135,6 @@ def elementwise(relation: Relation, hop: Hop) -> Relation:
     return linked(relation, ELEMENTWISE[hop.step.name])
 
 
-def linked(relation: Relation, name: str) -> Relation:
-    """Appends a function to the link."""
-    return replace(relation, links=(*relation.links, name))
+def linked(relation: Relation, *names: str) -> Relation:
+    """Appends functions to the link."""
+    return replace(relation, links=(*relation.links, *names))

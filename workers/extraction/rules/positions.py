@@ -68,7 +68,7 @@ def _order(hop: Hop, dims: int) -> list[int]:
     """For each axis of the result, the axis of the source it comes from."""
     # A tensor whose strides tell its axes apart says where each of them goes.
     probe = torch.empty([2] * dims, device="meta")
-    (moved,) = hop.step.replay(hop.source, probe)
+    moved = hop.replay(probe)
     return [probe.stride().index(stride) for stride in moved.stride()]
 
 
@@ -98,6 +98,11 @@ def reduces_nothing(hop: Hop) -> bool:
         return False
     dims = cast("Sequence[int]", [dim] if isinstance(dim, int) else dim)
     return bool(dims) and all(shape[axis] == 1 for axis in dims)
+
+
+def takes_all(hop: Hop) -> bool:
+    """Whether a slice is the whole, as in `u[:, :, None]`."""
+    return hop.step.name in _SLICES and hop.result.shape == hop.source.shape
 
 
 def refuse_reduction(_relation: Relation, hop: Hop) -> Relation:
@@ -138,7 +143,7 @@ def pool(relation: Relation, hop: Hop) -> Relation:
     # Each of these weights positions unevenly, so that the bias would no longer pass unchanged.
     if any(padding) or hop.step.argument("ceil_mode") or hop.step.argument("divisor_override"):
         raise not_followed(hop, "pools with padding or an own divisor")
-    (pooled,) = hop.step.replay(hop.source, relation.features.movedim(-1, 1))
+    pooled = hop.replay(relation.features.movedim(-1, 1))
     return replace(relation, features=pooled.movedim(1, -1), shape=tuple(hop.result.shape))
 
 
@@ -178,6 +183,7 @@ _KEEPING = (
     "dequantize",
     "quantize_per_tensor",
 )
+KEEPING = {f"aten::{name}" for name in _KEEPING}
 _RESHAPING = (
     "view",
     "_unsafe_view",
@@ -209,6 +215,7 @@ _REDUCTIONS = {
     f"aten::{name}"
     for name in ("mean", "sum", "amax", "amin", "max", "min", "median", *_OTHER_REDUCTIONS)
 }
+_SLICES = {"aten::slice", "aten::narrow"}
 _POOLED_AXES = {
     f"aten::{kind}_pool{n}d": n
     for kind in ("avg", "adaptive_avg", "max", "adaptive_max")
@@ -217,7 +224,7 @@ _POOLED_AXES = {
 
 # Allowed after the link too: they neither mix positions nor leave any out.
 HARMLESS: Mapping[str, Rule] = {
-    **{f"aten::{name}": keep for name in _KEEPING},
+    **dict.fromkeys(KEEPING, keep),
     **{f"aten::{name}": reshape for name in _RESHAPING},
     **{f"aten::{name}": permute for name in _PERMUTING},
 }
