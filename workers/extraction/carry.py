@@ -1,21 +1,22 @@
 """Carrying z = Φ Wᵀ + b from the heads to the output, by the table of rules."""
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from workers.errors import JobError
 from workers.extraction.heads import HEADS, Head
 from workers.extraction.operations import Step
-from workers.extraction.path import Hop, Join, Path
+from workers.extraction.path import Hop, Join, Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
 from workers.extraction.rules import AFFINE, CHOOSING, JOINING, POOLING, RULES
 from workers.extraction.rules.composing import compose
-from workers.extraction.rules.joining import not_one_layer
-from workers.extraction.rules.links import OVER_CLASSES, linked
-from workers.extraction.rules.positions import reduces_nothing, reshape, takes_all
+from workers.extraction.rules.joining import ADDING, not_one_layer
+from workers.extraction.rules.links import linked
+from workers.extraction.rules.positions import keeps_values, reshape
+from workers.extraction.rules.redoing import redone
 
 Reading = Callable[[Step], tuple[Head, Tensor]]
 """Gives a head as it is read, and what it gave."""
@@ -29,14 +30,14 @@ class Carried:
         relation: The relation at the end of the way; past a nonlinearity, that of its argument.
         logits: The relation u = Φ Wᵀ + b just before the first nonlinearity.
         outputs: u, as the operations give it.
-        value: What they give at the end of the way.
+        tail: The operations from u to the end of the way.
         stem: Names the way to u: equal for results of the same u.
     """
 
     relation: Relation
     logits: Relation
     outputs: Tensor
-    value: Tensor
+    tail: tuple[Hop, ...]
     stem: Hashable
 
     @property
@@ -58,24 +59,36 @@ def carry(path: Path, read: Reading) -> Carried:
     else:
         head, product = read(path.origin)
         relation = Relation.of(head)
-        carried = Carried(relation, relation, product, product, path.origin.index)
+        carried = Carried(relation, relation, product, (), path.origin.index)
     for hop in path.hops:
-        carried = _follow(carried, hop)
+        carried = _take(carried, hop)
     return carried
 
 
-def _follow(carried: Carried, hop: Hop) -> Carried:
-    relation, value = _step(carried.relation, hop), hop.replay(carried.value)
+def follow(relation: Relation, hops: Sequence[Hop]) -> Relation:
+    """Follows a relation along further hops.
+
+    Raises:
+        JobError: As `carry`.
+    """
+    for hop in hops:
+        relation = _step(relation, hop)
+    return relation
+
+
+def _take(carried: Carried, hop: Hop) -> Carried:
+    relation = _step(carried.relation, hop)
     if relation.links:
-        return Carried(relation, carried.logits, carried.outputs, value, carried.stem)
-    return Carried(relation, relation, value, value, (carried.stem, hop.step.index, hop.output))
+        return replace(carried, relation=relation, tail=(*carried.tail, hop))
+    stem = (carried.stem, hop.step.index, hop.output)
+    return Carried(relation, relation, hop.replay(carried.outputs), (), stem)
 
 
 def _step(relation: Relation, hop: Hop) -> Relation:
     name = hop.step.name
     if name in HEADS:
         return compose(relation, hop)
-    if reduces_nothing(hop) or takes_all(hop):
+    if keeps_values(hop):
         return reshape(relation, hop)
     if relation.links:
         link = " then ".join(relation.links)
@@ -103,27 +116,19 @@ def _branches(join: Join, read: Reading) -> list[Carried]:
 
 def _join(join: Join, branches: list[Carried]) -> Carried:
     logits = JOINING[join.step.name]([branch.logits for branch in branches], join)
-    stem = (join.step.name, logits.class_axis, *(branch.stem for branch in branches))
-    value = join.replay([branch.value for branch in branches])
-    links = branches[0].relation.links
-    if not any(branch.relation.links for branch in branches):
-        return Carried(logits, logits, value, value, stem)
-    _check_links(join, branches, logits)
     outputs = join.replay([branch.outputs for branch in branches])
-    relation = linked(logits, *links)
-    return Carried(relation, logits, outputs, value, stem)
-
-
-def _check_links(join: Join, branches: list[Carried], logits: Relation) -> None:
-    """Whether joining u and then linking it is the same as what was done: linking, then joining."""
-    count = len(branches)
-    links = branches[0].relation.links
-    if any(branch.relation.links != links for branch in branches):
-        raise not_one_layer(join.step, count, "other functions follow each of them")
-    if any(branch.relation.shape != branch.logits.shape for branch in branches):
-        raise not_one_layer(join.step, count, "their axes are changed after a nonlinearity")
-    more = logits.outputs > branches[0].logits.outputs
-    if join.step.argument("alpha") is not None or (
-        more and set(links) & set(OVER_CLASSES.values())
-    ):
-        raise not_one_layer(join.step, count, f"each is the {' then '.join(links)} of a layer")
+    stem = (join.step.name, logits.class_axis, *(branch.stem for branch in branches))
+    joined = Carried(logits, logits, outputs, (), stem)
+    if not any(branch.tail for branch in branches):
+        return joined
+    if any(branch.relation.links != branches[0].relation.links for branch in branches):
+        raise not_one_layer(join.step, len(branches), "other functions follow each of them")
+    if join.step.name in ADDING:
+        raise not_one_layer(join.step, len(branches), "it adds what follows a nonlinearity")
+    for hop in branches[0].tail:
+        again = redone(hop, replay(joined.tail, outputs), branches[0].logits, logits)
+        if again is None:
+            reason = f"each of them is {branches[0].link} of a layer"
+            raise not_one_layer(join.step, len(branches), reason)
+        joined = _take(joined, again)
+    return joined

@@ -14,8 +14,9 @@ from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
 from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
 from workers.extraction.heads import Head, parse_head
+from workers.extraction.link import Link
 from workers.extraction.operations import Step
-from workers.extraction.path import Path
+from workers.extraction.path import Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation
 from workers.extraction.structure import Structure
@@ -34,16 +35,24 @@ class Observation:
         features: Φ, [n · positions, p], in the model's dtype; all positions of a sample together.
         logits: u, [n · positions, C], in the model's dtype.
         positions: Rows per sample.
+        position_shape: The axes of the answer that positions run along, those of length 1 left
+            out: height and width, say.
         answer: What the model returned; u itself where the owner chose a head that no result is
             known to follow from.
         precision: The least precise dtype between Φ and u.
+        answers: f, [n · positions, C]: the answer in rows as u is; u where it is not known how the
+            answer follows from u.
+        link: How f follows from u; `None` where that is not known.
     """
 
     features: Tensor
     logits: Tensor
     positions: int
+    position_shape: tuple[int, ...]
     answer: Tensor
     precision: torch.dtype
+    answers: Tensor
+    link: Link | None
 
 
 def observe(
@@ -110,10 +119,19 @@ def _explain(
     # A cast on the way rounds as much as a layer in that precision.
     passed = [output.dtype for step in path.steps() for output in step.outputs]
     precision = coarsest(*filter(supported, [*precisions, *passed]))
-    features, rows, positions = _rows(carried.logits, logits, samples)
-    if answer is not None and finite(rows):
-        _check_answer(carried.value, answer, precision)
-    return Observation(features, rows, positions, logits if answer is None else answer, precision)
+    relation = carried.logits
+    features, rows, positions = _rows(relation, logits, samples)
+    if answer is None:
+        shape = _position_shape(relation.features.shape[:-1], samples)
+        return Observation(features, rows, positions, shape, logits, precision, rows, None)
+    link = Link.following(relation, logits, carried.tail, samples)
+    if finite(rows):
+        _check_answer(replay(link.hops, logits), answer, precision)
+    if link.order is not None:
+        features, rows = features[link.order], rows[link.order]
+    answers = link.rows_of(answer) if link.hops else rows
+    shape = _position_shape(link.answer_shape, samples)
+    return Observation(features, rows, positions, shape, answer, precision, answers, link)
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
@@ -142,7 +160,8 @@ def _observe_declared(
         features = _one_row_each(outputs, declared.features, samples)
         answer = _one_row_each(outputs, declared.output, samples)
         precision = coarsest(features.dtype, answer.dtype)
-        return Observation(features, answer, 1, _find(outputs, declared.output), precision)
+        returned = _find(outputs, declared.output)
+        return Observation(features, answer, 1, (), returned, precision, answer, None)
     tap, outputs = _run_tapped(model, declared.structure, batch, watches)
     seen = _explain(tap, outputs, declared.structure, samples)
     features = _one_row_each(outputs, declared.features, samples)
@@ -199,6 +218,17 @@ def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Ten
     if relation.class_axis is not None:
         logits = logits.movedim(relation.class_axis, -1)
     return features, logits.reshape(rows, -1), rows // samples
+
+
+def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:
+    """The axes of an answer along which the positions of a sample run."""
+    sizes = [size for size in axes if size != 1]
+    if samples == 1:
+        return tuple(sizes)
+    if samples not in sizes:  # the answer has samples and positions on one axis
+        return (math.prod(sizes) // samples,)
+    sizes.remove(samples)
+    return tuple(sizes)
 
 
 def _check_answer(explained: Tensor, answer: Tensor, precision: torch.dtype) -> None:

@@ -1,6 +1,6 @@
 """The way from the last linear layers to an output, one operation at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -91,3 +91,10 @@ class Path:
         else:
             yield self.origin
         yield from (hop.step for hop in self.hops)
+
+
+def replay(hops: Sequence[Hop], tensor: Tensor) -> Tensor:
+    """Does to `tensor` what the hops did to the source of the first; changes nothing recorded."""
+    for hop in hops:
+        tensor = hop.replay(tensor)
+    return tensor

@@ -155,11 +155,12 @@ def not_one_layer(step: Step, count: int, reason: str = "") -> JobError:
     )
 
 
+ADDING = {f"aten::{name}" for name in ("add", "add_", "sub", "sub_", "rsub")}
 JOINING: Mapping[str, Joiner] = {
     **{f"aten::{name}": concatenate for name in ("cat", "concat", "concatenate")},
     "aten::vstack": concatenate_rows,
     "aten::hstack": concatenate_columns,
     "aten::stack": stack,
-    **{f"aten::{name}": total for name in ("add", "add_", "sub", "sub_", "rsub")},
+    **dict.fromkeys(ADDING, total),
 }
 """Operations that may bring several heads together."""

@@ -85,7 +85,12 @@ def total(relation: Relation, hop: Hop) -> Relation:
     return replace(reduced, shift=None if shift is None else shift * count)
 
 
-def reduces_nothing(hop: Hop) -> bool:
+def keeps_values(hop: Hop) -> bool:
+    """Whether an operation that reduces or picks leaves all values there, as it finds one alone."""
+    return _reduces_nothing(hop) or _takes_all(hop)
+
+
+def _reduces_nothing(hop: Hop) -> bool:
     """Whether each value of a reduction is that of one entry: all axes it reduces have length 1."""
     name, shape, dim = hop.step.name, hop.source.shape, hop.step.argument("dim")
     if name in _POOLED_AXES:
@@ -100,7 +105,7 @@ def reduces_nothing(hop: Hop) -> bool:
     return bool(dims) and all(shape[axis] == 1 for axis in dims)
 
 
-def takes_all(hop: Hop) -> bool:
+def _takes_all(hop: Hop) -> bool:
     """Whether a slice is the whole, as in `u[:, :, None]`."""
     return hop.step.name in _SLICES and hop.result.shape == hop.source.shape
 
