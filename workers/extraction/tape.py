@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
+from workers.extraction.execution import Watch
 from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step, describe, tensors_in
 
@@ -25,7 +25,7 @@ def storage_key(tensor: Tensor) -> int:
     return address or id(tensor)  # tensors without elements all have address 0
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
+class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
     """Records every operation, which tensors depend on the input, and who wrote into which memory.
 
     The tape holds every tensor it saw, so identities and addresses stay unique as long as it lives.
@@ -36,25 +36,17 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
     Attributes:
         steps: What ran, in order.
         failed: The last operation that raised an error, with its arguments.
-        error: What it raised; once the error has left the mode, its text is lost.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.steps: list[Step] = []
         self.failed: Step | None = None
-        self.error: Exception | None = None
         self._inputs = inputs
         self._held: list[Sequence[Tensor]] = []
         self._dependent = {storage_key(tensor) for tensor in inputs}
         self._producers: dict[int, list[int]] = {}
         self._writes: dict[int, list[tuple[int, int]]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nothing here is ever compiled. The default wraps every call in a guard against that, which
-        # costs 20 µs an operation and imports the whole compiler at the first one.
-        return False
 
     def __torch_dispatch__(
         self,
@@ -221,13 +213,17 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         given = kwargs or {}
-        if func in self._sites:
-            operand = self._operand_of_head(func, args, given)
-            if operand is not None:
-                return self._tap(func, args, given, operand)
-        if self.steps and any(map(self.depends, Step(0, func, args, given, ()).tensors())):
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        return func(*args, **given)
+        try:
+            if func in self._sites:
+                operand = self._operand_of_head(func, args, given)
+                if operand is not None:
+                    return self._tap(func, args, given, operand)
+            if self.steps and any(map(self.depends, Step(0, func, args, given, ()).tensors())):
+                return super().__torch_dispatch__(func, types, args, kwargs)
+            return func(*args, **given)
+        except Exception as error:
+            self.error = error
+            raise
 
     def _operand_of_head(
         self, func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
