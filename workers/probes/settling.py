@@ -72,16 +72,16 @@ def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
     if model.outputs > 1 or model.positions > 1:
         reason = f"the model has {model.outputs:,} outputs for one target a sample"
     elif ((stored.values == 0) | (stored.values == 1)).all():
-        reason = f"they are 0 and 1, and the model has one output, whose link is {model.link}"
+        reason = (
+            f"they are 0 and 1, and the model has one output, whose link is {model.link}. If they "
+            'are values, set "task": "regression" in the probe\'s spec'
+        )
     else:
         raise _one_output(stored)
     found = _classes(stored, model)
     if found is None:
         return None
-    note = (
-        f"The whole-valued floats {stored.name!r} are class labels: {reason}. If they are values, "
-        'set "task": "regression" in the probe\'s spec.'
-    )
+    note = f"The whole-valued floats {stored.name!r} are class labels: {reason}."
     return replace(found, notes=(note, *found.notes))
 
 
