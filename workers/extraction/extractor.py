@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
-from workers.extraction.execution import Batch, beside, dtype_name, resized
+from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
@@ -132,7 +131,7 @@ class Extractor:
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check(first)
 
-    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
+    def run(self, batch: Batch, *watches: Watch) -> Extracted:
         """Runs the model on a batch.
 
         Args:
@@ -162,7 +161,7 @@ class Extractor:
                 parts[0].positions,
             )
 
-    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
+    def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
         rows_tried = self.baked_rows or _DISCOVERY_ROWS
         with beside(sample), explaining(self._model, sample, rows_tried):

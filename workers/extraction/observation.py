@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
 from workers.extraction.carry import carry
 from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
-from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
+from workers.extraction.execution import Batch, Output, Watch, copied, describe_batch, execute
 from workers.extraction.heads import parse_head
 from workers.extraction.link import Link
 from workers.extraction.path import Path, replay
@@ -58,7 +57,7 @@ def observe(
     model: nn.Module,
     found: Structure | DeclaredFeatures,
     batch: Batch,
-    *watches: TorchDispatchMode,
+    *watches: Watch,
 ) -> Observation:
     """Runs the model on a batch and takes Φ and u.
 
@@ -66,7 +65,7 @@ def observe(
         model: The model.
         found: Where they are.
         batch: Its inputs.
-        *watches: Further dispatch modes that see every operation of the model.
+        *watches: See every operation of the model, too.
 
     Raises:
         JobError: As `execute`; `unsupported_model` if the run differs from the first one, or its
@@ -84,7 +83,7 @@ def observe(
 
 
 def _run_tapped(
-    model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[TorchDispatchMode]
+    model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[Watch]
 ) -> tuple[HeadTap, list[Output]]:
     tap = HeadTap(structure.site, _ELEMENTS)
     outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
@@ -142,7 +141,7 @@ def _observe_declared(
     model: nn.Module,
     declared: DeclaredFeatures,
     batch: Batch,
-    watches: Sequence[TorchDispatchMode],
+    watches: Sequence[Watch],
 ) -> Observation:
     """Takes Φ from a result; where a head is known, its input must be the same."""
     samples = len(batch[0])

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
+from workers.extraction.execution import Watch
 from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step, describe, tensors_in
 
@@ -24,7 +24,7 @@ def storage_key(tensor: Tensor) -> int:
     return address or id(tensor)  # tensors without elements all have address 0
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
+class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
     """Records every operation, which tensors depend on the input, and who wrote into which memory.
 
     The tape holds every tensor it saw, so identities and addresses stay unique as long as it lives.
@@ -35,25 +35,17 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
     Attributes:
         steps: What ran, in order.
         failed: The last operation that raised an error, with its arguments.
-        error: What it raised; once the error has left the mode, its text is lost.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.steps: list[Step] = []
         self.failed: Step | None = None
-        self.error: Exception | None = None
         self._inputs = inputs
         self._held: list[Sequence[Tensor]] = []
         self._dependent = {storage_key(tensor) for tensor in inputs}
         self._producers: dict[int, list[int]] = {}
         self._writes: dict[int, list[tuple[int, int]]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nothing here is ever compiled. The default wraps every call in a guard against that, which
-        # costs 20 µs an operation and imports the whole compiler at the first one.
-        return False
 
     def __torch_dispatch__(
         self,
@@ -195,13 +187,17 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        if func is self._site.func:
-            factors = self._factors(func, args, kwargs or {})
-            if self._is_head(factors):
-                return self._tap(func, args, kwargs or {}, factors[self._site.operand])
-        if self.steps:
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        return func(*args, **kwargs) if kwargs else func(*args)
+        try:
+            if func is self._site.func:
+                factors = self._factors(func, args, kwargs or {})
+                if self._is_head(factors):
+                    return self._tap(func, args, kwargs or {}, factors[self._site.operand])
+            if self.steps:
+                return super().__torch_dispatch__(func, types, args, kwargs)
+            return func(*args, **kwargs) if kwargs else func(*args)
+        except Exception as error:
+            self.error = error
+            raise
 
     @staticmethod
     def _factors(

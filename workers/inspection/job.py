@@ -11,7 +11,7 @@ from service.failures import FailureCode
 from service.inspections import schemas
 from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.errors import JobError
-from workers.extraction import discover, load_model
+from workers.extraction import discover, open_model
 from workers.extraction.execution import Output, copied, dtype_name, execute
 from workers.extraction.refusals import printable
 from workers.extraction.signature import Argument, Called, read_arguments, tensor_positions
@@ -52,13 +52,16 @@ def inspect_model(
     request = InspectionRequest.model_validate(arguments)
     (file,) = files
     progress.report(Stage.LOADING_MODEL)
-    model = load_model(file)
+    loaded = open_model(file)
+    model = loaded.model
     taken = read_arguments(model)
     progress.report(Stage.LOCATING_HEAD)
     given = _given(taken, request)
     called = Called(model, given)
     example = _find_example(called, file, len(given), request)
-    return JobResult(_inspect(called, taken, given, example).model_dump(mode="json"))
+    findings = _inspect(called, taken, given, example)
+    findings = findings.model_copy(update={"warnings": [*loaded.warnings, *findings.warnings]})
+    return JobResult(findings.model_dump(mode="json"))
 
 
 def _given(arguments: Sequence[Argument], request: InspectionRequest) -> list[int]:

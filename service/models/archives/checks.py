@@ -70,9 +70,11 @@ def check_archive(file: BinaryIO) -> ModelFormat:
     inner = archive.entries
     if "constants.pkl" in inner and "data.pkl" in inner:
         _check_torchscript(archive)
+        archive.check_sums()
         return "torchscript"
     if any(name.startswith("models/") for name in inner):
         _check_torch_export(archive)
+        archive.check_sums()
         return "torch_export"
     raise something_else(f"it is {_describe_zip(set(inner))}")
 

@@ -37,8 +37,9 @@ def damaged(what: str) -> ArchiveError:
     return ArchiveError(
         "not_a_model",
         f"The file begins like a model archive but is cut off or damaged: {what}.",
-        "Upload it again; torch.jit.load(path), or torch.export.load(path), on your side tells "
-        "whether the original is whole.",
+        "Upload it again: the upload was damaged, unless the file was so before. "
+        "`python -m zipfile -t FILE` on your side tells which; a file that is not whole there has "
+        "to be saved again.",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from judged import Arrays, judge, refused
+from analysed import analysed, refused
 from torch import nn
 
 from service.failures import FailureCode
@@ -76,10 +76,10 @@ def same(found: object, expected: object, at: str = "") -> None:
 def test_samples_whose_label_is_left_out_count_in_nothing(label: int, balanced: bool) -> None:
     options: dict[str, Any] = {"class_weighting": "balanced"} if balanced else {"layers": "all"}
     out = RNG.random(N) < 0.3
-    report = judge(
-        classifier(), {"x": X, "y": without(Y, out, label)}, {"ignore_label": label}, **options
+    report = analysed(
+        classifier(), {"x": X, "y": without(Y, out, label)}, spec={"ignore_label": label}, **options
     )
-    alone = judge(classifier(), {"x": X[~out], "y": Y[~out]}, **options)
+    alone = analysed(classifier(), {"x": X[~out], "y": Y[~out]}, **options)
     same(figures(report), figures(alone))
     assert (report["probe"]["n"], report["probe"]["ignored"]) == (N - out.sum(), out.sum())
     assert f"{out.sum()} labels are left out of every figure" in report["probe"]["notes"][0]
@@ -90,9 +90,9 @@ def test_a_column_of_pixels_that_is_left_out_counts_in_nothing(label: int) -> No
     out = np.zeros(MASKS.shape, bool)
     out[:, :, 1] = True
     arrays = {"x": IMAGES, "y": without(MASKS, out, label)}
-    report = judge(pixels(), arrays, {"ignore_label": label})
+    report = analysed(pixels(), arrays, spec={"ignore_label": label})
     kept = [0, 2, 3, 4]
-    alone = judge(pixels(), {"x": IMAGES[..., kept], "y": MASKS[..., kept]})
+    alone = analysed(pixels(), {"x": IMAGES[..., kept], "y": MASKS[..., kept]})
     same(figures(report), figures(alone))
     assert report["probe"]["n"] == N
     assert report["probe"]["ignored"] == N * HEIGHT
@@ -106,10 +106,10 @@ def test_pixels_here_and_there_count_in_nothing(batch_size: int, balanced: bool)
     out = RNG.random(MASKS.shape) < RNG.random((N, 1, 1))
     out[3:20] = True
     weighting = "balanced" if balanced else "none"
-    report = judge(
+    report = analysed(
         pixels(),
         {"x": IMAGES, "y": without(MASKS, out, 255)},
-        {"ignore_label": 255},
+        spec={"ignore_label": 255},
         batch_size=batch_size,
         class_weighting=weighting,
     )
@@ -139,7 +139,9 @@ def test_pixels_here_and_there_count_in_nothing(batch_size: int, balanced: bool)
 def test_tokens_that_are_left_out_count_in_nothing(label: int) -> None:
     """Padding at the end, as in batches of sentences: a shorter sentence has fewer rows."""
     out = np.arange(8) >= np.repeat([[4], [8]], N // 2, 0)
-    report = judge(tagger(), {"x": TOKENS, "y": without(TAGS, out, label)}, {"ignore_label": label})
+    report = analysed(
+        tagger(), {"x": TOKENS, "y": without(TAGS, out, label)}, spec={"ignore_label": label}
+    )
     rows, labels = TOKENS[~out], TAGS[~out]
     with torch.inference_mode():
         phi = tagger()[:2](torch.from_numpy(rows)).double().numpy()
@@ -157,7 +159,9 @@ def test_intervals_come_from_whole_samples_of_any_length() -> None:
     out = np.arange(40) >= RNG.integers(1, 40, (N, 1, 1))
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
-    report = judge(model, {"x": copies, "y": np.where(out, -1, labels)}, {"ignore_label": -1})
+    report = analysed(
+        model, {"x": copies, "y": np.where(out, -1, labels)}, spec={"ignore_label": -1}
+    )
     low, high = report["performance"]["confidence_interval"]["accuracy"]
     samples = 2 * 1.96 * np.sqrt(0.25 / N)
     rows = 2 * 1.96 * np.sqrt(0.25 / (~out).sum())
@@ -166,11 +170,11 @@ def test_intervals_come_from_whole_samples_of_any_length() -> None:
 
 def test_an_eval_probe_leaves_out_its_own() -> None:
     out = RNG.random(MASKS.shape) < 0.4
-    both: dict[str, Arrays] = {
-        "arrays": {"x": IMAGES, "y": MASKS},
-        "eval_arrays": {"x": IMAGES, "y": without(MASKS, out, 255)},
+    both: dict[str, dict[str, np.ndarray]] = {
+        "probe": {"x": IMAGES, "y": MASKS},
+        "eval_probe": {"x": IMAGES, "y": without(MASKS, out, 255)},
     }
-    report = judge(pixels(), **both, eval_spec={"ignore_label": 255})
+    report = analysed(pixels(), **both, eval_spec={"ignore_label": 255})
     labels = MASKS[~out]
     with torch.inference_mode():
         u = pixels()(torch.from_numpy(IMAGES)).movedim(1, -1)[~out].numpy()
@@ -184,17 +188,17 @@ def test_an_eval_probe_leaves_out_its_own() -> None:
 def test_a_sample_of_the_probe_is_drawn_from_what_counts() -> None:
     out = np.arange(N) % 3 == 0
     arrays = {"x": X, "y": without(Y, out, 255)}
-    report = judge(classifier(), arrays, {"ignore_label": 255}, max_samples=90)
+    report = analysed(classifier(), arrays, spec={"ignore_label": 255}, max_samples=90)
     assert report["probe"]["n"] == sum(report["probe"]["class_counts"]) == 90
 
 
 def test_what_a_hint_asks_for_may_never_occur() -> None:
-    report = judge(classifier(), {"x": X, "y": Y}, {"ignore_label": 255})
+    report = analysed(classifier(), {"x": X, "y": Y}, spec={"ignore_label": 255})
     assert report["probe"]["ignored"] == 0
-    same(figures(report), figures(judge(classifier(), {"x": X, "y": Y})))
+    same(figures(report), figures(analysed(classifier(), {"x": X, "y": Y})))
 
 
 def test_where_everything_is_left_out_there_is_nothing_to_analyse() -> None:
-    failure = refused(classifier(), {"x": X, "y": np.full(N, 255)}, {"ignore_label": 255})
+    failure = refused(classifier(), {"x": X, "y": np.full(N, 255)}, spec={"ignore_label": 255})
     assert failure.code == FailureCode.PROBE_UNREADABLE
     assert "All targets 'y' are 255" in failure.message

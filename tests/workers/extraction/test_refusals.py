@@ -288,7 +288,7 @@ def test_a_models_own_words_are_escaped(archive: Archive) -> None:
     batch = torch.ones(2, 3)
     failure = refusal(lambda: discover(archive(Shouting(), batch), (batch,)))
     assert failure.code is FailureCode.INPUT_MISMATCH
-    assert "ValueError: \\x1b[31mred" in failure.message
+    assert "Its error: \\x1b[31mred" in failure.message
 
 
 @pytest.mark.parametrize("text", ["a" * 5000, "\x00" * 5000, "\u202e" * 5000])

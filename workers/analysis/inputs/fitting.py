@@ -397,7 +397,7 @@ def _in_words(
     done = []
     if transform.layout is not None:
         is_said = said is not None and said.layout is not None
-        done.append(f"{transform.layout}{'' if is_said else ' (channels come last in the file)'}")
+        done.append(transform.layout + ("" if is_said else ", as the model takes it"))
     if transform.dtype is not None and transform.dtype != stored.dtype.name:
         is_said = said is not None and said.dtype is not None
         done.append(f"as {transform.dtype}{'' if is_said else ', which the model takes'}")

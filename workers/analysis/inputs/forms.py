@@ -95,7 +95,7 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 
 
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
-    """Bytes with channels last are images as files hold them; models take channels first."""
+    """Bytes with channels last are images as files hold them; most models take channels first."""
     shape = stored.shape
     channels_last = (
         stored.dtype.name in _IMAGES
@@ -103,4 +103,4 @@ def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
         and shape[-1] in _IMAGE_CHANNELS
         and shape[1] not in _IMAGE_CHANNELS
     )
-    return ["NHWC->NCHW", None] if channels_last else [None]
+    return ["NHWC->NCHW", "NHWC->NHWC"] if channels_last else [None]
