@@ -6,7 +6,6 @@ is that operation's input.
 """
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
-from workers.extraction.fit.mismatch import suggesting_after
 from workers.extraction.loading import load_model, open_model
 from workers.extraction.refusals import Refusal
 
@@ -18,5 +17,4 @@ __all__ = [
     "discover",
     "load_model",
     "open_model",
-    "suggesting_after",
 ]
