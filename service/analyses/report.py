@@ -25,9 +25,12 @@ from service.analyses.report_intervals import (
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
+    ClassNames,
     Count,
     Cumulative,
     Eigenvalues,
+    GivenInputs,
+    LossKind,
     Name,
     NonNegative,
     Part,
@@ -41,6 +44,7 @@ from service.analyses.report_parts import (
     require_length,
 )
 from service.analyses.report_verdict import Verdict
+from service.probes.spec import Task
 
 MAX_OPTIONS_CHARACTERS = 16_384
 MAX_POINTS = 256
@@ -76,7 +80,19 @@ class ProbePart(Part):
     class_counts: Annotated[
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None, figure("probe.class_counts")
     ]
-    task: Literal["classification", "regression"] | None
+    # Reports written before labels had names, and could be left out, lack both.
+    class_names: ClassNames = None
+    ignored: Annotated[Count | None, figure("probe.ignored")] = None
+    task: Task | None
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
+    notes: Annotated[
+        Sentences,
+        Field(
+            default_factory=list,
+            description="What was inferred about the probe's data, and what shows it.",
+        ),
+    ]
 
 
 class HeadWeights(Part):
@@ -102,6 +118,16 @@ class FeatureMap(Part):
             description="What the model does to the head's outputs, such as identity or softmax."
         ),
     ]
+    # Reports written before figures were of the model's answer lack it.
+    answer: Annotated[
+        Name | None,
+        Field(
+            description="What the model's answer shows itself to be, which accuracy and loss "
+            "follow from: logits, probabilities or log-probabilities (of classes, or of each "
+            "output), decisions (0 and 1), signed scores (decided at 0), scores (none of these: "
+            "only which is largest counts), or values."
+        ),
+    ] = None
     output: Annotated[
         Name | None,
         Field(description="Which of several results was taken; null if there is one only."),
@@ -229,6 +255,10 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+    # Reports written before there were several labels a sample lack these; so below.
+    loss_kind: Annotated[LossKind | None, figure("performance.loss_kind")] = None
+    subset_accuracy: Annotated[Share | None, figure("performance.subset_accuracy")] = None
+    average_precision: Annotated[Share | None, figure("performance.average_precision")] = None
     confidence_interval: PerformanceIntervals | None = None
 
 
@@ -351,7 +381,22 @@ class Report(Part):
             probes.append(self.held_out.probe)
         for probe in probes:
             counts, labels = probe.class_counts, probe.n * self.feature_map.positions
-            if counts is not None and (len(counts) != probe.classes or sum(counts) != labels):
+            names = probe.class_names
+            if names is not None and len(names) != probe.classes:
+                raise ValueError(
+                    f"class_names must name each of {probe.classes} classes, has {len(names)}"
+                )
+            if counts is None:
+                continue
+            if probe.task == "multilabel":
+                if len(counts) != probe.classes or max(counts) > labels:
+                    raise ValueError(
+                        f"class_counts must name each of {probe.classes} labels with at most n × "
+                        f"positions = {labels}, has {len(counts)} entries up to {max(counts)}"
+                    )
+            elif len(counts) != probe.classes or not (
+                labels - (probe.ignored or 0) <= sum(counts) <= labels
+            ):
                 raise ValueError(
                     f"class_counts must name each of {probe.classes} classes and sum to n × "
                     f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"

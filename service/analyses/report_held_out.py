@@ -1,25 +1,30 @@
 """The report's part about a second probe: what the eigenfunctions of the first hold there."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
 from service.analyses.report_parts import (
     MAX_ENTRIES,
+    ClassNames,
     Count,
     Cumulative,
+    GivenInputs,
     Interval,
+    LossKind,
     Name,
     NonNegative,
     Part,
     Positive,
+    Sentences,
     Sha256,
     Share,
     Shares,
     figure,
     require_length,
 )
+from service.probes.spec import Task
 
 Energies = Annotated[list[NonNegative], Field(max_length=MAX_ENTRIES)]
 
@@ -37,7 +42,19 @@ class EvalProbe(Part):
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None,
         figure("held_out.probe.class_counts"),
     ]
-    task: Literal["classification", "regression"] | None
+    # Reports written before labels had names, and could be left out, lack both.
+    class_names: ClassNames = None
+    ignored: Annotated[Count | None, figure("held_out.probe.ignored")] = None
+    task: Task | None
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
+    notes: Annotated[
+        Sentences,
+        Field(
+            default_factory=list,
+            description="What was inferred about the eval probe's data, and what shows it.",
+        ),
+    ]
 
 
 class CenteredHeldOutIntervals(Part):
@@ -109,6 +126,12 @@ class HeldOutIntervals(Part):
     energy: Annotated[Interval | None, figure("held_out.confidence_interval.energy")]
     accuracy: Annotated[Interval | None, figure("held_out.confidence_interval.accuracy")]
     loss: Annotated[Interval | None, figure("held_out.confidence_interval.loss")]
+    subset_accuracy: Annotated[
+        Interval | None, figure("held_out.confidence_interval.subset_accuracy")
+    ] = None
+    average_precision: Annotated[
+        Interval | None, figure("held_out.confidence_interval.average_precision")
+    ] = None
 
 
 class HeldOutPerformance(Part):
@@ -116,6 +139,12 @@ class HeldOutPerformance(Part):
 
     accuracy: Annotated[Share | None, figure("held_out.performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("held_out.performance.loss")]
+    # Reports written before there were several labels a sample lack these; so below.
+    loss_kind: Annotated[LossKind | None, figure("held_out.performance.loss_kind")] = None
+    subset_accuracy: Annotated[Share | None, figure("held_out.performance.subset_accuracy")] = None
+    average_precision: Annotated[Share | None, figure("held_out.performance.average_precision")] = (
+        None
+    )
 
 
 class HeldOut(Part):

@@ -75,8 +75,8 @@ def measure(classes: int, p: int, n: int) -> None:
     timings = result.header["provenance"]["timings"]  # type: ignore[index,call-overload]  # JSON
     sizes = {name: len(content) / 2**20 for name, content in result.sections.items()}
     print(  # noqa: T201 - it is what the script is for
-        f"C = {classes:,}, p = {p:,}, n = {n:,}: {seconds:.1f} s ({spent:.1f} s of CPU), peak {peak_mib():,.0f} MiB "
-        f"({before:,.0f} before); "
+        f"C = {classes:,}, p = {p:,}, n = {n:,}: {seconds:.1f} s ({spent:.1f} s of CPU), "
+        f"peak {peak_mib():,.0f} MiB ({before:,.0f} before); "
         + ", ".join(f"{stage} {each:.1f} s" for stage, each in timings.items())  # type: ignore[union-attr]  # JSON
         + "; "
         + ", ".join(f"{name} {size:,.1f} MiB" for name, size in sizes.items())

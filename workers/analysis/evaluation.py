@@ -1,16 +1,25 @@
 """One pass of a model over a probe: what is summed up, and what is kept."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
 from torch import Tensor
 
+from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
-from workers.analysis.rows import KeptRows, check_targets
+from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
-from workers.diagnostics import Moments, Performance, answers
+from workers.diagnostics import (
+    Answer,
+    AveragePrecision,
+    Moments,
+    Performance,
+    Rows,
+    average_precision,
+)
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
@@ -32,7 +41,11 @@ class Evaluation:
         folds: Moments of disjoint random parts of the samples; they count rows.
         performance_by_fold: Sums of correct answers and loss over the rows of each; none without
             targets.
+        answer: What the model's answer is.
+        average_precision: Of its scores for labels; None unless samples may have several.
         kept: Features and answers of some rows.
+        decide: What the model would decide from other outputs; None where that is not known.
+        warnings: What a reader of the answer's figures must know, each as `code: sentence`.
         basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
             basis, which fewer rows than features are reduced to; None: of the features themselves.
         space: Whose coordinates the outputs of the moments are.
@@ -40,13 +53,21 @@ class Evaluation:
 
     folds: list[Moments]
     performance_by_fold: list[Performance]
+    answer: Answer
+    average_precision: AveragePrecision | None
     kept: KeptRows
+    decide: Callable[[Tensor], Tensor | None] | None
+    warnings: tuple[str, ...]
     basis: Tensor | None
     space: OutputSpace
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
         return reduce(add, self.folds)
+
+    def rows(self) -> Rows:
+        """Return the kept rows, and what the model would decide of them from other outputs."""
+        return self.kept.rows(self.decide)
 
 
 def evaluate(
@@ -73,40 +94,59 @@ def evaluate(
         space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
-        JobError: The model fails on a batch, or gives other than one row for each target.
+        JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, positions = len(probe), extractor.feature_map.positions
-    check_targets(extractor.feature_map, probe)
     space = space or OutputSpace(extractor.feature_map.outputs)
-    folds = Folds(n, positions=positions, seed=seed, classes=classes(probe))
-    kept = KeptRows(probe.rows, positions)
+    folds = Folds(
+        n, positions=rows_a_sample(probe, positions), seed=seed, classes=count_classes(probe)
+    )
+    kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
+    # Without targets the answer is taken for one about classes.
+    answer = read_answer(extractor, probe.spec.task or "classification")
+    scores = KeptScores(n, seed) if answer.task == "multilabel" else None
     performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
-        targets = target_functions(probe, stored_targets)
-        row_weights = None if weights is None else weights.of(stored_targets)
+        extracted, counted, places = leave_out(
+            extractor.run(inputs, *([] if layers is None else [layers.tap])), stored_targets
+        )
+        targets = target_functions(probe, counted)
+        row_weights = None if weights is None else weights.of(counted)
+        values = answer.values(extracted.outputs, extracted.answers)
         coordinates = space.coordinates(extracted.outputs)
         dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
             layers.add(coordinates, targets, row_weights)
-        if targets is not None and probe.spec.task is not None:
+        if targets is not None:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
-                performances[fold] += Performance.of(
-                    extracted.outputs[rows], targets[rows], task=probe.spec.task
-                )
-        is_classifier = probe.spec.task != "regression"
+                performances[fold] += answer.measure(values[rows], targets[rows])
+            if scores is not None:
+                scores.add(extracted.answers, targets)
         kept.add(
             extracted.phi,
-            answers(extracted.outputs) if is_classifier else None,
-            stored_targets.flatten() if is_classifier and stored_targets is not None else None,
+            answer.decide(values),
+            decisions_wanted(answer, counted),
+            places=places,
+            seen=len(inputs[0]) * positions,
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
+    measured = sum(performances, Performance()) if performances else None
     moments = folds.moments()
-    return Evaluation(moments, performances, kept, folds.basis, space.within(folds.output_basis))
+    return Evaluation(
+        folds=moments,
+        performance_by_fold=performances,
+        answer=answer,
+        average_precision=None if scores is None else average_precision(scores.ranked()),
+        kept=kept,
+        decide=deciding(extractor, answer),
+        warnings=tuple(cautions(extractor, answer, measured)),
+        basis=folds.basis,
+        space=space.within(folds.output_basis),
+    )
 
 
 def choose_batch_size(probe: ProbeData) -> int:
@@ -119,14 +159,23 @@ def choose_batch_size(probe: ProbeData) -> int:
     return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
 
 
-def classes(probe: ProbeData) -> int | None:
-    """Return how many classes the probe's labels tell apart; None without labels."""
-    return None if probe.targets is None else probe.targets.classes
+def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:
+    """Return what a model should decide, as `Answer.decide` gives it; None for regression."""
+    if stored is None or answer.task == "regression":
+        return None
+    return stored.flatten() if answer.task == "classification" else stored > 0
 
 
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
-    """Return the class of each row `(rows,)`, or values as they are."""
-    return stored if stored is None or classes(probe) is None else stored.flatten()
+    """Return the class of each row `(rows,)`, multi-hot rows and values as stored."""
+    return stored if stored is None or count_classes(probe) is None else stored.flatten()
+
+
+def count_classes(probe: ProbeData) -> int | None:
+    """Return how many classes labels tell apart; None of other targets and without."""
+    if probe.targets is None or probe.targets.task != "classification":
+        return None
+    return probe.targets.functions
 
 
 def output_space(extractor: Extractor) -> OutputSpace:

@@ -1,6 +1,6 @@
 """How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,6 @@ from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
 from workers.diagnostics.moments import Averages
 from workers.diagnostics.output_space import OutputSpace
-from workers.diagnostics.performance import answers
 
 # Every k is looked at up to here, then each by a share more than the last.
 _EVERY = 32
@@ -26,13 +25,17 @@ class Rows:
 
     Attributes:
         features: `(m, p)`, any real dtype.
-        answers: The class that the model tells for each, `(m,)`; None for regression.
-        labels: The true class of each, `(m,)`; None for regression and without targets.
+        answers: What the model decides for each: a class, `(m,)`, or which labels it has, `(m, L)`.
+            None where it decides nothing, as for regression.
+        labels: The truth likewise; None for regression and without targets.
+        decide: What the model would decide from other outputs, `(m, c)` float64; None where that is
+            not known.
     """
 
     features: Tensor
     answers: Tensor | None
     labels: Tensor | None
+    decide: Callable[[Tensor], Tensor | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class CompressedModel:
 
     Attributes:
         k: Centred eigenfunctions kept; the mean output is always kept.
-        accuracy: Share of rows whose label is told; None without labels.
-        agreement: Share of rows for which the answer stays what the whole model tells; None for
+        accuracy: Share of decisions that are right; None without labels or decisions.
+        agreement: Share of decisions that stay what the whole model decides; None without, as for
             regression.
         output_error: `‖F − P_k F‖ / ‖F − F̄‖`, in [0, 1]; of cleaned outputs for a classifier.
     """
@@ -100,7 +103,7 @@ def compress(
 def _answers_kept(
     along: Tensor, weights: Tensor, mean: Tensor, rows: Rows, steps: Sequence[int]
 ) -> list[tuple[float | None, float | None]]:
-    """Shares of answers that are right, and that are kept, for each number of eigenfunctions.
+    """Shares of decisions that are right, and that stay, for each number of eigenfunctions.
 
     Some rows at a time: all rows' outputs would be 5 GB for 10,000 rows of 65,536.
 
@@ -111,9 +114,9 @@ def _answers_kept(
         rows: The rows.
         steps: Numbers of eigenfunctions, ascending.
     """
-    if rows.answers is None:
-        return [(None, None)] * len(steps)
-    right, kept = ([0] * len(steps) for _ in range(2))
+    found: list[tuple[float | None, float | None]] = [(None, None)] * len(steps)
+    if rows.decide is None:
+        return found
     size = max(1, _BLOCK // len(mean))
     for start in range(0, len(along), size):
         block = slice(start, start + size)
@@ -121,15 +124,22 @@ def _answers_kept(
         for step, k in enumerate(steps):
             outputs.addmm_(along[block, before:k], weights[before:k])
             before = k
-            told = answers(outputs)
-            kept[step] += int((told == rows.answers[block]).sum())
-            if rows.labels is not None:
-                right[step] += int((told == rows.labels[block]).sum())
-    decisions = rows.answers.numel()
-    return [
-        (None if rows.labels is None else right[step] / decisions, kept[step] / decisions)
-        for step in range(len(steps))
-    ]
+            told = rows.decide(outputs)
+            right, kept = found[step]
+            found[step] = (
+                _added(right, told, rows.labels, block),
+                _added(kept, told, rows.answers, block),
+            )
+    return found
+
+
+def _added(
+    share: float | None, told: Tensor | None, wanted: Tensor | None, block: slice
+) -> float | None:
+    """A share of all decisions, once those of a block are counted too; None where there is none."""
+    if told is None or wanted is None:
+        return None
+    return (share or 0.0) + int((told == wanted[block]).sum()) / wanted.numel()
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:

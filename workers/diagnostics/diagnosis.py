@@ -94,7 +94,7 @@ class Diagnosis:
         alignment: D_LR and CKA.
         verdict: MF or EF, and why.
         evidence: How good features and answers are, for the second axis.
-        neural_collapse: NC1 to NC3; None unless there are classes.
+        neural_collapse: NC1 to NC3; None unless there are classes that exclude each other.
         nc4: NC4 on the given rows; None likewise.
         compression: What is left of the model with its first k eigenfunctions; empty without rows.
         trials: How many of the rows that NC4 and compression are of are surely independent.
@@ -125,7 +125,7 @@ def diagnose(
     folds: Sequence[Moments],
     *,
     task: Task,
-    positions: int = 1,
+    positions: float = 1,
     head: Tensor | None = None,
     rows: Rows | None = None,
     performances: Sequence[Performance] = (),
@@ -142,10 +142,10 @@ def diagnose(
 
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
-        task: Whether the outputs are logits of classes or regression values.
-        positions: Rows a sample. Moments count rows, and inner products average over them; but the
-            positions of one image or sentence are alike, so they are no evidence of their own, and
-            whether there is enough of it is judged by samples.
+        task: What the outputs tell: a class, which of several labels, or values.
+        positions: Rows a sample, on average. Moments count rows, and inner products average over
+            them; but the positions of one image or sentence are alike, so they are no evidence of
+            their own, and whether there is enough of it is judged by samples.
         head: Weights of the final linear layer `(c, p)`, for NC3.
         rows: Single rows, for NC4 and the compression curve.
         performances: Sums over the rows of each fold; none without targets.
@@ -167,7 +167,7 @@ def diagnose(
     """
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
-    samples = total.n // positions
+    samples = round(total.n / positions)
     if space is None:
         space = OutputSpace(total.c)
     raw, centered = total.averages(), total.centered_averages()
@@ -222,7 +222,8 @@ def diagnose(
         outputs=space.outputs,
         directions=directions,
         feature_rank=centered_pairs.rank,
-        class_counts=total.y_count.numpy() if has_classes else None,
+        class_counts=None if task == "regression" or not total.d else total.y_count.numpy(),
+        exclusive=task == "classification",
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
         rounded_from=_first_rounded(pairs, precision),
@@ -267,8 +268,8 @@ def diagnose(
     )
 
 
-def _total(folds: Sequence[Moments], positions: int) -> Moments:
-    n = sum(fold.n for fold in folds) // positions
+def _total(folds: Sequence[Moments], positions: float) -> Moments:
+    n = round(sum(fold.n for fold in folds) / positions)
     if n < MIN_SAMPLES:
         raise TooFewSamplesError(
             f"The probe has {n} samples, at least {MIN_SAMPLES} are needed for any figure, and "

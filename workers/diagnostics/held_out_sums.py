@@ -1,12 +1,13 @@
 """One pass over a second probe: sums over its samples, in the eigenvectors of the first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.answer import Answer
 from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
 from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
 from workers.diagnostics.folds import Dealing
@@ -92,12 +93,13 @@ class HeldOutSums:
         by_class: Whether these are classes, told by labels.
         space: Whose coordinates of the outputs are summed; None: the outputs themselves.
         task: What the outputs are.
-        positions: Rows a sample.
+        positions: Rows a sample: one number, or that of each sample, `(n,)`.
         seed: Of the dealing to folds.
+        answer: What the model's answer is; None: its outputs, as logits or values.
 
     Attributes:
         task: What the outputs are.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
         space: Whose coordinates of the outputs are summed.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
@@ -118,10 +120,11 @@ class HeldOutSums:
         outputs: int,
         targets: int,
         task: Task,
-        positions: int = 1,
+        positions: int | Tensor = 1,
         seed: int = 0,
         by_class: bool = False,
         space: OutputSpace | None = None,
+        answer: Answer | None = None,
     ) -> None:
         if n < MIN_SAMPLES:
             raise TooFewSamplesError(
@@ -135,7 +138,8 @@ class HeldOutSums:
         if not self.centered_rank:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
         self.task = task
-        self.positions = positions
+        self._answer = answer or Answer.of_logits(task, outputs)
+        self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
         self.space = OutputSpace(outputs) if space is None else space
         self._targets, self._by_class = targets, by_class
         self.uncentered = self._zeros(self._vectors.shape[1])
@@ -144,8 +148,9 @@ class HeldOutSums:
         self.centered_leading = min(max(outputs, targets), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
+        self._performances: dict[int, Performance] = {}
         self._origin: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
 
     def update(
         self,
@@ -153,15 +158,17 @@ class HeldOutSums:
         outputs: Tensor,
         targets: Tensor | None,
         weights: Tensor | None = None,
+        values: Tensor | None = None,
     ) -> None:
         """Add a batch of whole samples.
 
         Args:
-            phi: Features `(batch · positions, p)`, all positions of the first sample first.
-            outputs: Outputs `(batch · positions, c)`.
-            targets: Targets `(batch · positions, d)`, or labels `(batch · positions,)`; None if
-                there are none.
-            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
+            phi: Features `(rows, p)`, all positions of the first sample first.
+            outputs: Outputs `(rows, c)`.
+            targets: Values `(rows, d)`, or labels `(rows,)`; None if there are none.
+            weights: How much each row counts, positive, `(rows,)`; None: 1 each.
+            values: What decisions and loss are of, as `Answer.values` gives them; None: the
+                outputs.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit, or the model has no output for some
@@ -170,7 +177,12 @@ class HeldOutSums:
         """
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
-        self._waiting.append((phi, outputs, y, w))
+        dealt = self._dealing.deal(len(phi))
+        if targets is not None:
+            judged = outputs if values is None else values
+            self._measure(judged.detach().to("cpu", torch.float64), targets, dealt)
+        # What waits are coordinates: the outputs themselves may be 65,536 a row.
+        self._waiting.append((phi, self.space.coordinates(outputs), y, w, dealt))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
@@ -181,7 +193,10 @@ class HeldOutSums:
             NonFiniteError: Something is too large for its square.
         """
         self._multiply()
-        found = list(self._parts.values())
+        found = [
+            replace(part, performance=self._performances.get(fold))
+            for fold, part in self._parts.items()
+        ]
         for name, sums in (
             ("features", torch.tensor([part.energy for part in found])),
             ("outputs", self.uncentered.f_f),
@@ -198,7 +213,7 @@ class HeldOutSums:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        features, outputs, targets, weights = (
+        features, outputs, targets, weights, dealt = (
             torch.cat(tensors) for tensors in zip(*waiting, strict=True)
         )
         phi = features.double()
@@ -206,18 +221,16 @@ class HeldOutSums:
         if self._origin is None:
             self._origin = centered.mean(0)
         centered -= self._origin
-        coordinates = self.space.coordinates(outputs)
-        self.uncentered.update(uncentered, coordinates, targets, weights)
-        self.centered.update(centered, coordinates, targets, weights)
+        self.uncentered.update(uncentered, outputs, targets, weights)
+        self.centered.update(centered, outputs, targets, weights)
         leading = torch.cat(
             [uncentered[:, : self.leading], centered[:, : self.centered_leading]], 1
         )
         squares = torch.stack([rows.square().sum(1) for rows in (phi, uncentered, centered)], 1)
-        dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
             moments = self._zeros(leading.shape[1])
-            moments.update(leading[rows], coordinates[rows], targets[rows], weights[rows])
+            moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
             w = weights[rows].double()
             energy, inside, centered_inside = (w @ squares[rows]).tolist()
             part = PartSums(
@@ -227,13 +240,17 @@ class HeldOutSums:
                 inside,
                 w @ centered[rows],
                 centered_inside,
-                self._performance(outputs[rows], targets[rows]),
+                None,
             )
             held = self._parts.get(fold)
             self._parts[fold] = part if held is None else held + part
 
-    def _performance(self, outputs: Tensor, targets: Tensor) -> Performance | None:
-        return Performance.of(outputs, targets, task=self.task) if self._targets else None
+    def _measure(self, values: Tensor, targets: Tensor, dealt: Tensor) -> None:
+        for fold in set(dealt.tolist()):
+            rows = dealt == fold
+            measured = self._answer.measure(values[rows], targets[rows])
+            held = self._performances.get(fold)
+            self._performances[fold] = measured if held is None else held + measured
 
     def _zeros(self, features: int) -> Moments:
         return Moments.zeros(features, self.space.size, self._targets, by_class=self._by_class)

@@ -83,7 +83,7 @@ def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> A
         task: What the outputs are.
         space: Whose coordinates the inner products are of.
     """
-    if task == "regression" or space.outputs == 1:
+    if task != "classification" or space.outputs == 1:
         return centered
     f_f = space.without_mean(space.without_mean(centered.f_f).T)
     return replace(centered, f_f=f_f, phi_f=space.without_mean(centered.phi_f))

@@ -6,18 +6,18 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
-from workers.extraction.execution import Batch, beside, dtype_name, resized
+from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
@@ -32,7 +32,8 @@ _DISCOVERY_ROWS = 16
 
 # Links that end a network's hidden layers as a rule, not the network.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
-_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow"}
+_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow", "prelu"}
+_ACTIVATIONS |= {"hardshrink", "softshrink", "threshold", "sin", "cos"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,8 @@ class FeatureMap:
             known to follow from the chosen head.
         verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
         positions: Rows of Φ per sample: 1, unless the model answers for each position.
+        position_shape: The axes of the answer that positions run along, in the order of the rows;
+            those of length 1 are left out.
         p: Number of features.
         outputs: Number of outputs C.
         dtype: The dtype of Φ.
@@ -66,6 +69,7 @@ class FeatureMap:
     output: str
     verified: bool
     positions: int
+    position_shape: tuple[int, ...]
     p: int
     outputs: int
     dtype: str
@@ -82,11 +86,14 @@ class Extracted:
     Attributes:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
+        answers: f, [n · positions, C]: the model's answer, laid out as u is; u itself where it is
+            not known how the answer follows from it.
         positions: Rows per sample.
     """
 
     phi: Tensor
     outputs: Tensor
+    answers: Tensor
     positions: int = 1
 
 
@@ -95,8 +102,11 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
-        head: Where the last linear layer runs; `None` if none is known.
+        heads: Where the last linear layer runs: at one place, unless several layers are taken for
+            one; empty if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
+        link: How the model's answer f follows from u, as a function of rows of u; `None` where
+            that is not known.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
     """
@@ -111,8 +121,9 @@ class Extractor:
     ) -> None:
         self.feature_map = feature_map
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
-        self.head = None if structure is None else structure.site
+        self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
+        self.link = first.link
         self.residual: float | None = None
         self._model = model
         self._found = found
@@ -123,7 +134,7 @@ class Extractor:
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check(first)
 
-    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
+    def run(self, batch: Batch, *watches: Watch) -> Extracted:
         """Runs the model on a batch.
 
         Args:
@@ -149,17 +160,23 @@ class Extractor:
             return Extracted(
                 torch.cat([part.phi for part in parts]),
                 torch.cat([part.outputs for part in parts]),
+                torch.cat([part.answers for part in parts]),
                 parts[0].positions,
             )
 
-    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
+    def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
         rows_tried = self.baked_rows or _DISCOVERY_ROWS
         with beside(sample), explaining(self._model, sample, rows_tried):
             seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
-        return Extracted(seen.features[:rows].cpu(), seen.logits[:rows].cpu(), seen.positions)
+        return Extracted(
+            seen.features[:rows].cpu(),
+            seen.logits[:rows].cpu(),
+            seen.answers[:rows].cpu(),
+            seen.positions,
+        )
 
     def _check(self, seen: Observation) -> None:
         if seen.positions != self.feature_map.positions:
@@ -253,6 +270,7 @@ def _describe(
         output=found.output or "",
         verified=structure is not None and structure.output is not None,
         positions=first.positions,
+        position_shape=first.position_shape,
         p=first.features.shape[1],
         outputs=first.logits.shape[1],
         dtype=dtype_name(first.features),
@@ -280,8 +298,22 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
             "as in a backbone that was saved without its classifier. If it is one, save it with "
             "the classifier: its features are those that are taken for outputs here."
         )
+    if structure is not None and structure.joined:
+        yield structure.joined
+    if structure is not None and structure.passed_over:
+        yield _passed_over(structure)
     if not first.precision.is_floating_point:
         yield (
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
             f"outputs up to {tolerance(first.precision):.0%} of their spread only."
         )
+
+
+def _passed_over(structure: Structure) -> str:
+    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
+    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
+    return (
+        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
+        f'judge {them} instead, name it, as options.feature_map = {{"output": '
+        f"{json.dumps(structure.passed_over[0], ensure_ascii=False)}}}."
+    )

@@ -1,6 +1,7 @@
 """Testing that a model is a function of each sample: not of the run, the batch or its size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import same, tolerance
 from workers.extraction.execution import Batch, Output, resized
 from workers.extraction.observation import Observation, observe
+from workers.extraction.recording import batch_limits
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import Structure
 
@@ -65,9 +67,9 @@ def check_samples(
     warnings: list[str] = []
     if baked_rows is not None:
         warnings.append(
-            f"fixed_batch: the archive takes exactly {baked_rows} samples at a time, so every "
-            "batch is cut into such pieces and the last one filled up; trace the model with a "
-            "dynamic batch size to make this faster."
+            f"fixed_batch: the archive takes {_batch_sizes(model, baked_rows)} samples at a time, "
+            f"so every batch is cut into pieces of {baked_rows} and the last one filled up; trace "
+            "or export the model with a dynamic batch size to make this faster."
         )
     reordered = _observe_reordered(model, found, sample, first)
     if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
@@ -76,6 +78,14 @@ def check_samples(
             "the figures depend on the batch size and the order of the samples."
         )
     return baked_rows, tuple(warnings)
+
+
+def _batch_sizes(model: nn.Module, baked_rows: int) -> str:
+    """How many samples an archive takes, in words: as its own limits say, or as was found."""
+    fewest, most = batch_limits(model) or (baked_rows, baked_rows)
+    if fewest == most or not fewest <= baked_rows:
+        return f"exactly {baked_rows}"
+    return f"at least {fewest}" if most is None else f"{fewest} to {most}"
 
 
 def _ignores_size(error: JobError) -> bool:
@@ -97,9 +107,7 @@ def _observe_reordered(
     seen = observe(model, found, tuple(tensor[order] for tensor in sample))
     places = torch.arange(first.positions, device="cpu")
     back = (order.argsort()[:, None] * first.positions + places).flatten()
-    restored = Observation(
-        seen.features[back], seen.logits[back], seen.positions, seen.answer, seen.precision
-    )
+    restored = replace(seen, features=seen.features[back], logits=seen.logits[back])
     if rows > 1 and not same(restored.features, first.features, _SAME_SAMPLES):
         raise refuse(
             Refusal.BAD_OUTPUT,

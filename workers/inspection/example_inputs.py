@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute
-from workers.extraction.refusals import last_line
+from workers.extraction.refusals import gist
+from workers.extraction.signature import as_saved
 from workers.inspection.attempts import Attempt, Clue
 from workers.inspection.clues import forms_of_weight
 from workers.inspection.forms import Form, draw, elements, is_open
@@ -178,7 +179,7 @@ class _Search:
                 return Clue(growth=-1)
             if len(attempt.steps) > self._furthest:
                 self._furthest = len(attempt.steps)
-                self._said = last_line(attempt.error or error.__cause__ or error)
+                self._said = gist(attempt.error or error.__cause__ or error)
             return attempt.clue()
         clue = _judge(outputs, len(batch[0]), len(batch))
         if clue is not None:
@@ -250,9 +251,10 @@ def _spell(forms: _Forms, size: int) -> str:
 def _suggested(model: nn.Module) -> list[Form]:
     """Inputs that the model's first weights could be made for."""
     weights = list(model.parameters())
-    if isinstance(model, torch.jit.ScriptModule):
+    saved = as_saved(model)
+    if isinstance(saved, torch.jit.ScriptModule):
         graph: Any = (
-            model.inlined_graph
+            saved.inlined_graph
         )  # freezing turns parameters into constants, the first one last
         constants = reversed(graph.findAllNodes("prim::Constant"))
         weights += [n.t("value") for n in constants if n.output().type().kind() == "TensorType"]

@@ -43,11 +43,19 @@ def _held_out() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [40, 60],
             "task": "classification",
+            "inputs": [],
+            "notes": [],
         },
         **whole,
         "centered": part(2),
         "minimality": {"rank": 1, "utilization": 0.9, "energy": 0.8},
-        "performance": {"accuracy": 0.9, "loss": 0.3},
+        "performance": {
+            "accuracy": 0.9,
+            "loss": 0.3,
+            "loss_kind": "cross_entropy",
+            "subset_accuracy": None,
+            "average_precision": None,
+        },
         "confidence_interval": whole["confidence_interval"]
         | {
             "rank": [1.0, 1.0],
@@ -126,6 +134,17 @@ def sample_report() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [200, 300],
             "task": "classification",
+            "inputs": [
+                {
+                    "argument": "input",
+                    "array": "x",
+                    "stored": "uint8",
+                    "dtype": "float32",
+                    "transform": {"dtype": "float32", "scale": 1 / 16},
+                    "done": "'x' (uint8 (500, 8, 8)): as float32; × 0.0625: as the spec says.",
+                }
+            ],
+            "notes": ["The whole-valued floats are class labels: the model has 2 outputs."],
         },
         "feature_map": {
             "location": "the last aten::linear",
@@ -135,6 +154,7 @@ def sample_report() -> dict[str, Any]:
             "outputs": 2,
             "bias": True,
             "link": "identity",
+            "answer": "logits",
             "output": None,
             "verified": True,
             "weights": {"shape": [2, 4], "norm": 1.0},
@@ -201,6 +221,9 @@ def sample_report() -> dict[str, Any]:
         "performance": {
             "accuracy": 0.98,
             "loss": 0.1,
+            "loss_kind": "cross_entropy",
+            "subset_accuracy": None,
+            "average_precision": None,
             "confidence_interval": {"accuracy": [0.96, 0.99], "loss": None},
         },
         "held_out": _held_out(),

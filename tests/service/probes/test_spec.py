@@ -25,7 +25,10 @@ def test_empty_transform_differs_from_none_given() -> None:
 
 def test_schema_shows_the_fields() -> None:
     schema = ProbeSpec.model_json_schema(mode="serialization")
-    assert set(schema["properties"]) == {"format", "input", "target", "task", "transform"}
+    assert set(schema["properties"]) == {
+        *("format", "input", "target", "task", "transform"),
+        *("class_names", "class_labels", "ignore_label"),
+    }
 
 
 def test_several_inputs_are_written_as_they_were_given() -> None:
@@ -87,7 +90,7 @@ def test_layout_is_a_permutation(
             {"input": list("abc"), "transform": [{"mean": [0.5] * 1024}] * 3},
             "3,072 values of mean and std; expected at most 2,048",
         ),
-        ({"task": "ranking"}, "'classification' or 'regression'"),
+        ({"task": "ranking"}, "'multilabel' or 'regression'"),
         ({"target": None, "task": "regression"}, "target is null"),
         ({"transform": {"layout": "HWC->CHW"}}, "begin with N"),
         ({"transform": {"layout": "NHWC->NCH"}}, "same distinct axis letters"),
