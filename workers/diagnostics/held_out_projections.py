@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 from workers.diagnostics.target_space import TargetSpace, target_space
 
