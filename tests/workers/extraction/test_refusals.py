@@ -319,4 +319,4 @@ def test_a_state_dict_is_not_a_model() -> None:
     failure = refusal(lambda: load_model(io.BytesIO(pickled_state())))
     assert failure.code is FailureCode.NOT_A_MODEL
     assert "torch.save checkpoint" in failure.message
-    assert "state_dict" in (failure.hint or "")
+    assert "Load them into the model" in (failure.hint or "")
