@@ -5,6 +5,7 @@ from zoo.chosen import chosen
 from zoo.control import control
 from zoo.convolutional import convolutional
 from zoo.heads import heads
+from zoo.made import made
 from zoo.maps import maps
 from zoo.numerics import numerics
 from zoo.refused import refused
@@ -23,6 +24,7 @@ CASES = [
         numerics,
         signatures,
         control,
+        made,
         chosen,
         refused,
         broken,
