@@ -85,7 +85,7 @@ def case(number: int) -> Case:
     targets = draw(outputs, random)
     kind = OfTwo if len(inputs.given) > 1 else OfOne
     model = kind(inputs.body, head, targets.link).eval()
-    way = str(random.choice(["traced", "exported"]))
+    way = str(random.choice(["traced", "traced", "traced", "exported"]))
     archive = traced(model, *_examples(inputs)) if way == "traced" else _exported(model, inputs)
     arrays = dict(inputs.arrays)
     if targets.stored is not None:
