@@ -162,14 +162,15 @@ class Answer:
 
         Args:
             values: As `values` gives them.
-            targets: Class indicators, labels' columns or regression targets, `(rows, d)`.
+            targets: Classes `(rows,)` or their indicators, labels' columns, or regression targets,
+                `(rows, d)`.
 
         Raises:
             IncompatibleShapesError: The model has no output for some target.
         """
-        wanted = targets.detach().to("cpu", torch.float64)
         if self.task == "classification":
-            return self._measure_classes(values, wanted)
+            return self._measure_classes(values, targets.detach().cpu())
+        wanted = targets.detach().to("cpu", torch.float64)
         if values.shape != wanted.shape:
             one = "label" if self.task == "multilabel" else "target"
             raise IncompatibleShapesError(
@@ -194,14 +195,16 @@ class Answer:
         """What `values` are."""
         return "logits" if self.sign else self.form
 
-    def _measure_classes(self, values: Tensor, indicators: Tensor) -> Performance:
-        outputs, classes = max(values.shape[1], 2), indicators.shape[1]
+    def _measure_classes(self, values: Tensor, targets: Tensor) -> Performance:
+        labels, classes = targets, int(targets.max()) + 1 if len(targets) else 0
+        if targets.ndim > 1:
+            labels, classes = targets.argmax(1), targets.shape[1]
+        outputs = max(values.shape[1], 2)
         if classes > outputs:
             raise IncompatibleShapesError(
                 f"The labels name {classes} classes, the model tells {outputs} apart. Use a probe "
                 "with the classes the model was trained on."
             )
-        labels = indicators.argmax(1)
         decided = self.decide(values)
         if values.shape[1] == 1:
             loss = self._loss_of_one(values, labels)
