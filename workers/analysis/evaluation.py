@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
-from workers.analysis.rows import KeptRows, KeptScores, check_targets
+from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     Answer,
@@ -91,22 +91,23 @@ def evaluate(
         layers: Sums up all layers in the same pass.
 
     Raises:
-        JobError: The model fails on a batch, or gives other than one row for each target.
+        JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, positions = len(probe), extractor.feature_map.positions
-    check_targets(extractor.feature_map, probe)
-    folds = Folds(n, positions=positions, seed=seed)
-    kept = KeptRows(probe.rows, positions)
+    folds = Folds(n, positions=rows_a_sample(probe, positions), seed=seed)
+    kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
     # Without targets the answer is taken for one about classes.
     answer = read_answer(extractor, probe.spec.task or "classification")
     scores = KeptScores(n, seed) if answer.task == "multilabel" else None
     performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
-        targets = target_functions(probe, stored_targets)
-        row_weights = None if weights is None else weights.of(stored_targets)
+        extracted, counted, places = leave_out(
+            extractor.run(inputs, *([] if layers is None else [layers.tap])), stored_targets
+        )
+        targets = target_functions(probe, counted)
+        row_weights = None if weights is None else weights.of(counted)
         values = answer.values(extracted.outputs, extracted.answers)
         dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
@@ -117,7 +118,13 @@ def evaluate(
                 performances[fold] += answer.measure(values[rows], targets[rows])
             if scores is not None:
                 scores.add(extracted.answers, targets)
-        kept.add(extracted.phi, answer.decide(values), decisions_wanted(answer, stored_targets))
+        kept.add(
+            extracted.phi,
+            answer.decide(values),
+            decisions_wanted(answer, counted),
+            places=places,
+            seen=len(inputs[0]) * positions,
+        )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
     measured = sum(performances, Performance()) if performances else None

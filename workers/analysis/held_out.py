@@ -9,7 +9,7 @@ from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.analysis.answering import read_answer
 from workers.analysis.evaluation import target_functions
-from workers.analysis.rows import KeptScores, check_targets
+from workers.analysis.rows import KeptScores, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     Answer,
@@ -86,7 +86,6 @@ def evaluate_held_out(
     """
     n, found = len(probe), extractor.feature_map
     _check_task(task, probe.spec.task)
-    check_targets(found, probe)
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
     has_labels = probe.targets is not None and answer.task == "multilabel"
@@ -97,19 +96,20 @@ def evaluate_held_out(
         outputs=found.outputs,
         targets=0 if probe.targets is None else probe.targets.functions,
         task=answer.task,
-        positions=found.positions,
+        positions=rows_a_sample(probe, found.positions),
         seed=options.seed,
         answer=answer,
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs)
-        targets = target_functions(probe, stored_targets)
+        extracted, counted, _ = leave_out(extracted, stored_targets)
+        targets = target_functions(probe, counted)
         sums.update(
             extracted.phi,
             extracted.outputs,
             targets,
-            weights.of(stored_targets),
+            weights.of(counted),
             answer.values(extracted.outputs, extracted.answers),
         )
         if scores is not None and targets is not None:

@@ -24,7 +24,7 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.extraction import Extractor
-from workers.extraction.loading import Device
+from workers.runner.protocol import Device
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
@@ -38,6 +38,10 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
         "n": len(probe),
         "classes": None if targets is None else targets.classes,
         "class_counts": None if targets is None else targets.class_counts,
+        "class_names": None
+        if targets is None or targets.class_names is None
+        else list(targets.class_names),
+        "ignored": probe.ignored,
         "task": probe.spec.task,
         "inputs": [
             {
@@ -50,7 +54,7 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
             }
             for given, each in zip(fitted.inputs, probe.inputs, strict=True)
         ],
-        "notes": list(fitted.notes),
+        "notes": [*fitted.notes, *probe.notes],
     }
 
 

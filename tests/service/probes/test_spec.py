@@ -25,7 +25,10 @@ def test_empty_transform_differs_from_none_given() -> None:
 
 def test_schema_shows_the_fields() -> None:
     schema = ProbeSpec.model_json_schema(mode="serialization")
-    assert set(schema["properties"]) == {"format", "input", "target", "task", "transform"}
+    assert set(schema["properties"]) == {
+        *("format", "input", "target", "task", "transform"),
+        *("class_names", "class_labels", "ignore_label"),
+    }
 
 
 def test_several_inputs_are_written_as_they_were_given() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis.evaluation import Evaluation, choose_batch_size, evaluate
-from workers.analysis.rows import KEPT_ROWS
+from workers.analysis.rows import KEPT_ROWS, model_view
 from workers.diagnostics import Performance
 from workers.errors import JobError
 from workers.extraction import discover
@@ -92,7 +92,8 @@ def pixel_probe(seed: int = 0) -> ProbeData:
 
 def run(model: nn.Module, data: ProbeData, batch_size: int, writer: ProgressWriter) -> Evaluation:
     extractor = discover(model.eval(), next(data.batches(batch_size))[0])
-    return evaluate(extractor, data, batch_size, 0, writer)
+    settled = data.settled(model_view(extractor.feature_map))
+    return evaluate(extractor, settled, batch_size, 0, writer)
 
 
 def mismatch(model: nn.Module, data: ProbeData, writer: ProgressWriter) -> str:
@@ -151,6 +152,23 @@ def test_kept_rows_of_a_subset_name_the_samples_of_the_file(writer: ProgressWrit
     torch.testing.assert_close(found.kept.rows().features, model.rows()[0][at])
 
 
+@pytest.mark.parametrize("batch_size", [7, 200])
+def test_kept_rows_name_the_positions_that_count(writer: ProgressWriter, batch_size: int) -> None:
+    out = RNG.random(PIXEL_LABELS.shape) < 0.5
+    out[:5] = True
+    masks = np.where(out, 255, PIXEL_LABELS).astype(np.uint8)
+    model = PixelNetwork()
+    found = run(model, probe({"ignore_label": 255}, x=IMAGES, y=masks), batch_size, writer)
+    at = found.kept.sample_of * POSITIONS + found.kept.position_of
+    counted = np.flatnonzero(~out.reshape(-1))
+    assert found.total().n == len(counted)
+    assert at.tolist() == counted[: len(at)].tolist()
+    rows = found.kept.rows()
+    torch.testing.assert_close(rows.features, model.rows()[0][at])
+    assert rows.labels is not None
+    assert rows.labels.tolist() == PIXEL_LABELS.reshape(-1)[at].tolist()
+
+
 def test_a_small_probe_is_kept_whole(writer: ProgressWriter) -> None:
     data = probe(x=IMAGES.reshape(SAMPLES, -1), y=np.arange(SAMPLES) % 4)
     model = nn.Sequential(nn.Linear(2 * POSITIONS, 9), nn.ReLU(), nn.Linear(9, 4))
@@ -163,13 +181,13 @@ def test_a_small_probe_is_kept_whole(writer: ProgressWriter) -> None:
 def test_a_dense_model_needs_a_label_for_each_position(writer: ProgressWriter) -> None:
     labelled = probe(x=IMAGES, y=np.arange(SAMPLES) % CLASSES)
     words = mismatch(PixelNetwork(), labelled, writer)
-    assert "(200, 64, 3)" in words
+    assert "(200, 8, 8, 3)" in words
     assert "targets (200,): 64 against 1 a sample" in words
-    assert "shape (n, *positions)" in words
+    assert "shape (n, *positions) = (n, 8, 8)" in words
     assert '"target": null' in words
     values = probe(x=IMAGES, y=RNG.random((SAMPLES, POSITIONS)))
     assert "targets (200, 64): 64 against 1 a sample" in mismatch(PixelNetwork(), values, writer)
-    assert "(200, 16, 3) and the probe's targets (200, 8, 8): 16 against 64 a sample" in mismatch(
+    assert "(200, 4, 4, 3) and the probe's targets (200, 8, 8): 16 against 64 a sample" in mismatch(
         PixelNetwork(stride=2), pixel_probe(), writer
     )
 
@@ -208,5 +226,6 @@ def test_batches_shrink_with_all_inputs_and_with_positions() -> None:
     assert choose_batch_size(probe({"target": None}, x=pixels, y=pixels)) == 256
     assert choose_batch_size(probe(x=pixels, y=pixels)) == 4
     words = np.full((3, 512), 32_767)
+    words[0, 0] = 0
     assert choose_batch_size(probe(x=words, y=words)) == 1
-    assert choose_batch_size(probe(x=words, y=words % 7)) == 128
+    assert choose_batch_size(probe(x=words, y=words % 9)) == 128
