@@ -169,7 +169,7 @@ class HeldOutSums:
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
         judged = outputs if values is None else values
-        self._waiting.append((phi, outputs, y, w, judged.detach().to("cpu", torch.float64)))
+        self._waiting.append((phi, outputs, y, w, judged.detach().cpu()))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
