@@ -91,7 +91,9 @@ class Answer:
         found = link(tried)
         precision = found.dtype if found.is_floating_point() else dtype
         close = _Closeness(precision)
-        form, exclusive, sign = _recognise(tried.double(), found.double(), close)
+        u, f = tried.double(), found.double()
+        picks = f.shape[1] < outputs
+        form, exclusive, sign = _recognise_part(f) if picks else _recognise(u, f, close)
         if task == "multilabel" and exclusive:
             sign = 0  # each label is judged by its own probability, whatever the others have
         if form == "logits" and not sign:
@@ -333,6 +335,16 @@ def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, b
     if _sum_to_one(f.exp()):
         return "log-probabilities", True, int(close(f, logarithms))
     return None
+
+
+def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
+    """The same of some outputs of all, which may depend on the others."""
+    if f.shape[1] > 1 and bool((f >= 0).all()) and bool((f.sum(1) <= 1 + _FLOORS).all()):
+        return "probabilities", True, 0
+    within = bool(((f >= 0) & (f <= 1)).all())
+    if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004  (half)
+        return "probabilities", False, 0
+    return "scores", False, 0
 
 
 def _sum_to_one(p: Tensor) -> bool:
