@@ -180,7 +180,7 @@ class HeldOutSums:
         dealt = self._dealing.deal(len(phi))
         if targets is not None:
             judged = outputs if values is None else values
-            self._measure(judged.detach().to("cpu", torch.float64), targets, dealt)
+            self._measure(judged.detach().cpu(), targets, dealt)
         # What waits are coordinates: the outputs themselves may be 65,536 a row.
         self._waiting.append((phi, self.space.coordinates(outputs), y, w, dealt))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
