@@ -137,7 +137,7 @@ class HeldOutSums:
         self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
         self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
         self.leading = min(targets, self.uncentered.p)
-        self.centered_leading = min(max(outputs, targets), self.centered_rank)
+        self.centered_leading = min(max(outputs, targets, 1), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
         self._origin: Tensor | None = None
@@ -211,6 +211,7 @@ class HeldOutSums:
             [uncentered[:, : self.leading], centered[:, : self.centered_leading]], 1
         )
         squares = torch.stack([rows.square().sum(1) for rows in (phi, uncentered, centered)], 1)
+        is_measured = min(outputs.shape[1], targets.shape[1]) > 0
         dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
@@ -225,7 +226,7 @@ class HeldOutSums:
                 inside,
                 w @ centered[rows],
                 centered_inside,
-                self._answer.measure(values[rows], targets[rows]) if targets.shape[1] else None,
+                self._answer.measure(values[rows], targets[rows]) if is_measured else None,
             )
             held = self._parts.get(fold)
             self._parts[fold] = part if held is None else held + part

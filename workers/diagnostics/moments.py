@@ -95,10 +95,11 @@ class Moments:
 
     @classmethod
     def zeros(cls, p: int, c: int, d: int = 0) -> Self:
-        """Sums over no samples, for `p` features, `c` outputs and `d` targets (0: no targets)."""
-        if p < 1 or c < 1 or d < 0:
+        """Sums over no samples, for `p` features, `c` outputs and `d` targets, if there are any."""
+        if p < 1 or c < 0 or d < 0:
             raise IncompatibleShapesError(
-                f"Moments need at least one feature and one output, got p={p}, c={c}, d={d}."
+                f"Moments need at least one feature, and no fewer than 0 outputs and targets, got "
+                f"p={p}, c={c}, d={d}."
             )
         return cls(
             n=0,
