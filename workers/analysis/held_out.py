@@ -91,7 +91,7 @@ def evaluate_held_out(
     _check_task(task, probe.spec.task)
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
-    has_labels = probe.targets is not None and answer.task == "multilabel"
+    has_labels = bool(found.outputs) and probe.targets is not None and answer.task == "multilabel"
     scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,

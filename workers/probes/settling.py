@@ -4,6 +4,7 @@ A reading is taken where it is the only one that fits. Where two fit, the owner 
 inferred is written down in the notes of the targets.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from workers.probes.container import shape_text, unreadable
 from workers.probes.numbering import mismatch, number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
+_LISTED = 32
 _MATRIX_AXES = 2
 
 
@@ -39,10 +41,44 @@ def settle(
     """
     if like is not None:
         _check_same_kind(stored, like)
+    if model is not None and not model.outputs:
+        return _settle_without_outputs(stored, model, like)
     found = _read(stored, model, like)
     if found is not None and model is not None:
         _check_fits(stored, found, model)
     return found
+
+
+def _settle_without_outputs(
+    stored: StoredTargets, model: ModelView, like: Targets | None
+) -> Targets:
+    """What targets mean that are compared with features alone: what the data or the spec says."""
+    found = _read(stored, None, like)
+    if found is None:
+        raise _undecided(stored)
+    is_classifier = found.task == "classification"
+    _check_positions(stored, found.values.shape[1:] if is_classifier else (), model)
+    return found
+
+
+def _undecided(stored: StoredTargets) -> JobError:
+    """The question what targets mean that a model's outputs would have decided."""
+    distinct = np.unique(stored.values)
+    key = "class_names" if stored.is_text else "class_labels"
+    labels = distinct.tolist() if stored.is_text else [int(label) for label in distinct.tolist()]
+    listed = json.dumps(labels[:_LISTED], ensure_ascii=False)
+    classes = f'"task": "classification" and "{key}": {listed}'
+    if len(labels) > _LISTED:
+        classes += f" and so on, all {len(labels):,}"
+    if stored.is_binary_matrix:
+        classes = '"task": "multilabel"'
+    values = "" if stored.is_text else ', or for values "task": "regression"'
+    return mismatch(
+        f"What the targets {stored.name!r} mean depends on the model's outputs, and there are "
+        "none: the features alone are judged.",
+        hint=f"Set in the probe's spec for class labels {classes}{values}.",
+        detail={"array": stored.name, "distinct": len(distinct)},
+    )
 
 
 def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) -> Targets | None:
