@@ -12,6 +12,7 @@ from operator import mul
 
 import numpy as np
 
+from service.probes.spec import Task
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
 from workers.probes.numbering import mismatch, number_labels
@@ -43,6 +44,16 @@ def settle(
     if found is not None and model is not None:
         _check_fits(stored, found, model)
     return found
+
+
+def decided_task(stored: StoredTargets) -> Task | None:
+    """The task that spec and data tell without a model; the classes may still be open then."""
+    if stored.task is not None:
+        return stored.task
+    if not stored.is_whole:
+        return "regression"
+    says_little = stored.is_float or (stored.column.ndim > 1 and stored.is_binary_matrix)
+    return None if says_little and not stored.is_one_hot else "classification"
 
 
 def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) -> Targets | None:
