@@ -15,7 +15,8 @@ import numpy as np
 from service.probes.spec import Task
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
-from workers.probes.numbering import mismatch, number_labels
+from workers.probes.listed import mismatch
+from workers.probes.numbering import number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
 _MATRIX_AXES = 2
@@ -41,6 +42,13 @@ def settle(
     if like is not None:
         _check_same_kind(stored, like)
     found = _read(stored, model, like)
+    if found is not None and like is not None and found.task != like.task:
+        raise mismatch(
+            f"Its targets are of a {found.task}, those of the probe of a {like.task}; expected the "
+            "same task.",
+            hint="Register both probes from one dataset; where values look like labels, with "
+            f'"task": "{like.task}" in the spec.',
+        )
     if found is not None and model is not None:
         _check_fits(stored, found, model)
     return found
