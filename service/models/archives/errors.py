@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from service.models.archives.kinds import Kind
+
 
 class ArchiveError(Exception):
     """An upload that is no model archive, or one that no exporter writes.
@@ -43,13 +45,8 @@ def damaged(what: str) -> ArchiveError:
     )
 
 
-def something_else(what: str) -> ArchiveError:
+def something_else(kind: Kind) -> ArchiveError:
     """A file of another kind."""
     return ArchiveError(
-        "not_a_model",
-        f"The file is no model archive: {what}.",
-        "Save the model itself, not its state_dict, with "
-        "torch.jit.save(torch.jit.script(model.eval()), path), or with "
-        "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that "
-        "file.",
+        "not_a_model", f"The file is no model archive: it is {kind.what}.", kind.instead
     )
