@@ -15,7 +15,7 @@ from workers.probes.container import ArrayInfo, Limits, check_readable, shape_te
 from workers.probes.inference import choose_inputs, choose_target
 from workers.probes.opening import open_container
 from workers.probes.settling import decided_task, settle
-from workers.probes.targets import ModelView, StoredTargets, Targets, store_targets
+from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets, store_targets
 from workers.probes.transform import BatchTransform, check_finite
 
 _CHECK_BYTES = 8 << 20
@@ -291,7 +291,8 @@ def _check_lengths(
         raise unreadable(
             f"{first!r} holds {n:,} samples but {other!r} holds {n_other:,} "
             f"{'targets' if is_target else 'samples'}; expected equal numbers.",
-            hint="Save inputs and targets of the same samples, in the same order.",
+            hint="Save inputs and targets of the same samples, in the same order"
+            + (f", {NO_TARGET}" if is_target else "."),
             detail={"inputs": n, "targets": n_other} if is_target else {"inputs": [n, n_other]},
         )
 
