@@ -199,6 +199,11 @@ def _too_many(
         advice.append(
             'If 255 marks what is to be left out, set "ignore_label": 255 in the probe\'s spec.'
         )
+    if distinct[0] == 0 and high == most and "ignore_label" not in stored.spec.model_fields_set:
+        advice.append(
+            "If 0 marks what is to be left out and the classes are counted from 1, set "
+            '"ignore_label": 0 in the probe\'s spec.'
+        )
     if stored.spec.class_names is not None:
         advice.append(f'List all {high + 1:,} classes in "class_names".')
     elif 1 < len(distinct) <= min(most, LISTED):

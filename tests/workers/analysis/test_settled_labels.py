@@ -297,6 +297,13 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         "name 256 classes",
         [{"ignore_label": 255}],
     ),
+    "0 for none, and 1 … K": (
+        pixels(2),
+        {"x": IMAGES, "y": np.where(IMAGES[:, 0] > 1, 0, MASKS + 1)},
+        {},
+        "name 3 classes, the model tells 2 apart",
+        [{"ignore_label": 0}],
+    ),
     "masks 0 and 255": (
         pixels(2),
         {"x": IMAGES, "y": (255 * MASKS).astype("u1")},
@@ -411,6 +418,7 @@ def test_the_eval_probe_means_what_the_probe_means(name: str) -> None:
     report = analysed(model, {"x": X, "y": first}, eval_probe={"x": X, "y": second})
     held_out = report["held_out"]
     counts = held_out["probe"]["class_counts"]
+    assert held_out["probe"]["class_names"] == report["probe"]["class_names"]
     assert counts == np.bincount(labels, minlength=len(counts)).tolist()
     accuracy = truth(model, X, labels)[0]
     assert held_out["performance"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -423,7 +431,7 @@ def test_the_eval_probe_means_what_the_probe_means(name: str) -> None:
         (Y + 1, Y, ({}, {}), "The label 0 in row"),
         (NAMES[Y], np.char.upper(NAMES[Y]), ({}, {}), "is none of the 4 classes"),
         (NAMES[Y], Y, ({}, {}), "are numbers, those of the probe text"),
-        (Y, NAMES[Y], ({}, {}), "are text, those of the probe class indices"),
+        (Y, NAMES[Y], ({}, {}), "are text, those of the probe numbers"),
         (
             NAMES[Y],
             NAMES[Y],

@@ -125,3 +125,25 @@ def test_masks_of_bytes_stay_bytes() -> None:
     assert found is not None
     assert (found.values.dtype, found.classes, found.ignored) == (np.int8, 3, 1)
     assert found.class_counts == [masks.size - 2, 0, 1]
+
+
+def test_255_is_a_class_where_the_spec_says_that_nothing_is_left_out(npz: Save) -> None:
+    masks = np.arange(N * 64).reshape(N, 8, 8) % 256
+    masks[masks == 254] = 0
+    file = npz(x=INPUTS, y=masks.astype(np.uint8))
+    with pytest.raises(JobError) as caught:
+        load_probe(file, ProbeSpec(), Limits())
+    assert 'set "ignore_label": null' in (caught.value.failure.hint or "")
+    spec = ProbeSpec.model_validate({"ignore_label": None})
+    found = load_probe(file, spec, Limits()).settled(ModelView(256, (8, 8)))
+    assert found.targets is not None
+    assert (found.targets.classes, found.ignored) == (256, None)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1e300], [0.0, 1e300, 2e300]])
+def test_whole_values_beyond_any_label_are_asked_about_too(values: list[float]) -> None:
+    stored = store_targets("y", np.array(values * 6), ProbeSpec(), Limits())
+    with pytest.raises(JobError) as caught:
+        settle(stored, ModelView(1))
+    assert "class_labels" not in (caught.value.failure.hint or "")
+    assert len(caught.value.failure.message) < 200
