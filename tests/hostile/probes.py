@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import struct
@@ -10,6 +11,8 @@ import zipfile
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support import npz
 
 ROWS = 40
@@ -77,6 +80,46 @@ def _tensor(start: int, end: int) -> dict[str, object]:
     return {"dtype": "F32", "shape": [10, 10], "data_offsets": [start, end]}
 
 
+def _parquet(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", store_schema=False)
+    return file.getvalue()
+
+
+def _footer(content: bytes) -> bytes:
+    return b"PAR1" + content + struct.pack("<I", len(content)) + b"PAR1"
+
+
+def _nested_columns() -> bytes:
+    kind: pa.DataType = pa.int8()
+    for _ in range(300):
+        kind = pa.struct([("a", kind)])
+    return _parquet(pa.table({"x": pa.array([None], kind)}))
+
+
+def _list_without_end() -> bytes:
+    values = pa.repeat(pa.scalar(False), 100_000_000)
+    return _parquet(pa.table({"x": pa.LargeListArray.from_arrays([0, len(values)], values)}))
+
+
+def _endless_names() -> bytes:
+    names = pa.DictionaryArray.from_arrays(np.zeros(1_000_000, np.int8), ["long" * 100])
+    return _parquet(pa.table({"x": np.zeros(1_000_000), "y": names}))
+
+
+def _program_as_type() -> bytes:
+    """A type that older readers of Arrow's files unpickled."""
+    metadata = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(_Shell()),
+    }
+    field = pa.field("x", pa.list_(pa.float32()), metadata=metadata)
+    table = pa.table([pa.array([[1.0], [math.nan]], pa.list_(pa.float32()))], pa.schema([field]))
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
 HOSTILE_PROBES: dict[str, Callable[[], bytes]] = {
     "no file of arrays": lambda: b"hello" * 100,
     "a truncated file": lambda: npz(x=X, y=Y)[:2000],
@@ -94,4 +137,11 @@ HOSTILE_PROBES: dict[str, Callable[[], bytes]] = {
     "a tensor outside of the file": lambda: _tensors({"x": _tensor(0, 1 << 40)}),
     "tensors that overlap": lambda: _tensors({"x": _tensor(0, 400), "y": _tensor(0, 400)}),
     "a tensor before the file": lambda: _tensors({"x": _tensor(-400, 0)}),
+    "a footer of gigabytes": lambda: b"PAR1" + bytes(400) + b"\xff\xff\xff\x7fPAR1",
+    "a footer of noise": lambda: _footer(np.random.default_rng(0).bytes(4000)),
+    "a footer of the same byte": lambda: _footer(b"\x1c" * 60_000_000),
+    "columns in columns in columns": _nested_columns,
+    "a list without end": _list_without_end,
+    "names without end": _endless_names,
+    "a program as a column's type": _program_as_type,
 }

@@ -11,7 +11,14 @@ import torch
 from service.failures import FailureCode
 from service.probes.spec import ProbeInput, ProbeSpec, ProbeSummary
 from workers.errors import JobError
-from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
+from workers.probes.container import (
+    ArrayInfo,
+    Container,
+    Limits,
+    check_readable,
+    shape_text,
+    unreadable,
+)
 from workers.probes.inference import choose_inputs, choose_target, infer_transforms
 from workers.probes.opening import open_container
 from workers.probes.targets import Targets, read_targets
@@ -111,7 +118,7 @@ def load_probe(
         JobError: `probe_unreadable`, `too_few_samples`, or `non_finite` for targets. Inputs are
             looked at as they are handed out.
     """
-    found_format, container = open_container(file, spec.format, limits)
+    container, spec = open_container(file, spec, limits)
     arrays = container.arrays
     names = choose_inputs(spec, arrays)
     target_name = choose_target(spec, names, arrays)
@@ -120,7 +127,7 @@ def load_probe(
         _check_lengths(names[0], name, arrays, "input")
     if target_name is not None:
         _check_lengths(names[0], target_name, arrays, "target")
-    for name in filter(None, (*names, target_name)):
+    for name in names:
         check_readable(name, arrays[name], limits)
     _check_size(names, arrays, limits)
 
@@ -131,7 +138,9 @@ def load_probe(
     ]
     targets = None
     if target_name is not None:
-        targets = read_targets(target_name, container.read(target_name), spec.task, limits)
+        targets = read_targets(
+            target_name, _read_target(container, target_name, limits), spec.task, limits
+        )
     n = arrays[names[0]].shape[0]
     rows = np.arange(n)
     if max_samples is not None and max_samples < n:
@@ -142,12 +151,14 @@ def load_probe(
     for name, transform in zip(names, prepared, strict=True):
         stored = container.read(name)
         inputs.append(StoredInput(name, stored if len(rows) == n else stored[rows], transform))
-    complete = ProbeSpec(
-        format=found_format,
-        input=names if len(names) > 1 else names[0],
-        target=target_name,
-        task=None if targets is None else targets.task,
-        transform=transforms if len(names) > 1 else transforms[0],
+    complete = ProbeSpec.model_validate(
+        {
+            **spec.model_dump(),
+            "input": names if len(names) > 1 else names[0],
+            "target": target_name,
+            "task": None if targets is None else targets.task,
+            "transform": transforms if len(names) > 1 else transforms[0],
+        }
     )
     return ProbeData(complete, tuple(inputs), targets, rows)
 
@@ -180,6 +191,16 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
         class_counts=None if targets is None else targets.class_counts,
         spec=probe.spec,
     )
+
+
+def _read_target(container: Container, name: str, limits: Limits) -> npt.NDArray[np.generic]:
+    """Read the targets; names of classes become numbers, in alphabetical order."""
+    info = container.arrays[name]
+    if not info.is_text:
+        check_readable(name, info, limits)
+        return container.read(name)
+    classes: npt.NDArray[np.int64] = np.unique(container.read(name), return_inverse=True)[1]
+    return classes
 
 
 def _check_samples(name: str, shape: tuple[int, ...], *, least_axes: int) -> None:

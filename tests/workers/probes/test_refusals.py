@@ -69,7 +69,7 @@ def raw_safetensors(header: object, data: bytes = b"") -> bytes:
         (b"", "empty (0 bytes)"),
         (npy(GOOD), "a single numpy array"),
         (pickle.dumps({"x": [1]}), "a Python pickle, which is never read"),
-        (b"PAR1....", "a Parquet file"),
+        (b"PAR1....", "damaged"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"a,b\n1,2\n", "a text file"),
         (b"\0" * 257 + b"ustar\0", "a tar archive"),

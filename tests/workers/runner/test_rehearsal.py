@@ -14,6 +14,7 @@ from support import exported, multilayer, npz, read_only, scripted
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
+from tests.workers.probes.data import parquet
 from workers.analysis.requests import AnalysisArguments
 from workers.probes.container import Limits as ProbeLimits
 from workers.runner.outcome import Succeeded
@@ -95,6 +96,13 @@ def test_an_exported_program_imports_nothing_once_warm(runner: Runner) -> None:
 def test_a_validation_imports_nothing(runner: Runner, probe: bytes) -> None:
     spec = {"format": "npz" if probe[:2] == b"PK" else "safetensors", "input": "x", "target": "y"}
     found = run(runner, "validate_probe", {"spec": spec, "max_bytes": GIB}, probe)
+    assert found["imported"] == []
+
+
+@pytest.mark.parametrize("place", [2, 7, 14])
+def test_a_table_imports_nothing(runner: Runner, place: int) -> None:
+    content = parquet.CASES[place].make()
+    found = run(runner, "validate_probe", {"spec": {}, "max_bytes": GIB}, content)
     assert found["imported"] == []
 
 
