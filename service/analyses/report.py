@@ -28,6 +28,7 @@ from service.analyses.report_parts import (
     Count,
     Cumulative,
     Eigenvalues,
+    GivenInputs,
     Name,
     NonNegative,
     Part,
@@ -41,6 +42,7 @@ from service.analyses.report_parts import (
     require_length,
 )
 from service.analyses.report_verdict import Verdict
+from service.probes.spec import Task
 
 MAX_OPTIONS_CHARACTERS = 16_384
 MAX_POINTS = 256
@@ -76,7 +78,16 @@ class ProbePart(Part):
     class_counts: Annotated[
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None, figure("probe.class_counts")
     ]
-    task: Literal["classification", "regression"] | None
+    task: Task | None
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
+    notes: Annotated[
+        Sentences,
+        Field(
+            default_factory=list,
+            description="What was inferred about the probe's data, and what shows it.",
+        ),
+    ]
 
 
 class HeadWeights(Part):
@@ -351,7 +362,15 @@ class Report(Part):
             probes.append(self.held_out.probe)
         for probe in probes:
             counts, labels = probe.class_counts, probe.n * self.feature_map.positions
-            if counts is not None and (len(counts) != probe.classes or sum(counts) != labels):
+            if counts is None:
+                continue
+            if probe.task == "multilabel":
+                if len(counts) != probe.classes or max(counts) > labels:
+                    raise ValueError(
+                        f"class_counts must name each of {probe.classes} labels with at most n × "
+                        f"positions = {labels}, has {len(counts)} entries up to {max(counts)}"
+                    )
+            elif len(counts) != probe.classes or sum(counts) != labels:
                 raise ValueError(
                     f"class_counts must name each of {probe.classes} classes and sum to n × "
                     f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"

@@ -1,6 +1,6 @@
 """The report's part about a second probe: what the eigenfunctions of the first hold there."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -9,17 +9,20 @@ from service.analyses.report_parts import (
     MAX_ENTRIES,
     Count,
     Cumulative,
+    GivenInputs,
     Interval,
     Name,
     NonNegative,
     Part,
     Positive,
+    Sentences,
     Sha256,
     Share,
     Shares,
     figure,
     require_length,
 )
+from service.probes.spec import Task
 
 Energies = Annotated[list[NonNegative], Field(max_length=MAX_ENTRIES)]
 
@@ -37,7 +40,16 @@ class EvalProbe(Part):
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None,
         figure("held_out.probe.class_counts"),
     ]
-    task: Literal["classification", "regression"] | None
+    task: Task | None
+    # Reports written before anything was inferred from the model lack both.
+    inputs: GivenInputs
+    notes: Annotated[
+        Sentences,
+        Field(
+            default_factory=list,
+            description="What was inferred about the eval probe's data, and what shows it.",
+        ),
+    ]
 
 
 class CenteredHeldOutIntervals(Part):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
 
 from service.analyses.metrics import CARDS
@@ -72,3 +72,30 @@ def require_length(expected: int, **vectors: list[float] | None) -> None:
     for name, vector in vectors.items():
         if vector is not None and len(vector) != expected:
             raise ValueError(f"{name} must have {expected} entries, one a rank, has {len(vector)}")
+
+
+class GivenInput(Part):
+    """One input of the model: where it came from, and all that was done to it."""
+
+    argument: Annotated[Name, Field(description="The argument of the model's forward.")]
+    array: Annotated[Name, Field(description="The array of the probe's file that it got.")]
+    stored: Annotated[Name, Field(description="The array's dtype in the file.")]
+    dtype: Annotated[Name, Field(description="What the model got.")]
+    transform: Annotated[
+        dict[str, JsonValue],
+        Field(
+            description="What was done to the stored values, complete: set as `transform` in a "
+            "probe's spec it does the same."
+        ),
+    ]
+    done: Annotated[Sentence, Field(description="The same in words, with the reasons.")]
+
+
+GivenInputs = Annotated[
+    list[GivenInput],
+    Field(
+        default_factory=list,
+        max_length=16,
+        description="What the model got, in the order of its arguments.",
+    ),
+]

@@ -42,15 +42,19 @@ class ProbeRead(BaseModel):
     sha256: str | None
     size_bytes: int | None
     uri: str | None
-    spec: ProbeSpec = Field(description="How its bytes are read; inferred keys are written back.")
+    spec: ProbeSpec = Field(
+        description="How its bytes are read; what the file alone decides is written back."
+    )
     status: ProbeStatus = Field(description="`validating` until a worker has read it.")
     n: int | None = Field(description="Samples.")
     input_shape: list[int] | None = Field(
-        description="Shape of the first input as the model gets it, after the transform."
+        description="Shape of one sample of the first input: as stored, or after the transform "
+        "that the spec gives."
     )
     inputs: list[ProbeInput] | None = Field(
-        description="The model's inputs, in the order of its arguments; null for a probe that was "
-        "validated before a model could have several."
+        description="The inputs that the spec names, or the arrays that can be some; which "
+        "argument of a model gets which, a report says. null for a probe that was validated before "
+        "a model could have several."
     )
     classes: int | None
     class_counts: list[int] | None = Field(

@@ -1,6 +1,7 @@
 """How a probe file is to be read, and what reading it found."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -19,11 +20,14 @@ from pydantic import (
 )
 
 ProbeFormat = Literal["npz", "safetensors", "parquet", "arrow", "imagefolder", "csv"]
-Task = Literal["classification", "regression"]
-TransformDtype = Literal["float16", "float32", "float64", "int64", "uint8"]
-InputDtype = Literal[
-    "float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"
+Task = Literal["classification", "multilabel", "regression"]
+TransformDtype = Literal[
+    "float16", "bfloat16", "float32", "float64", "int64", "int32", "uint8", "bool"
 ]
+InputDtype = Literal[
+    "float16", "bfloat16", "float32", "float64", "uint8", "uint16", "uint32", "uint64",
+    "int8", "int16", "int32", "int64", "bool",
+]  # fmt: skip
 
 ImageMode = Literal["L", "RGB"]
 
@@ -40,6 +44,24 @@ _MAX_COLUMNS_NAMED = 1024
 ArrayName = Annotated[str, Field(min_length=1, max_length=200)]
 PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_MAX_CHANNELS)]
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
+
+_FRACTION = re.compile(r"(\d{1,9})/(\d{1,9})")
+
+
+def _read_fraction(value: object) -> object:
+    """A fraction in words becomes the number that it is; 1/255 has no short decimal form."""
+    if not isinstance(value, str):
+        return value
+    match = _FRACTION.fullmatch(value.replace(" ", ""))
+    if match is None or not int(match[2]):
+        raise ValueError(f"scale is {value!r}; expected a number, or a fraction such as '1/255'")
+    return int(match[1]) / int(match[2])
+
+
+Factor = Annotated[
+    FiniteFloat,
+    BeforeValidator(_read_fraction, json_schema_input_type=FiniteFloat | str),
+]
 
 
 class _WritesWhatWasSet(BaseModel):
@@ -67,7 +89,10 @@ class Transform(_WritesWhatWasSet):
         max_length=40,
     )
     dtype: TransformDtype | None = Field(default=None, description="Convert to this type.")
-    scale: FiniteFloat | None = Field(default=None, description="Multiply by this factor.")
+    scale: Factor | None = Field(
+        default=None,
+        description="Multiply by this factor: a number, or a fraction such as `1/255`.",
+    )
     mean: PerChannel | None = Field(
         default=None, description="Subtract: one value for all, or one per channel."
     )
@@ -97,7 +122,7 @@ class Transform(_WritesWhatWasSet):
     @model_validator(mode="after")
     def _arithmetic_needs_floats(self) -> Self:
         arithmetic = [key for key in ("scale", "mean", "std") if getattr(self, key) is not None]
-        if arithmetic and self.dtype in {"int64", "uint8"}:
+        if arithmetic and self.dtype in {"int64", "int32", "uint8", "bool"}:
             raise ValueError(
                 f"{' and '.join(arithmetic)} given with dtype {self.dtype!r}; expected a float "
                 "dtype, because the result is not whole: use dtype 'float32'"
@@ -125,7 +150,15 @@ def _list_or_one(several: Any, one: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: adapters[isinstance(value, list)].validate_python(value))
 
 
+def _by_shape(value: object) -> Any:
+    """Check a list as a list, an object as an object, and all else as a name."""
+    kind: Any = ArrayNames if isinstance(value, list) else ArrayName
+    kind = ArrayByArgument if isinstance(value, dict) else kind
+    return TypeAdapter[Any](kind).validate_python(value)
+
+
 ArrayNames = Annotated[list[ArrayName], Field(min_length=1, max_length=MAX_INPUTS)]
+ArrayByArgument = Annotated[dict[ArrayName, ArrayName], Field(min_length=1, max_length=MAX_INPUTS)]
 Transforms = Annotated[list[Transform], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
@@ -133,11 +166,14 @@ class ProbeSpec(_WritesWhatWasSet):
     """How to read a probe file. Keys left out are inferred from the file, and then written back."""
 
     format: ProbeFormat | None = Field(default=None, description="The file's format.")
-    input: Annotated[ArrayName | ArrayNames, _list_or_one(ArrayNames, ArrayName)] | None = Field(
+    input: (
+        Annotated[ArrayName | ArrayNames | ArrayByArgument, BeforeValidator(_by_shape)] | None
+    ) = Field(
         default=None,
         description="The array that holds the inputs; for a model of several inputs their names, "
-        "in the order of its arguments. Of a table, `*` is all its columns of numbers but the "
-        "target, side by side.",
+        "in the order of its arguments, or an object that names the array of each argument. Left "
+        "out: an argument gets the array of its name, and where names leave a choice, that is "
+        "asked for. Of a table, `*` is all its columns of numbers but the target, side by side.",
     )
     columns: (
         Annotated[list[ArrayName], Field(min_length=1, max_length=_MAX_COLUMNS_NAMED)] | None
@@ -164,7 +200,9 @@ class ProbeSpec(_WritesWhatWasSet):
         Field(
             default=None,
             description="What is done to the inputs; {} leaves them as they are stored. A single "
-            "transform is that of the first input, a list has one per input.",
+            "transform is that of the first input, a list has one per input. What is left out is "
+            "decided with the model in view, and said in the report; the dtype always follows the "
+            "model unless it is given.",
         )
     )
 
@@ -188,7 +226,23 @@ class ProbeSpec(_WritesWhatWasSet):
         """The names in `input`; none where they are left to inference."""
         if self.input is None:
             return []
-        return [self.input] if isinstance(self.input, str) else self.input
+        return [self.input] if isinstance(self.input, str) else [*self._arrays()]
+
+    def _arrays(self) -> Iterable[str]:
+        return self.input.values() if isinstance(self.input, dict) else self.input or ()
+
+    def transform_of(self, position: int) -> Transform | None:
+        """What the spec says is done to an input.
+
+        Args:
+            position: The input's place in `input`; 0 for a probe that leaves `input` open.
+
+        Returns:
+            None where nothing is said.
+        """
+        if isinstance(self.transform, list):
+            return self.transform[position]
+        return self.transform if position == 0 else None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -227,15 +281,17 @@ class ProbeSpec(_WritesWhatWasSet):
 
 
 class ProbeInput(BaseModel):
-    """One input of the model, as the model gets it: after the transform."""
+    """One array that models can get as an input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: ArrayName = Field(description="The array that it is read from.")
+    name: ArrayName = Field(description="Its name in the file.")
     shape: list[NonNegativeInt] = Field(
-        description="Of one sample; empty for one number a sample.", max_length=16
+        description="Of one sample; empty for one number a sample. As stored, or after the "
+        "transform that the spec gives.",
+        max_length=16,
     )
-    dtype: InputDtype
+    dtype: InputDtype = Field(description="As stored, or after the transform that the spec gives.")
 
 
 class ProbeSummary(BaseModel):
@@ -245,20 +301,21 @@ class ProbeSummary(BaseModel):
 
     n: PositiveInt = Field(description="Number of samples.")
     input_shape: list[NonNegativeInt] = Field(
-        description="Shape of the first input as the model sees it, after the transform.",
+        description="Shape of one sample of the first input.",
         max_length=16,
     )
     inputs: list[ProbeInput] = Field(
-        description="The model's inputs, in the order of its arguments.",
+        description="The inputs that the spec names, or the first of the arrays that can be some.",
         min_length=1,
         max_length=MAX_INPUTS,
     )
     task: Task | None = Field(description="null for a probe without targets.")
     classes: PositiveInt | None = Field(
-        description="Number of classes; null unless classification."
+        description="Number of classes; null for values and without targets."
     )
     class_counts: list[NonNegativeInt] | None = Field(
-        description="Labels of each class; null unless classification. One label a sample, or one "
-        "for each position of each sample."
+        description="Labels of each class: one a sample, or one for each position of each sample; "
+        "of several labels a sample, how many samples carry each. null for values and without "
+        "targets."
     )
     spec: ProbeSpec

@@ -92,7 +92,8 @@ def evaluate(
                 performances[fold] += Performance.of(
                     extracted.outputs[rows], targets[rows], task=probe.spec.task
                 )
-        is_classifier = probe.spec.task != "regression"
+        # Without targets the outputs are taken for logits.
+        is_classifier = probe.spec.task in {None, "classification"}
         kept.add(
             extracted.phi,
             answers(extracted.outputs) if is_classifier else None,
@@ -114,9 +115,9 @@ def choose_batch_size(probe: ProbeData) -> int:
 
 
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
-    """Return labels as class indicators `(rows, classes)`, values as they are."""
+    """Return labels as class indicators `(rows, classes)`, multi-hot rows and values as stored."""
     if stored is None or probe.targets is None:
         return None
-    if probe.targets.classes is None:
+    if probe.targets.task != "classification":
         return stored
-    return one_hot(stored.flatten(), probe.targets.classes).to(torch.float32)
+    return one_hot(stored.flatten(), probe.targets.functions).to(torch.float32)

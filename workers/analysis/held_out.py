@@ -11,7 +11,7 @@ from workers.analysis.rows import check_targets
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
 from workers.errors import JobError
-from workers.extraction import Extractor, suggesting_after
+from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
@@ -74,8 +74,7 @@ def evaluate_held_out(
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        with suggesting_after(probe.spec.transform):
-            extracted = extractor.run(inputs)
+        extracted = extractor.run(inputs)
         sums.update(
             extracted.phi,
             extracted.outputs,

@@ -13,10 +13,11 @@ from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
-from workers.analysis.evaluation import choose_batch_size, evaluate
+from workers.analysis.evaluation import evaluate
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
+from workers.analysis.inputs import fit_alike
 from workers.analysis.layers import LayerPass
-from workers.analysis.opening import open_subject
+from workers.analysis.opening import batch_size, open_subject
 from workers.analysis.requests import AnalysisArguments
 from workers.analysis.timing import timed
 from workers.analysis.weighting import RowWeights
@@ -72,16 +73,15 @@ def analyse(
     with timed(timings, "probe"):
         probe = _load_probe(probe_file, request.spec, request)
         weights = RowWeights(probe, options.class_weighting)
-    batch_size = _batch_size(probe, options)
     subject = open_subject(
-        model_file, probe, batch_size, options, request.device, progress=progress, timings=timings
+        model_file, probe, options, request.device, progress=progress, timings=timings
     )
-    extractor = subject.extractor
+    probe, extractor = subject.fitted.probe, subject.extractor
     with timed(timings, "head"):
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
-                subject.model,
+                subject.fitted.model,
                 extractor,
                 subject.first,
                 request.layers_bytes,
@@ -98,7 +98,13 @@ def analyse(
         )
     with timed(timings, "extraction"), _explained():
         evaluation = evaluate(
-            extractor, probe, batch_size, options.seed, progress, weights=weights, layers=layers
+            extractor,
+            probe,
+            subject.batch_size,
+            options.seed,
+            progress,
+            weights=weights,
+            layers=layers,
         )
     progress.report(Stage.DIAGONALIZING)
     with timed(timings, "diagnosis"), _explained():
@@ -119,24 +125,28 @@ def analyse(
     if layers is not None:
         with timed(timings, "layers"):
             layer_figures = layers.figures(output_tolerance=options.output_tolerance)
-    about_probe, evidence = layout.probe_part(probe), diagnosis.evidence
+    about_probe, evidence = layout.probe_part(subject.fitted), diagnosis.evidence
     held_out: dict[str, Any] | None = None
     if request.eval_spec is not None:
         progress.report(Stage.READING_EVAL_PROBE)
-        del probe  # memory is meant for one probe at a time
         with timed(timings, "held_out"), blaming_eval_probe(), _explained():
-            eval_probe = _load_probe(eval_files[0], request.eval_spec, request)
+            fitted = fit_alike(
+                subject.saved,
+                _load_probe(eval_files[0], request.eval_spec, request),
+                subject.fitted,
+                subject.device,
+            )
             found = evaluate_held_out(
                 extractor,
                 diagnosis,
-                eval_probe,
-                _batch_size(eval_probe, options),
+                fitted.probe,
+                batch_size(fitted.probe, options),
                 options,
-                weights=RowWeights(eval_probe, options.class_weighting),
+                weights=RowWeights(fitted.probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],
             )
-        held_out = {"probe": layout.probe_part(eval_probe), **layout.held_out_part(found)}
+        held_out = {"probe": layout.probe_part(fitted), **layout.held_out_part(found)}
         evidence = evidence if found.evidence.quality is None else found.evidence
     progress.report(Stage.REPORTING)
     return JobResult(
@@ -168,10 +178,6 @@ def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> 
     return load_probe(
         file, spec, request.limits, max_samples=options.max_samples, seed=options.seed
     )
-
-
-def _batch_size(probe: ProbeData, options: Options) -> int:
-    return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
 
 
 @contextmanager

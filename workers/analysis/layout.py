@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from service import __version__
 from workers.analysis.evaluation import Evaluation
+from workers.analysis.inputs import Fitted
 from workers.diagnostics import (
     Diagnosis,
     Evidence,
@@ -22,20 +23,32 @@ from workers.diagnostics import (
 from workers.diagnostics.plan import Problem
 from workers.extraction import Extractor
 from workers.extraction.loading import Device
-from workers.probes.probe import ProbeData
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
 
 
-def probe_part(probe: ProbeData) -> dict[str, Any]:
-    """What was read; what identifies the probe is added by the worker."""
+def probe_part(fitted: Fitted) -> dict[str, Any]:
+    """What was read, and how the model got it; what identifies the probe the worker adds."""
+    probe = fitted.probe
     targets = probe.targets
     return {
         "n": len(probe),
         "classes": None if targets is None else targets.classes,
         "class_counts": None if targets is None else targets.class_counts,
         "task": probe.spec.task,
+        "inputs": [
+            {
+                "argument": given.argument,
+                "array": given.array,
+                "stored": given.stored,
+                "dtype": each.transform.dtype,
+                "transform": given.transform.model_dump(mode="json"),
+                "done": given.done,
+            }
+            for given, each in zip(fitted.inputs, probe.inputs, strict=True)
+        ],
+        "notes": list(fitted.notes),
     }
 
 
@@ -130,12 +143,12 @@ def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
     return {**verdict, "assessment": assessment}
 
 
-def performance_part(folds: Sequence[Performance], positions: int) -> dict[str, Any]:
+def performance_part(folds: Sequence[Performance], positions: float) -> dict[str, Any]:
     """How good the answers are.
 
     Args:
         folds: Sums over disjoint parts of the samples; none without targets.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
     """
     if not folds:
         return {"accuracy": None, "loss": None, "confidence_interval": None}

@@ -1,4 +1,4 @@
-"""Loading a model where it is to run, and finding its features there."""
+"""Loading a model where it is to run, giving it the probe, and finding its features there."""
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
@@ -7,9 +7,11 @@ from typing import BinaryIO
 from torch import nn
 
 from service.analyses.options import Options
+from workers.analysis.evaluation import choose_batch_size
+from workers.analysis.inputs import Fitted, fit
 from workers.analysis.timing import timed
 from workers.errors import JobError
-from workers.extraction import Extractor, discover, load_model, suggesting_after
+from workers.extraction import Extractor, discover, load_model
 from workers.extraction.execution import Batch
 from workers.extraction.loading import Device
 from workers.extraction.refusals import last_line, printable
@@ -22,16 +24,20 @@ class Subject:
     """A model, ready to be evaluated.
 
     Attributes:
-        model: The model.
+        saved: The model as it was loaded.
+        fitted: The model as it is called, and the probe as it gets it.
         extractor: Gives its features and outputs.
         first: A first batch, where the model is.
+        batch_size: How many samples the model sees at once.
         device: Where that is.
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
-    model: nn.Module
+    saved: nn.Module
+    fitted: Fitted
     extractor: Extractor
     first: Batch
+    batch_size: int
     device: Device
     warnings: tuple[str, ...] = ()
 
@@ -39,7 +45,6 @@ class Subject:
 def open_subject(
     file: BinaryIO,
     probe: ProbeData,
-    batch_size: int,
     options: Options,
     device: Device,
     *,
@@ -50,9 +55,8 @@ def open_subject(
 
     Args:
         file: The model's archive.
-        probe: Gives the first batch.
-        batch_size: How many samples that has.
-        options: What the model's owner says about its head.
+        probe: The samples; what the model gets of them is settled here.
+        options: What the model's owner says about its head, and the batch size.
         device: Where the model is to run.
         progress: Told of both stages.
         timings: Told of their seconds.
@@ -60,17 +64,19 @@ def open_subject(
     Raises:
         JobError: The model cannot be used; the message says why.
     """
-    first = next(probe.batches(batch_size))[0]
     choice = None if options.feature_map == "auto" else options.feature_map
 
     def open_on(device: Device) -> Subject:
         progress.report(Stage.LOADING_MODEL)
         with timed(timings, "loading"):
             model = load_model(file, device)
-            placed = tuple(tensor.to(device) for tensor in first)
         progress.report(Stage.LOCATING_HEAD)
-        with timed(timings, "head"), suggesting_after(probe.spec.transform):
-            return Subject(model, discover(model, placed, choice), placed, device)
+        with timed(timings, "head"):
+            fitted = fit(model, probe, device)
+            size = batch_size(fitted.probe, options)
+            first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
+            extractor = discover(fitted.model, first, choice)
+            return Subject(model, fitted, extractor, first, size, device, fitted.warnings)
 
     if device == "cpu":
         return open_on("cpu")
@@ -82,7 +88,13 @@ def open_subject(
             f"which takes longer: {_reason(error)}"
         )
     file.seek(0)
-    return replace(open_on("cpu"), warnings=(warning,))
+    subject = open_on("cpu")
+    return replace(subject, warnings=(warning, *subject.warnings))
+
+
+def batch_size(probe: ProbeData, options: Options) -> int:
+    """How many samples the model is to see at once."""
+    return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
 
 
 def _reason(error: Exception) -> str:

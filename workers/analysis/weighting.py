@@ -27,7 +27,8 @@ class RowWeights:
         self._of_class: Tensor | None = None
         if weighting == "none":
             return
-        counts = None if probe.targets is None else probe.targets.class_counts
+        has_classes = probe.targets is not None and probe.targets.task == "classification"
+        counts = probe.targets.class_counts if probe.targets is not None and has_classes else None
         if counts is None:
             raise JobError(
                 FailureCode.INPUT_MISMATCH,

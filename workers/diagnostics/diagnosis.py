@@ -124,7 +124,7 @@ def diagnose(
     folds: Sequence[Moments],
     *,
     task: Task,
-    positions: int = 1,
+    positions: float = 1,
     head: Tensor | None = None,
     rows: Rows | None = None,
     performances: Sequence[Performance] = (),
@@ -141,9 +141,9 @@ def diagnose(
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
         task: Whether the outputs are logits of classes or regression values.
-        positions: Rows a sample. Moments count rows, and inner products average over them; but the
-            positions of one image or sentence are alike, so they are no evidence of their own, and
-            whether there is enough of it is judged by samples.
+        positions: Rows a sample, on average. Moments count rows, and inner products average over
+            them; but the positions of one image or sentence are alike, so they are no evidence of
+            their own, and whether there is enough of it is judged by samples.
         head: Weights of the final linear layer `(c, p)`, for NC3.
         rows: Single rows, for NC4 and the compression curve.
         performances: Sums over the rows of each fold; none without targets.
@@ -163,7 +163,7 @@ def diagnose(
     """
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
-    samples = total.n // positions
+    samples = round(total.n / positions)
     raw, centered = total.averages(), total.centered_averages()
     p = total.p if basis is None else basis.shape[0]
     pairs = diagonalize(raw.phi_phi, rows=total.n, features=p)
@@ -258,8 +258,8 @@ def diagnose(
     )
 
 
-def _total(folds: Sequence[Moments], positions: int) -> Moments:
-    n = sum(fold.n for fold in folds) // positions
+def _total(folds: Sequence[Moments], positions: float) -> Moments:
+    n = round(sum(fold.n for fold in folds) / positions)
     if n < MIN_SAMPLES:
         raise TooFewSamplesError(
             f"The probe has {n} samples, at least {MIN_SAMPLES} are needed for any figure, and "

@@ -62,7 +62,7 @@ def gather(
     folds: Sequence[Moments],
     *,
     task: Task,
-    positions: int = 1,
+    positions: float = 1,
     quality_interval: Interval | None = None,
     held_out: bool = False,
 ) -> Evidence:
@@ -73,7 +73,7 @@ def gather(
         performances: Sums over the rows of each fold; none without targets.
         folds: Moments of each fold, at least one.
         task: What the targets are.
-        positions: Rows a sample; whole samples are in one fold.
+        positions: Rows a sample, on average; whole samples are in one fold.
         quality_interval: 95 % interval of `Π*(dim H*)`.
         held_out: Whether the eigenfunctions come from another probe.
     """
@@ -102,7 +102,7 @@ def rescaled(interval: Interval | None, chance: float) -> Interval | None:
 
 
 def _skill_of_classifier(
-    performances: Sequence[Performance], folds: Sequence[Moments], positions: int
+    performances: Sequence[Performance], folds: Sequence[Moments], positions: float
 ) -> tuple[float | None, Interval | None]:
     """Accuracy, rescaled so that naming the largest class scores 0."""
     accuracy = sum(performances, Performance()).accuracy

@@ -23,22 +23,24 @@ class Dealing:
 
     Args:
         n: Samples in all.
-        positions: Rows a sample.
+        positions: Rows a sample: one number, or that of each sample, `(n,)`.
         count: Folds.
         seed: Of the dealing.
     """
 
-    def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self, n: int, *, positions: int | Tensor = 1, count: int = 10, seed: int = 0
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._fold_of = (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
-        self._positions = positions
+        self._rows_up_to = torch.as_tensor(positions).expand(n).cumsum(0)
         self._seen = 0
 
     def deal(self, rows: int) -> Tensor:
         """The fold of each of the next rows, `(rows,)`; all positions of a sample are in one."""
-        samples = slice(self._seen, self._seen + rows // self._positions)
-        self._seen = samples.stop
-        return self._fold_of[samples].repeat_interleave(self._positions)
+        first, self._seen = self._seen, self._seen + rows
+        samples = torch.searchsorted(self._rows_up_to, torch.arange(first, self._seen), right=True)
+        return self._fold_of[samples]
 
 
 class _Part(NamedTuple):
@@ -58,7 +60,7 @@ class Folds:
 
     Args:
         n: Samples in all.
-        positions: Rows a sample.
+        positions: Rows a sample: one number, or that of each sample, `(n,)`.
         count: Folds.
         seed: Of the dealing.
 
@@ -68,9 +70,11 @@ class Folds:
             moments have been taken. None where these are of the features themselves.
     """
 
-    def __init__(self, n: int, *, positions: int = 1, count: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self, n: int, *, positions: int | Tensor = 1, count: int = 10, seed: int = 0
+    ) -> None:
         self._dealing = Dealing(n, positions=positions, count=count, seed=seed)
-        self._rows_in_all = n * positions
+        self._rows_in_all = int(torch.as_tensor(positions).expand(n).sum())
         self.count = count
         self._moments: list[Moments] = []
         self._waiting: list[list[_Part]] = [[] for _ in range(count)]
@@ -88,14 +92,13 @@ class Folds:
         """Deal out the next batch.
 
         Args:
-            phi: Features `(batch · positions, p)`, all positions of the first sample first.
-            outputs: Outputs `(batch · positions, c)`.
-            targets: Targets `(batch · positions, d)`, or None; always the same of the two.
-            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
-                Likewise.
+            phi: Features `(rows, p)`, all positions of the first sample first.
+            outputs: Outputs `(rows, c)`.
+            targets: Targets `(rows, d)`, or None; always the same of the two.
+            weights: How much each row counts, positive, `(rows,)`; None: 1 each. Likewise.
 
         Returns:
-            The fold that each row went to, `(batch · positions,)`.
+            The fold that each row went to, `(rows,)`.
 
         Raises:
             NonFiniteError: The features hold NaN or infinity.

@@ -89,12 +89,12 @@ class HeldOutSums:
         outputs: Outputs of the model, c.
         targets: Target functions of the second probe, d; 0 where it has none.
         task: What the outputs are.
-        positions: Rows a sample.
+        positions: Rows a sample: one number, or that of each sample, `(n,)`.
         seed: Of the dealing to folds.
 
     Attributes:
         task: What the outputs are.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
             does not matter once they are centred, and a large mean would swallow digits. One
@@ -114,7 +114,7 @@ class HeldOutSums:
         outputs: int,
         targets: int,
         task: Task,
-        positions: int = 1,
+        positions: int | Tensor = 1,
         seed: int = 0,
     ) -> None:
         if n < MIN_SAMPLES:
@@ -129,7 +129,7 @@ class HeldOutSums:
         if not self.centered_rank:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
         self.task = task
-        self.positions = positions
+        self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
         self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
         self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
         self.leading = min(targets, self.uncentered.p)
@@ -149,10 +149,10 @@ class HeldOutSums:
         """Add a batch of whole samples.
 
         Args:
-            phi: Features `(batch · positions, p)`, all positions of the first sample first.
-            outputs: Outputs `(batch · positions, c)`.
-            targets: Targets `(batch · positions, d)`; None if there are none.
-            weights: How much each row counts, positive, `(batch · positions,)`; None: 1 each.
+            phi: Features `(rows, p)`, all positions of the first sample first.
+            outputs: Outputs `(rows, c)`.
+            targets: Targets `(rows, d)`; None if there are none.
+            weights: How much each row counts, positive, `(rows,)`; None: 1 each.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit, or the model has no output for some

@@ -87,7 +87,7 @@ def share_interval(
     left_out: Sequence[float | None],
     sizes: Sequence[int],
     *,
-    positions: int = 1,
+    positions: float = 1,
 ) -> Interval | None:
     """95 % interval of a share of rows, such as accuracy.
 
@@ -99,7 +99,7 @@ def share_interval(
         share: Of all rows.
         left_out: The share without fold j, for each fold.
         sizes: Rows in fold j.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
 
     Returns:
         The bounds, or None if the share is undefined on all rows or without some fold.

@@ -77,7 +77,7 @@ def without_mean_output(centered: Averages, task: Task) -> Averages:
     give it full weight. Regression outputs, and a single logit, are kept as they are.
     """
     outputs = centered.f.shape[0]
-    if task == "regression" or outputs == 1:
+    if task != "classification" or outputs == 1:
         return centered
     rows_cleaned = centered.f_f - centered.f_f.mean(0, keepdim=True)
     return replace(

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from workers.diagnostics.errors import IncompatibleShapesError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Performance:
         """
         logits = outputs.detach().to("cpu", torch.float64)
         wanted = targets.detach().to("cpu", torch.float64)
-        if task == "regression":
+        if task != "classification":
             return cls(len(logits), None, _squared_error(logits, wanted))
         logits = _two_sided(logits)
         if wanted.shape[1] > logits.shape[1]:

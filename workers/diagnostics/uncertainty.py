@@ -175,13 +175,13 @@ def intervals(
 
 
 def performance_intervals(
-    folds: Sequence[Performance], *, positions: int
+    folds: Sequence[Performance], *, positions: float
 ) -> dict[str, Interval | None]:
     """95 % interval of accuracy and loss, by name.
 
     Args:
         folds: Sums over disjoint sets of rows; whole samples are in one fold.
-        positions: Rows a sample.
+        positions: Rows a sample, on average.
     """
     folds = [fold for fold in folds if fold.n]
     total = sum(folds, Performance())

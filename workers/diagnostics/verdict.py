@@ -95,7 +95,7 @@ class Circumstances:
         directions: Independent directions that the features could use.
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
-        positions: Rows a sample: 1 unless the model is dense.
+        positions: Rows a sample, on average: 1 unless the model is dense.
         effective_n: Samples of equal weight that would leave as much to chance; None where all
             weigh the same.
         rounded_from: The first k whose eigenvalue is within the rounding of the features; None if
@@ -108,7 +108,7 @@ class Circumstances:
     directions: int
     feature_rank: int
     class_counts: np.ndarray | None
-    positions: int = 1
+    positions: float = 1
     effective_n: float | None = None
     rounded_from: int | None = None
 
@@ -241,7 +241,7 @@ def _warnings(circumstances: Circumstances) -> list[str]:
             f"Fewer samples ({n}) than features ({p}): E is biased upwards, and the trailing "
             "eigenfunctions are an accident of the sample."
         )
-    dimensions = n * circumstances.positions - 1
+    dimensions = round(n * circumstances.positions) - 1
     if circumstances.feature_rank >= limits.warn_saturation * dimensions:
         found.append(
             f"Saturated: the features span {circumstances.feature_rank} of {dimensions} dimensions "

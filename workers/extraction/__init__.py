@@ -6,7 +6,6 @@ is that operation's input.
 """
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
-from workers.extraction.fit.mismatch import suggesting_after
 from workers.extraction.loading import load_model
 from workers.extraction.refusals import Refusal
 
@@ -17,5 +16,4 @@ __all__ = [
     "Refusal",
     "discover",
     "load_model",
-    "suggesting_after",
 ]

@@ -42,6 +42,17 @@ def carry(head: Head, hops: Sequence[Hop]) -> Carried:
     return Carried(logits, depth, " then ".join(relation.links) or "identity")
 
 
+def follow(relation: Relation, hops: Sequence[Hop]) -> Relation:
+    """Follows a relation along further hops.
+
+    Raises:
+        JobError: As `carry`.
+    """
+    for hop in hops:
+        relation = _step(relation, hop)
+    return relation
+
+
 def _step(relation: Relation, hop: Hop) -> Relation:
     name = hop.step.name
     if relation.links:

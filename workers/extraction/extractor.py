@@ -51,6 +51,8 @@ class FeatureMap:
             known to follow from the chosen head.
         verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
         positions: Rows of Φ per sample: 1, unless the model answers for each position.
+        position_shape: The axes of the answer that positions run along, in the order of the rows;
+            those of length 1 are left out.
         p: Number of features.
         outputs: Number of outputs C.
         dtype: The dtype of Φ.
@@ -66,6 +68,7 @@ class FeatureMap:
     output: str
     verified: bool
     positions: int
+    position_shape: tuple[int, ...]
     p: int
     outputs: int
     dtype: str
@@ -82,11 +85,14 @@ class Extracted:
     Attributes:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
+        answers: f, [n · positions, C]: the model's answer, laid out as u is; u itself where it is
+            not known how the answer follows from it.
         positions: Rows per sample.
     """
 
     phi: Tensor
     outputs: Tensor
+    answers: Tensor
     positions: int = 1
 
 
@@ -97,6 +103,8 @@ class Extractor:
         feature_map: What was found.
         head: Where the last linear layer runs; `None` if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
+        link: How the model's answer f follows from u, as a function of rows of u; `None` where
+            that is not known.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
     """
@@ -113,6 +121,7 @@ class Extractor:
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.head = None if structure is None else structure.site
         self.baked_rows = baked_rows
+        self.link = first.link
         self.residual: float | None = None
         self._model = model
         self._found = found
@@ -149,6 +158,7 @@ class Extractor:
             return Extracted(
                 torch.cat([part.phi for part in parts]),
                 torch.cat([part.outputs for part in parts]),
+                torch.cat([part.answers for part in parts]),
                 parts[0].positions,
             )
 
@@ -159,7 +169,12 @@ class Extractor:
             seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
         rows = len(batch[0]) * seen.positions
-        return Extracted(seen.features[:rows].cpu(), seen.logits[:rows].cpu(), seen.positions)
+        return Extracted(
+            seen.features[:rows].cpu(),
+            seen.logits[:rows].cpu(),
+            seen.answers[:rows].cpu(),
+            seen.positions,
+        )
 
     def _check(self, seen: Observation) -> None:
         if seen.positions != self.feature_map.positions:
@@ -253,6 +268,7 @@ def _describe(
         output=found.output or "",
         verified=structure is not None and structure.output is not None,
         positions=first.positions,
+        position_shape=first.position_shape,
         p=first.features.shape[1],
         outputs=first.logits.shape[1],
         dtype=dtype_name(first.features),

@@ -1,6 +1,7 @@
 """Testing that a model is a function of each sample: not of the run, the batch or its size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -97,9 +98,7 @@ def _observe_reordered(
     seen = observe(model, found, tuple(tensor[order] for tensor in sample))
     places = torch.arange(first.positions, device="cpu")
     back = (order.argsort()[:, None] * first.positions + places).flatten()
-    restored = Observation(
-        seen.features[back], seen.logits[back], seen.positions, seen.answer, seen.precision
-    )
+    restored = replace(seen, features=seen.features[back], logits=seen.logits[back])
     if rows > 1 and not same(restored.features, first.features, _SAME_SAMPLES):
         raise refuse(
             Refusal.BAD_OUTPUT,

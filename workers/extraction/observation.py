@@ -13,7 +13,8 @@ from workers.extraction.carry import carry
 from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
 from workers.extraction.execution import Batch, Output, copied, describe_batch, execute
-from workers.extraction.heads import Head, parse_head
+from workers.extraction.heads import parse_head
+from workers.extraction.link import Link
 from workers.extraction.path import Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation
@@ -33,16 +34,24 @@ class Observation:
         features: Φ, [n · positions, p], in the model's dtype; all positions of a sample together.
         logits: u, [n · positions, C], in the model's dtype.
         positions: Rows per sample.
+        position_shape: The axes of the answer that positions run along, those of length 1 left
+            out: height and width, say.
         answer: What the model returned; u itself where the owner chose a head that no result is
             known to follow from.
         precision: The least precise dtype between Φ and u.
+        answers: f, [n · positions, C]: the answer in rows as u is; u where it is not known how the
+            answer follows from u.
+        link: How f follows from u; `None` where that is not known.
     """
 
     features: Tensor
     logits: Tensor
     positions: int
+    position_shape: tuple[int, ...]
     answer: Tensor
     precision: torch.dtype
+    answers: Tensor
+    link: Link | None
 
 
 def observe(
@@ -94,7 +103,7 @@ def _explain(
     path = _path(tap, structure, answer)
     tapped = tap.tapped[path.head.index]
     head = parse_head(path.head, structure.site.operand, tapped.source)
-    relation = carry(head, path.hops[: structure.depth]).logits if structure.depth else head
+    relation = carry(head, path.hops[: structure.depth]).logits
     logits = replay(path.hops[: structure.depth], tapped.product)
     logits = logits.dequantize() if logits.is_quantized else logits
     if not supported(logits.dtype):
@@ -103,9 +112,17 @@ def _explain(
     dtypes = [tapped.source.dtype, tapped.product.dtype, *(h.result.dtype for h in path.hops)]
     precision = head.precision or coarsest(*filter(supported, dtypes))
     features, rows, positions = _rows(relation, logits, samples)
-    if answer is not None and finite(rows):
-        _check_answer(replay(path.hops[structure.depth :], logits), answer, precision)
-    return Observation(features, rows, positions, logits if answer is None else answer, precision)
+    if answer is None:
+        shape = _position_shape(relation.features.shape[:-1], samples)
+        return Observation(features, rows, positions, shape, logits, precision, rows, None)
+    link = Link.following(relation, logits, path.hops[structure.depth :], samples)
+    if finite(rows):
+        _check_answer(replay(link.hops, logits), answer, precision)
+    if link.order is not None:
+        features, rows = features[link.order], rows[link.order]
+    answers = link.rows_of(answer) if link.hops else rows
+    shape = _position_shape(link.answer_shape, samples)
+    return Observation(features, rows, positions, shape, answer, precision, answers, link)
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
@@ -134,7 +151,8 @@ def _observe_declared(
         features = _one_row_each(outputs, declared.features, samples)
         answer = _one_row_each(outputs, declared.output, samples)
         precision = coarsest(features.dtype, answer.dtype)
-        return Observation(features, answer, 1, _find(outputs, declared.output), precision)
+        returned = _find(outputs, declared.output)
+        return Observation(features, answer, 1, (), returned, precision, answer, None)
     tap, outputs = _run_tapped(model, declared.structure, batch, watches)
     seen = _explain(tap, outputs, declared.structure, samples)
     features = _one_row_each(outputs, declared.features, samples)
@@ -169,7 +187,7 @@ def _find(outputs: Sequence[Output], label: str) -> Tensor:
     raise _changed(f"it returned no {label!r}")
 
 
-def _rows(relation: Relation | Head, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
+def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
     """Turns the tensors at u into Φ [n·m, p] and u [n·m, C] with m positions a sample."""
     axes = relation.features.shape[:-1]
     sizes = [size for size in axes if size != 1]
@@ -191,6 +209,17 @@ def _rows(relation: Relation | Head, logits: Tensor, samples: int) -> tuple[Tens
     if relation.class_axis is not None:
         logits = logits.movedim(relation.class_axis, -1)
     return features, logits.reshape(rows, -1), rows // samples
+
+
+def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:
+    """The axes of an answer along which the positions of a sample run."""
+    sizes = [size for size in axes if size != 1]
+    if samples == 1:
+        return tuple(sizes)
+    if samples not in sizes:  # the answer has samples and positions on one axis
+        return (math.prod(sizes) // samples,)
+    sizes.remove(samples)
+    return tuple(sizes)
 
 
 def _check_answer(explained: Tensor, answer: Tensor, precision: torch.dtype) -> None:

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.fx import GraphModule
 
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute, resized
 from workers.extraction.fit.mismatch import explain
+from workers.extraction.signature import as_saved, exported_inputs
 from workers.extraction.tape import Tape
 
 _BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)
@@ -18,6 +18,7 @@ _BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)
 
 _MOST_ROWS = 4096
 _MOST_TRIES = 40
+_UNLIMITED = 2**31
 
 
 def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list[Output]]:
@@ -34,43 +35,76 @@ def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list
     Raises:
         JobError: Why the model does not take the wanted number, if it takes none.
     """
+    try:
+        sample, _ = first_run(model, batch, rows)
+    except JobError as error:
+        if error.failure.code is not FailureCode.INPUT_MISMATCH:
+            raise
+        raise explain(model, resized(batch, min(rows, len(batch[0]))), error) from error
+    copies = copied(sample)
+    tape = Tape(copies)
+    return sample, tape, execute(model, copies, tape)
+
+
+def first_run(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, list[Output]]:
+    """Runs a model on a few samples, unwatched; on another number if it does not take that many.
+
+    Errors that pass through a dispatch mode lose their text, and a model may set itself up in its
+    first run, so this comes before any run that is watched.
+
+    Args:
+        model: The model.
+        batch: Where the samples come from.
+        rows: How many are wanted.
+
+    Returns:
+        The samples the model took, and its results.
+
+    Raises:
+        JobError: Why the model does not take the wanted number, if it takes none.
+    """
     usual = min(rows, len(batch[0]))
     sizes = dict.fromkeys((usual, len(batch[0]), *_stated_sizes(model), *_BAKED_ROWS))
     errors: list[JobError] = []
     for size in list(sizes)[:_MOST_TRIES]:
         sample = resized(batch, size)
         try:
-            # Unwatched first: errors that pass through a dispatch mode lose their text, and a model
-            # may set itself up in its first run.
-            execute(model, copied(sample))
+            return sample, execute(model, copied(sample))
         except JobError as error:
             if error.failure.code is not FailureCode.INPUT_MISMATCH:
                 raise
             errors.append(error)
-            continue
-        copies = copied(sample)
-        tape = Tape(copies)
-        return sample, tape, execute(model, copies, tape)
-    raise explain(model, resized(batch, usual), errors[0]) from errors[0]
+    raise errors[0]
 
 
 def _stated_sizes(model: nn.Module) -> Iterator[int]:
     """Numbers in an archive that may be its batch size, likely ones first."""
-    if isinstance(model, GraphModule):
-        found = _example_sizes(model)
-    elif isinstance(model, torch.jit.ScriptModule):
+    model = as_saved(model)
+    found: Iterator[int] = iter(())
+    if isinstance(model, torch.jit.ScriptModule):
         found = _constants(cast("Any", model).inlined_graph)
-    else:
-        return
+    elif (limits := batch_limits(model)) is not None:
+        found = iter(number for number in reversed(limits) if number is not None)
     yield from (number for number in dict.fromkeys(found) if 0 < number <= _MOST_ROWS)
 
 
-def _example_sizes(model: GraphModule) -> Iterator[int]:
-    """First axes of the inputs a program was exported with, where those are fixed."""
-    for node in model.graph.find_nodes(op="placeholder"):
-        shape = getattr(node.meta.get("val"), "shape", ())
-        if shape and isinstance(shape[0], int):
-            yield shape[0]
+def batch_limits(model: nn.Module) -> tuple[int, int | None] | None:
+    """How many samples an exported program says it takes: fewest and most.
+
+    Returns:
+        `None` for the most where there is no limit; `None` for both for what is no exported
+        program, or none that has samples.
+    """
+    sizes = [tensor.shape[0] for tensor in exported_inputs(model).values() if tensor.dim()]
+    if not sizes:
+        return None
+    size: int | torch.SymInt = sizes[0]
+    if isinstance(size, int):
+        return size, size
+    symbol = size.node
+    bounds = symbol.shape_env.bound_sympy(symbol.expr)
+    most = int(bounds.upper) if bounds.upper.is_finite and bounds.upper <= _UNLIMITED else None
+    return max(1, int(bounds.lower)), most
 
 
 def _constants(block: Any) -> Iterator[int]:

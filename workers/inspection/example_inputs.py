@@ -20,6 +20,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute
 from workers.extraction.refusals import last_line
+from workers.extraction.signature import as_saved
 from workers.inspection.attempts import Attempt, Clue
 from workers.inspection.clues import forms_of_weight
 from workers.inspection.forms import Form, draw, elements, is_open
@@ -250,9 +251,10 @@ def _spell(forms: _Forms, size: int) -> str:
 def _suggested(model: nn.Module) -> list[Form]:
     """Inputs that the model's first weights could be made for."""
     weights = list(model.parameters())
-    if isinstance(model, torch.jit.ScriptModule):
+    saved = as_saved(model)
+    if isinstance(saved, torch.jit.ScriptModule):
         graph: Any = (
-            model.inlined_graph
+            saved.inlined_graph
         )  # freezing turns parameters into constants, the first one last
         constants = reversed(graph.findAllNodes("prim::Constant"))
         weights += [n.t("value") for n in constants if n.output().type().kind() == "TensorType"]

@@ -14,7 +14,7 @@ from workers.errors import JobError
 from workers.extraction import discover, load_model
 from workers.extraction.execution import Output, copied, dtype_name, execute
 from workers.extraction.refusals import printable
-from workers.extraction.signature import Argument, leading_tensors, read_arguments
+from workers.extraction.signature import Argument, Called, read_arguments, tensor_positions
 from workers.extraction.structure import count_parameters
 from workers.extraction.tape import Tape
 from workers.inspection.candidates import (
@@ -55,24 +55,34 @@ def inspect_model(
     model = load_model(file)
     taken = read_arguments(model)
     progress.report(Stage.LOCATING_HEAD)
-    example = _find_example(model, file, taken, request)
-    return JobResult(_inspect(model, taken, example).model_dump(mode="json"))
+    given = _given(taken, request)
+    called = Called(model, given)
+    example = _find_example(called, file, len(given), request)
+    return JobResult(_inspect(called, taken, given, example).model_dump(mode="json"))
+
+
+def _given(arguments: Sequence[Argument], request: InspectionRequest) -> list[int]:
+    """Positions of the arguments that the example is for: those needed, or as many as declared."""
+    tensors = tensor_positions(arguments)
+    needed = [p for p in tensors if arguments[p].default is None] or tensors[:1]
+    if request.inputs is None:
+        return needed
+    if not len(needed) <= len(request.inputs) <= len(tensors):
+        names = [arguments[position] for position in tensors]
+        raise _miscounted(names, len(needed), len(request.inputs))
+    return needed if len(request.inputs) == len(needed) else tensors[: len(request.inputs)]
 
 
 def _find_example(
-    model: nn.Module, file: BinaryIO, arguments: Sequence[Argument], request: InspectionRequest
+    model: nn.Module, file: BinaryIO, inputs: int, request: InspectionRequest
 ) -> Example:
-    tensors = leading_tensors(arguments)
-    needed = max(1, sum(argument.default is None for argument in tensors))
     if request.inputs is not None:
-        if not needed <= len(request.inputs) <= len(tensors):
-            raise _miscounted(tensors, needed, len(request.inputs))
         forms = tuple(Form(tuple(i.shape), getattr(torch, i.dtype)) for i in request.inputs)
         return find_example(model, len(forms), Recorded("declared", forms))
     known = read_recorded(model, file)
-    if known is not None and len(known.forms) != needed:
+    if known is not None and len(known.forms) != inputs:
         known = None
-    return find_example(model, needed, known)
+    return find_example(model, inputs, known)
 
 
 def _miscounted(tensors: Sequence[Argument], needed: int, declared: int) -> JobError:
@@ -86,7 +96,9 @@ def _miscounted(tensors: Sequence[Argument], needed: int, declared: int) -> JobE
 
 
 @torch.inference_mode()
-def _inspect(model: nn.Module, arguments: Sequence[Argument], example: Example) -> Findings:
+def _inspect(
+    model: nn.Module, arguments: Sequence[Argument], given: Sequence[int], example: Example
+) -> Findings:
     refusal: JobError | None = None
     warnings: tuple[str, ...] = ()
     try:
@@ -103,7 +115,7 @@ def _inspect(model: nn.Module, arguments: Sequence[Argument], example: Example) 
     return Findings(
         parameters=count_parameters(model, tape),
         operations=len(tape.steps),
-        inputs=_describe_inputs(arguments, example),
+        inputs=_describe_inputs(arguments, given, example),
         outputs=[_describe_output(ending, len(inputs[0])) for ending in endings],
         head=next((c.location for c in candidates if c.is_taken), None),
         candidates=[_describe_candidate(candidate) for candidate in candidates],
@@ -130,16 +142,18 @@ def _several(example: Example) -> list[str]:
     return [warning]
 
 
-def _describe_inputs(arguments: Sequence[Argument], example: Example) -> list[schemas.Input]:
-    given = len(example.batch)
+def _describe_inputs(
+    arguments: Sequence[Argument], given: Sequence[int], example: Example
+) -> list[schemas.Input]:
+    tensors = dict(zip(given, example.batch, strict=True))
     return [
         schemas.Input(
             name=argument.name,
             type=argument.type,
             default=argument.default,
-            shape=list(example.batch[position].shape[1:]) if position < given else None,
-            dtype=dtype_name(example.batch[position]) if position < given else None,
-            origin=example.origin if position < given else None,
+            shape=list(tensors[position].shape[1:]) if position in tensors else None,
+            dtype=dtype_name(tensors[position]) if position in tensors else None,
+            origin=example.origin if position in tensors else None,
         )
         for position, argument in enumerate(arguments)
     ]

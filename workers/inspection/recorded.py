@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from workers.extraction.signature import placeholders
+from workers.extraction.signature import as_saved, exported_inputs
 from workers.inspection.forms import Form
 
 Origin = Literal["declared", "exported", "traced", "guessed"]
@@ -35,16 +35,15 @@ def read_recorded(model: nn.Module, file: BinaryIO) -> Recorded | None:
         model: The loaded model.
         file: Its archive; its position is left anywhere.
     """
-    if isinstance(model, fx.GraphModule):
-        return _exported([node.meta.get("val") for node in placeholders(model)])
+    if isinstance(as_saved(model), fx.GraphModule):
+        return _exported(list(exported_inputs(model).values()))
     with suppress(Exception):  # what is wrong with a record is no reason to refuse the model
         return _traced(file)
     return None
 
 
-def _exported(values: list[object]) -> Recorded | None:
-    tensors = [value for value in values if isinstance(value, Tensor) and value.dim()]
-    if not tensors or len(tensors) != len(values):
+def _exported(tensors: list[Tensor]) -> Recorded | None:
+    if not tensors or not all(tensor.dim() for tensor in tensors):
         return None
     shapes = [[_fixed(size) for size in tensor.shape] for tensor in tensors]
     forms = [Form(tuple(s[1:]), t.dtype) for s, t in zip(shapes, tensors, strict=True)]

@@ -26,9 +26,12 @@ MAX_MESSAGE = 1000
 MAX_NAME = 200
 
 READABLE_DTYPES = frozenset(
-    {"float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"}
-)
-"""What numpy and torch both represent."""
+    {
+        "float16", "bfloat16", "float32", "float64", "uint8", "uint16", "uint32", "uint64",
+        "int8", "int16", "int32", "int64", "bool",
+    }
+)  # fmt: skip
+"""What torch represents. numpy has no bfloat16: a container reads it as float32, which holds it."""
 
 
 class Limits(BaseModel):

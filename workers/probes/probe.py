@@ -1,7 +1,7 @@
-"""A probe in memory: checked, completed by inference, and handed out in batches."""
+"""A probe in memory: checked, and handed out in batches once it is settled what a model gets."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from service.failures import FailureCode
-from service.probes.spec import ProbeInput, ProbeSpec, ProbeSummary
+from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary, Transform
 from workers.errors import JobError
 from workers.probes.container import (
     ArrayInfo,
@@ -19,7 +19,7 @@ from workers.probes.container import (
     shape_text,
     unreadable,
 )
-from workers.probes.inference import choose_inputs, choose_target, infer_transforms
+from workers.probes.inference import choose_inputs, choose_target
 from workers.probes.opening import open_container
 from workers.probes.targets import Targets, read_targets
 from workers.probes.transform import BatchTransform, check_finite
@@ -53,16 +53,41 @@ class ProbeData:
     """The samples of a probe, held as they are stored and transformed batch by batch.
 
     Args:
-        spec: The spec, complete.
-        inputs: In the order of the model's arguments, all of the same n.
+        spec: The spec as it was given, with what the file alone decides.
+        stored: Arrays of these samples that are inputs, or that can be some, shape (n, …).
+        inputs: What a model gets, in the order of its arguments; none until `given` settles that.
         targets: Of these samples; None for a probe without.
         rows: Position in the file of each sample, ascending.
+        others: Names of the arrays in the file that are neither of these nor the targets.
     """
 
     spec: ProbeSpec
+    stored: Mapping[str, npt.NDArray[np.generic]]
     inputs: tuple[StoredInput, ...]
     targets: Targets | None
     rows: npt.NDArray[np.int64]
+    others: tuple[str, ...] = ()
+
+    def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
+        """The same samples, with what a model gets of them settled.
+
+        Args:
+            transforms: By the array's name, in the order of the model's arguments.
+
+        Raises:
+            JobError: `probe_unreadable` if a layout or the channels do not fit an array.
+        """
+        inputs = tuple(self.read_as(name, transform) for name, transform in transforms.items())
+        return replace(self, stored={each.name: each.stored for each in inputs}, inputs=inputs)
+
+    def read_as(self, name: str, transform: Transform) -> StoredInput:
+        """One of the stored arrays with a transform.
+
+        Raises:
+            JobError: `probe_unreadable` if the layout or the channels do not fit the array.
+        """
+        stored = self.stored[name]
+        return StoredInput(name, stored, BatchTransform(transform, stored.shape, stored.dtype))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,8 +102,8 @@ class ProbeData:
 
         Yields:
             Inputs of shapes (b, *shape), contiguous and sharing no memory with the probe, and
-            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d),
-            or None.
+            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d)
+            (0 and 1 for several labels a sample), or None.
 
         Raises:
             JobError: `non_finite` for NaN or Inf, with the first row concerned.
@@ -106,9 +131,11 @@ def load_probe(
 ) -> ProbeData:
     """Read a probe file.
 
+    What a model gets of it is open until `ProbeData.given` settles it.
+
     Args:
         file: Readable and seekable; nothing else is opened.
-        spec: Complete, or with keys left to inference.
+        spec: Complete, or with keys left open.
         limits: What the file may ask for.
         max_samples: Keep only this many, drawn without replacement and kept in file order. The
             number of classes is always that of the whole file.
@@ -120,10 +147,11 @@ def load_probe(
     """
     container, spec = open_container(file, spec, limits)
     arrays = container.arrays
-    names = choose_inputs(spec, arrays)
-    target_name = choose_target(spec, names, arrays)
+    target_name = choose_target(spec, arrays)
+    names = choose_inputs(spec, target_name, arrays)
+    _check_samples(names[0], arrays[names[0]].shape, least_axes=2)
     for name in names:
-        _check_samples(name, arrays[name].shape, least_axes=2 if name == names[0] else 1)
+        _check_samples(name, arrays[name].shape, least_axes=1)
         _check_lengths(names[0], name, arrays, "input")
     if target_name is not None:
         _check_lengths(names[0], target_name, arrays, "target")
@@ -131,11 +159,6 @@ def load_probe(
         check_readable(name, arrays[name], limits)
     _check_size(names, arrays, limits)
 
-    transforms = infer_transforms(spec, names, arrays)
-    prepared = [
-        BatchTransform(transform, arrays[name].shape, np.dtype(arrays[name].dtype))
-        for name, transform in zip(names, transforms, strict=True)
-    ]
     targets = None
     if target_name is not None:
         targets = read_targets(
@@ -147,20 +170,19 @@ def load_probe(
         generator = np.random.default_rng(seed)
         rows = np.sort(generator.choice(n, max_samples, replace=False))
         targets = None if targets is None else targets.take(rows)
-    inputs = []
-    for name, transform in zip(names, prepared, strict=True):
-        stored = container.read(name)
-        inputs.append(StoredInput(name, stored if len(rows) == n else stored[rows], transform))
-    complete = ProbeSpec.model_validate(
-        {
-            **spec.model_dump(),
-            "input": names if len(names) > 1 else names[0],
-            "target": target_name,
-            "task": None if targets is None else targets.task,
-            "transform": transforms if len(names) > 1 else transforms[0],
-        }
-    )
-    return ProbeData(complete, tuple(inputs), targets, rows)
+    stored = {}
+    for name in names:
+        array = container.read(name)
+        stored[name] = array if len(rows) == n else array[rows]
+    decided: dict[str, object] = {
+        "target": target_name,
+        "task": None if targets is None else targets.task,
+    }
+    if len(names) == 1 and spec.input is None:
+        decided["input"] = names[0]
+    complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
+    others = tuple(name for name in arrays if name not in {*names, target_name})
+    return ProbeData(complete, stored, (), targets, rows, others)
 
 
 def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSummary:
@@ -175,16 +197,23 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
         JobError: `probe_unreadable`, `too_few_samples`, `non_finite`.
     """
     probe = load_probe(file, spec, limits)
-    bytes_per_sample = max(1, sum(each.stored.nbytes for each in probe.inputs) // len(probe))
-    for _ in probe.batches(max(1, _CHECK_BYTES // bytes_per_sample)):
+    inputs = [
+        probe.read_as(name, probe.spec.transform_of(position) or Transform())
+        for position, name in enumerate(probe.stored)
+    ]
+    # An array that no model may ever ask for is no reason to refuse the others.
+    checked = inputs if probe.spec.inputs else inputs[:1]
+    bytes_per_sample = max(1, sum(each.stored.nbytes for each in checked) // len(probe))
+    whole = replace(probe, inputs=tuple(checked))
+    for _ in whole.batches(max(1, _CHECK_BYTES // bytes_per_sample)):
         pass  # handing them out is the check
     targets = probe.targets
     return ProbeSummary(
         n=len(probe),
-        input_shape=list(probe.inputs[0].shape),
+        input_shape=list(inputs[0].shape),
         inputs=[
             ProbeInput(name=each.name, shape=list(each.shape), dtype=each.transform.dtype)
-            for each in probe.inputs
+            for each in inputs[:MAX_INPUTS]
         ],
         task=None if targets is None else targets.task,
         classes=None if targets is None else targets.classes,
@@ -242,6 +271,7 @@ def _check_size(names: Sequence[str], arrays: Mapping[str, ArrayInfo], limits: L
         raise unreadable(
             f"The inputs take {together:,} bytes together; at most {limits.max_array_bytes:,} "
             "bytes are read.",
-            hint="Register fewer samples, or store them in a smaller dtype such as uint8.",
+            hint="Register fewer samples, or store them in a smaller dtype such as uint8. Where "
+            'the file holds more than the inputs, name those in the spec, as "input": "x".',
             detail={"bytes": together, "limit": limits.max_array_bytes},
         )

@@ -25,6 +25,10 @@ _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
+    "BF16": "<u2",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -32,6 +36,7 @@ _DTYPES = {
     "U8": "<u1",
     "BOOL": "?",
 }
+_BFLOAT16 = "bfloat16"
 _SAVE_AGAIN = "write the file again with safetensors.numpy.save_file"
 
 
@@ -50,6 +55,7 @@ class SafetensorsFile:
         self._file = file
         self._limits = limits
         self._offsets: dict[str, int] = {}
+        self._lengths: dict[str, int] = {}
         self._arrays = self._read_directory()
 
     @property
@@ -61,18 +67,24 @@ class SafetensorsFile:
         """Read one array, in the machine's byte order."""
         info = self._arrays[name]
         check_readable(name, info, self._limits)
-        array = np.empty(info.shape, np.dtype(info.dtype).newbyteorder("<"))
+        is_bfloat16 = info.dtype == _BFLOAT16
+        stored = np.dtype(np.uint16 if is_bfloat16 else info.dtype)
+        array = np.empty(info.shape, stored.newbyteorder("<"))
         self._file.seek(self._offsets[name])
         view = array.reshape(-1).view(np.uint8).data
         filled = 0
-        while filled < info.nbytes:
+        while filled < len(view):
             count = self._file.readinto(view[filled:])  # type: ignore[attr-defined]  # typing.BinaryIO lacks what every binary file has
             if not count:
-                raise _damaged(f"the bytes of {name!r} end after {filled:,} of {info.nbytes:,}")
+                raise _damaged(f"the bytes of {name!r} end after {filled:,} of {len(view):,}")
             filled += count
         if array.dtype == np.bool_ and bool((array.view(np.uint8) > 1).any()):
             raise _damaged(f"{name!r} is BOOL but holds bytes other than 0 and 1")
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        if not is_bfloat16:
+            return native
+        # A bfloat16 is the upper half of a float32.
+        return (native.astype(np.uint32) << 16).view(np.float32)
 
     def _read_directory(self) -> dict[str, ArrayInfo]:
         total = file_size(self._file)
@@ -99,14 +111,14 @@ class SafetensorsFile:
         arrays = {
             name: self._read_entry(name, entry, data_start, total) for name, entry in header.items()
         }
-        self._check_spans(arrays, data_start, total)
+        self._check_spans(data_start, total)
         return arrays
 
-    def _check_spans(self, arrays: dict[str, ArrayInfo], data_start: int, total: int) -> None:
+    def _check_spans(self, data_start: int, total: int) -> None:
         """Every byte of the data belongs to one array, as the format has it."""
         position = data_start
         for offset, nbytes in sorted(
-            (self._offsets[name], info.nbytes) for name, info in arrays.items()
+            (at, self._lengths[name]) for name, at in self._offsets.items()
         ):
             if offset != position:
                 raise _damaged("its arrays overlap, or leave bytes to none of them")
@@ -132,7 +144,7 @@ class SafetensorsFile:
                 f"{name!r} is said to lie at bytes {begin:,} to {end:,}, the file holds "
                 f"{total - data_start:,} bytes of data"
             )
-        self._offsets[name] = data_start + begin
+        self._offsets[name], self._lengths[name] = data_start + begin, end - begin
         stored = np.dtype(_DTYPES.get(dtype, np.void))
         nbytes = size_in_bytes(name, shape, stored.itemsize)
         if dtype not in _DTYPES:
@@ -142,6 +154,8 @@ class SafetensorsFile:
                 f"{name!r} is {dtype} {shape}, which takes {nbytes:,} bytes, but is given "
                 f"{end - begin:,}"
             )
+        if dtype == "BF16":
+            return ArrayInfo(_BFLOAT16, shape, 2 * nbytes)  # in memory, as float32
         return ArrayInfo(stored.name, shape, nbytes)
 
 

@@ -28,8 +28,9 @@ class Targets:
     Args:
         task: What they are.
         values: Classification: int64 labels, shape (n,), or (n, *positions) where each position of
-            a sample has a label of its own. Regression: float64, shape (n, d).
-        classes: Number of classes; None for regression.
+            a sample has a label of its own. Multilabel: float64 of 0 and 1, shape (n, labels).
+            Regression: float64, shape (n, d).
+        classes: Number of classes, or of labels; None for regression.
     """
 
     task: Task
@@ -39,11 +40,11 @@ class Targets:
     @property
     def positions(self) -> int:
         """Targets a sample: 1 for ordinary ones."""
-        return 1 if self.task == "regression" else math.prod(self.values.shape[1:])
+        return math.prod(self.values.shape[1:]) if self.task == "classification" else 1
 
     @property
     def functions(self) -> int:
-        """Target functions: an indicator for each class, or a value for each dimension."""
+        """Target functions: an indicator for each class or label, or a value for each dimension."""
         return self.values.shape[1] if self.classes is None else self.classes
 
     @property
@@ -51,6 +52,8 @@ class Targets:
         """Labels of each class, over all positions; None for regression."""
         if self.classes is None:
             return None
+        if self.task == "multilabel":
+            return cast("list[int]", self.values.sum(axis=0).astype(np.int64).tolist())
         counts = np.bincount(self.values.reshape(-1), minlength=self.classes)
         return cast("list[int]", counts.tolist())
 
@@ -77,7 +80,7 @@ def read_targets(
         JobError: `probe_unreadable` for targets that are neither; `non_finite` for NaN or Inf.
     """
     is_float = np.issubdtype(stored.dtype, np.floating)
-    may_be_dense = not is_float and declared != "regression"
+    may_be_dense = not is_float and declared in {None, "classification"}
     most_axes = stored.ndim if may_be_dense else _MATRIX_AXES
     if not 1 <= stored.ndim <= most_axes or not all(stored.shape[1:]):
         raise unreadable(
@@ -91,6 +94,8 @@ def read_targets(
     column = stored[:, 0] if stored.shape[1:] == (1,) else stored
     if declared == "regression":
         return _values(stored)
+    if declared == "multilabel":
+        return _multi_hot(name, stored, limits)
     if column.ndim == 1 and (declared == "classification" or not is_float):
         return _labels(name, column, limits)
     if column.ndim == _MATRIX_AXES and (hot := _one_hot_labels(column)) is not None:
@@ -112,6 +117,20 @@ def read_targets(
 def _values(stored: npt.NDArray[np.generic]) -> Targets:
     matrix = stored.reshape(len(stored), -1).astype(np.float64)
     return Targets("regression", matrix, None)
+
+
+def _multi_hot(name: str, stored: npt.NDArray[np.generic], limits: Limits) -> Targets:
+    matrix = stored.reshape(len(stored), -1)
+    _check_class_count(name, matrix.shape[1], limits)
+    if (bad := np.flatnonzero((matrix != 0) & (matrix != 1))).size:
+        raise unreadable(
+            f"The target {matrix.flat[bad[0]]} in {_place(matrix, int(bad[0]))} of {name!r} is "
+            "neither 0 nor 1; expected 1 for each label that a sample carries, and 0 for the "
+            "others.",
+            hint='Store 0 and 1, or set "task": "regression" for values.',
+            detail={"array": name, "row": int(bad[0]) // matrix.shape[1]},
+        )
+    return Targets("multilabel", matrix.astype(np.float64), matrix.shape[1])
 
 
 def _labels(name: str, stored: npt.NDArray[np.generic], limits: Limits) -> Targets:
@@ -161,7 +180,7 @@ def _one_hot_labels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | 
 def _check_class_count(name: str, classes: int, limits: Limits) -> None:
     if classes > limits.max_classes:
         raise unreadable(
-            f"The one-hot targets {name!r} have {classes:,} columns; at most "
+            f"The targets {name!r} have {classes:,} columns of 0 and 1; at most "
             f"{limits.max_classes:,} classes are allowed.",
             hint="Check that the target is the right array.",
         )

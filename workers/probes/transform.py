@@ -16,7 +16,8 @@ class BatchTransform:
     """Turns stored rows into the tensor a model is given.
 
     Args:
-        transform: What to do.
+        transform: What to do. Without a dtype the stored one is kept, unless whole numbers are to
+            be calculated with: that happens in float32.
         stored_shape: Shape of the whole stored array, samples first.
         stored_dtype: Its numpy dtype.
 
@@ -33,8 +34,11 @@ class BatchTransform:
         self._axes = self._check_axes(transform, stored_shape)
         shape = tuple(stored_shape[axis] for axis in self._axes)
         self.input_shape = shape[1:]
-        self.dtype = cast("InputDtype", transform.dtype or stored_dtype.name)
+        self.dtype = cast("InputDtype", transform.dtype or _unsaid_dtype(transform, stored_dtype))
         self._dtype: torch.dtype = getattr(torch, self.dtype)
+        # Half precisions have too few digits to calculate in; pipelines convert last, too.
+        is_half = self._dtype in {torch.float16, torch.bfloat16}
+        self._working = torch.float32 if is_half else self._dtype
         self._scale = transform.scale
         self._mean = self._per_channel("mean", transform.mean, transform, shape)
         self._std = self._per_channel("std", transform.std, transform, shape)
@@ -46,14 +50,14 @@ class BatchTransform:
             A new contiguous tensor of shape (rows, *input_shape), sharing no memory with `rows`.
         """
         stored = torch.from_numpy(rows).permute(self._axes)
-        batch = torch.empty(stored.shape, dtype=self._dtype).copy_(stored)
+        batch = torch.empty(stored.shape, dtype=self._working).copy_(stored)
         if self._scale is not None:
             batch.mul_(self._scale)
         if self._mean is not None:
             batch.sub_(self._mean)
         if self._std is not None:
             batch.div_(self._std)
-        return batch
+        return batch.to(self._dtype)
 
     def _per_channel(
         self,
@@ -77,7 +81,7 @@ class BatchTransform:
                     detail={"values": len(values), "channels": channels},
                 )
             along[axis] = channels
-        return torch.tensor(values, dtype=self._dtype).reshape(along)
+        return torch.tensor(values, dtype=self._working).reshape(along)
 
     @staticmethod
     def _check_axes(transform: Transform, stored_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -91,6 +95,13 @@ class BatchTransform:
                 hint="Give one letter per stored axis, or leave the layout out.",
             )
         return axes
+
+
+def _unsaid_dtype(transform: Transform, stored: np.dtype[np.generic]) -> str:
+    """As stored; but what is calculated from whole numbers is no whole number."""
+    calculates = (transform.scale, transform.mean, transform.std) != (None, None, None)
+    is_float = np.issubdtype(stored, np.floating)
+    return "float32" if calculates and not is_float else stored.name
 
 
 def check_finite(

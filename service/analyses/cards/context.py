@@ -50,7 +50,10 @@ CARDS = (
     MetricCard(
         key="probe.classes",
         title="Classes",
-        definition="Number of classes the probe's labels name.",
+        definition=(
+            "Number of classes the probe's labels name; of several labels a sample, how many "
+            "there are."
+        ),
         formula="C",
         range="≥ 1; null for regression or without targets",
         reading="Should be the number of the model's outputs.",
@@ -61,7 +64,9 @@ CARDS = (
         key="probe.class_counts",
         title="Labels per class",
         definition="How many labels each class has among the analysed samples.",
-        formula="n_c, with Σ n_c = n · positions",
+        formula=(
+            "n_c, with Σ n_c = n · positions; of several labels a sample, those that carry label c"
+        ),
         range="≥ 0; null for regression or without targets",
         reading=(
             "Best equal: every figure weighs labels alike, so large classes weigh more, unless "

@@ -43,6 +43,8 @@ def _held_out() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [40, 60],
             "task": "classification",
+            "inputs": [],
+            "notes": [],
         },
         **whole,
         "centered": part(2),
@@ -126,6 +128,17 @@ def sample_report() -> dict[str, Any]:
             "classes": 2,
             "class_counts": [200, 300],
             "task": "classification",
+            "inputs": [
+                {
+                    "argument": "input",
+                    "array": "x",
+                    "stored": "uint8",
+                    "dtype": "float32",
+                    "transform": {"dtype": "float32", "scale": 1 / 16},
+                    "done": "'x' (uint8 (500, 8, 8)): as float32; × 0.0625: as the spec says.",
+                }
+            ],
+            "notes": ["The whole-valued floats are class labels: the model has 2 outputs."],
         },
         "feature_map": {
             "location": "the last aten::linear",

@@ -167,12 +167,27 @@ def test_a_report_of_a_dense_model_counts_labels() -> None:
     Report.model_validate_json(json.dumps(document))
 
 
+def _with_labels(counts: list[int]) -> str:
+    """A report on a probe whose samples carry several labels each."""
+    document = sample_report()
+    document["probe"] |= {"task": "multilabel", "class_counts": counts}
+    return json.dumps(document)
+
+
+def test_several_labels_a_sample_need_not_sum_to_the_samples() -> None:
+    assert Report.model_validate_json(_with_labels([0, 500])).probe.task == "multilabel"
+    for counts in ([0, 501], [1]):
+        with pytest.raises(ValidationError, match="each of 2 labels with at most"):
+            Report.model_validate_json(_with_labels(counts))
+
+
 def test_a_report_from_before_dense_models_and_eval_probes_is_accepted() -> None:
     document = sample_report()
-    del document["feature_map"]["positions"], document["held_out"]
+    del document["feature_map"]["positions"], document["held_out"], document["probe"]["notes"]
     Draft202012Validator(SCHEMA).validate(document)
     report = Report.model_validate_json(json.dumps(document))
     assert (report.feature_map.positions, report.held_out) == (1, None)
+    assert report.probe.notes == []
 
 
 def test_a_report_from_before_every_part_had_intervals_is_accepted() -> None:

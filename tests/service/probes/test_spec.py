@@ -91,7 +91,7 @@ def test_layout_is_a_permutation(
             {"input": list("abc"), "transform": [{"mean": [0.5] * 1024}] * 3},
             "3,072 values of mean and std; expected at most 2,048",
         ),
-        ({"task": "ranking"}, "'classification' or 'regression'"),
+        ({"task": "ranking"}, "'multilabel' or 'regression'"),
         ({"target": None, "task": "regression"}, "target is null"),
         ({"transform": {"layout": "HWC->CHW"}}, "begin with N"),
         ({"transform": {"layout": "NHWC->NCH"}}, "same distinct axis letters"),

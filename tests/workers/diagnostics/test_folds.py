@@ -54,3 +54,20 @@ def test_positions_of_one_sample_stay_in_one_fold(batch: int) -> None:
     assert [fold.n for fold in folds.moments()] == [5 * positions] * 10
     assert sorted(found.flatten().unique().tolist()) == [0, positions]
     assert found.sum(0).tolist() == [positions] * samples
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50])
+def test_samples_may_have_different_numbers_of_rows(batch: int) -> None:
+    """A sample goes to the fold that it would go to with one row, and with none to no fold."""
+    samples = 50
+    sizes = torch.randint(0, 5, (samples,), generator=torch.Generator().manual_seed(0))
+    sizes[[0, 20, 49]] = 0
+    folds, alone = Folds(samples, positions=sizes, seed=3), Folds(samples, seed=3)
+    told = torch.eye(samples)
+    alone.update(told, told[:, :1], None)
+    for part in torch.arange(samples).split(batch):  # type: ignore[no-untyped-call]  # torch's
+        rows = told[part].repeat_interleave(sizes[part], 0)
+        if len(rows):
+            folds.update(rows, rows[:, :1], None)
+    for fold, expected in zip(folds.moments(), alone.moments(), strict=True):
+        assert fold.phi.tolist() == (expected.phi * sizes).tolist()

@@ -76,3 +76,16 @@ def test_outputs_of_weak_features_are_explained_however_many_positions_there_are
     often = Moments.from_arrays(arrays)
     assert unexplained(often) == pytest.approx(unexplained(once), abs=1e-6)
     assert unexplained(once) == pytest.approx(0, abs=1e-6)
+
+
+def test_samples_of_different_numbers_of_rows_are_counted_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.randint(1, 8, (60,), generator=generator)
+    labels = torch.eye(CLASSES)[torch.randint(CLASSES, (int(sizes.sum()),), generator=generator)]
+    phi = labels @ torch.randn(CLASSES, FEATURES, generator=generator)
+    folds = Folds(60, positions=sizes)
+    folds.update(phi, phi[:, :CLASSES], labels)
+    positions = float(sizes.double().mean())
+    found = diagnose(folds.moments(), task="classification", positions=positions)
+    assert found.n == int(sizes.sum())
+    assert "Too few samples to judge: 60" in found.verdict.reasons[0]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction import load_model
-from workers.extraction.signature import leading_tensors, read_arguments
+from workers.extraction.signature import read_arguments, tensor_positions
 from workers.inspection.example_inputs import find_example
 from workers.inspection.forms import Form
 from workers.inspection.recorded import Recorded, read_recorded
@@ -154,7 +154,8 @@ def side_of_100() -> nn.Module:
 
 
 def guess(model: nn.Module) -> list[tuple[tuple[int, ...], torch.dtype]]:
-    inputs = sum(a.default is None for a in leading_tensors(read_arguments(model)))
+    arguments = read_arguments(model)
+    inputs = sum(arguments[p].default is None for p in tensor_positions(arguments))
     example = find_example(model, inputs, None)
     assert example.origin == "guessed"
     with torch.inference_mode():
@@ -285,4 +286,4 @@ def test_arguments_are_read_with_types_and_defaults(archive: Archive) -> None:
 
 def test_an_argument_that_no_tensor_fills_is_named(archive: Archive) -> None:
     with pytest.raises(JobError, match="the argument `steps` of type int"):
-        leading_tensors(read_arguments(archive(Needy(), torch.empty(0))))
+        tensor_positions(read_arguments(archive(Needy(), torch.empty(0))))

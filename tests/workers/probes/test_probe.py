@@ -227,6 +227,32 @@ def test_task_is_made_out_from_the_targets(
     assert read_back.dtype == (torch.int64 if task == "classification" else torch.float64)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "float64"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 1, 1]],
+        np.eye(3)[[0, 2, 2, 1]],
+        [[1], [0], [0], [1]],
+        [1, 0, 0, 1],
+    ],
+)
+def test_multi_hot_rows_are_several_labels_a_sample_where_the_spec_says_so(
+    save: Save, dtype: str, rows: object
+) -> None:
+    targets = np.asarray(rows).astype(dtype)
+    file = save(x=np.zeros((4, 2), np.float32), y=targets)
+    probe = read(file, {"task": "multilabel"})
+    columns = targets.reshape(4, -1).astype(np.float64)
+    assert probe.targets is not None
+    assert (probe.targets.positions, probe.targets.functions) == (1, columns.shape[1])
+    assert all_targets(probe).dtype == torch.float64
+    assert all_targets(probe).tolist() == columns.tolist()
+    summary = inspect_probe(file, ProbeSpec.model_validate({"task": "multilabel"}), LIMITS)
+    assert (summary.task, summary.classes) == ("multilabel", columns.shape[1])
+    assert summary.class_counts == columns.sum(0).tolist()
+
+
 def test_one_hot_keeps_classes_without_samples(npz: Save) -> None:
     targets = np.eye(5)[[0, 2, 2]]
     summary = inspect_probe(npz(x=np.zeros((3, 2)), y=targets), ProbeSpec(), LIMITS)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from workers.errors import JobError
 from workers.extraction.execution import Batch, copied, describe_batch, dtype_name, execute
 from workers.extraction.operations import Step
 from workers.extraction.refusals import printable
+from workers.extraction.signature import exported_inputs, read_arguments
 from workers.extraction.tape import Tape, storage_key
 
 _NAME_LIMIT = 80
@@ -115,13 +115,11 @@ def _in_words(reading: _Reading, name: str, *, is_first: bool) -> Expectation:
 
 def _declared_input(model: nn.Module) -> Expectation | None:
     """The example that an exported program was made with; its free axes are written n."""
-    if not isinstance(model, GraphModule):
+    inputs = exported_inputs(model)
+    if not inputs:
         return None
-    inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
-    example = inputs[0].meta.get("val") if inputs else None
-    if not isinstance(example, Tensor):
-        return None
-    name, dtype = printable(inputs[0].name, _NAME_LIMIT), _plain(example.dtype)
+    position, example = next(iter(inputs.items()))
+    name, dtype = read_arguments(model)[position].name, _plain(example.dtype)
     shape: Sequence[int | torch.SymInt] = example.shape
     sizes = [size if isinstance(size, int) else "n" for size in shape]
     channels = sizes[_CHANNEL_AXIS] if len(sizes) > _CHANNEL_AXIS + 1 else None

@@ -13,11 +13,10 @@ from workers.errors import JobError
 from workers.extraction.execution import Batch, copied, describe_batch, execute
 from workers.extraction.fit.corrections import corrections, written
 from workers.extraction.fit.expectations import find_expectation
-from workers.extraction.signature import Argument, read_arguments
+from workers.extraction.signature import Argument, Called, read_arguments
 from workers.probes.combination import combine
 
 _ARGUMENTS_SHOWN = 8
-_TAKING_TENSORS = ("Tensor", "Optional[Tensor]", "Any", "Union[")
 
 
 class CorrectableError(JobError):
@@ -51,20 +50,6 @@ class CorrectableError(JobError):
             return self
 
 
-@contextmanager
-def suggesting_after(earlier: Transform | list[Transform] | None) -> Iterator[None]:
-    """Lets what is suggested within be the whole transform to set, not a part to add to another.
-
-    Args:
-        earlier: What made the batch that the model is given; of several inputs, for which nothing
-            is suggested, a list.
-    """
-    try:
-        yield
-    except CorrectableError as error:
-        raise error.after(earlier if isinstance(earlier, Transform) else Transform()) from error
-
-
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
     """Says why a model does not run on a batch, and which conversion of the batch it does run on.
 
@@ -82,7 +67,7 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
     """
     detail = dict(error.failure.detail)
     arguments = read_arguments(model)
-    if not _fit(arguments, batch):
+    if not (isinstance(model, Called) or _fit(arguments, batch)):
         return _wrong_arguments(arguments, batch, detail)
     expected = find_expectation(model, batch)
     message = (
@@ -135,9 +120,7 @@ def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
 def _fit(arguments: Sequence[Argument], batch: Batch) -> bool:
     needed = sum(argument.default is None for argument in arguments)
     given = arguments[: len(batch)]
-    return needed <= len(batch) <= len(arguments) and all(
-        a.type.startswith(_TAKING_TENSORS) for a in given
-    )
+    return needed <= len(batch) <= len(arguments) and all(a.is_tensor for a in given)
 
 
 def _wrong_arguments(

@@ -92,16 +92,49 @@ def check_value_range(model: nn.Module, tape: Tape, batch: Batch) -> tuple[str, 
     Returns:
         At most one warning, `value_range: …`. Never a refusal: the model may be right.
     """
-    norm = next(filter(None, (_as_norm(step, tape) for step in tape.steps)), None)
-    if norm is None:
+    if _first_norm(tape) is None:
         return _looks_like_bytes(tape, batch)
-    if not _settled(norm, model) or _overwritten(norm.source, tape.steps[norm.index + 1 :]):
+    ratio = norm_ratio(model, tape)
+    if ratio is None or ratio.is_usual:
         return ()
+    return (_other_scale(ratio.factor, batch),)
+
+
+@dataclass(frozen=True, slots=True)
+class NormRatio:
+    """How the values that a model's first batch norm sees compare with those in training.
+
+    Attributes:
+        factor: How many times as spread they are.
+        is_usual: Whether that is as in training, as far as a few samples tell.
+    """
+
+    factor: float
+    is_usual: bool
+
+
+def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
+    """Compares what the first batch norm was given with what it remembers.
+
+    Args:
+        model: The model; the counts of its batch norms' updates are read.
+        tape: A recorded run on a few samples.
+
+    Returns:
+        None if the model has no batch norm, or one that remembers nothing.
+    """
+    norm = _first_norm(tape)
+    if norm is None or not _settled(norm, model):
+        return None
+    if _overwritten(norm.source, tape.steps[norm.index + 1 :]):
+        return None
     ratio = _variance_ratio(norm)
     lowest, highest = _IMAGES if norm.source.dim() == _IMAGE_AXES else _OTHERS
-    if lowest <= ratio <= highest:
-        return ()
-    return (_other_scale(math.exp(ratio / 2), batch),)
+    return NormRatio(math.exp(ratio / 2), lowest <= ratio <= highest)
+
+
+def _first_norm(tape: Tape) -> "_Norm | None":
+    return next(filter(None, (_as_norm(step, tape) for step in tape.steps)), None)
 
 
 @dataclass(frozen=True, slots=True)

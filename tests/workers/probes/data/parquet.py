@@ -154,7 +154,6 @@ CASES = [
         ),
         np.arange(60).reshape(12, 5),
         LABELS,
-        written={"input": ["input_ids", "attention_mask"]},
     ),
     Case(
         "parquet_images",

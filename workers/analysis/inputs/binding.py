@@ -1,0 +1,212 @@
+"""Which array of a probe each argument of a model gets: by name, by order, or by proof."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, permutations
+
+from service.failures import FailureCode
+from service.probes.spec import ProbeSpec
+from workers.errors import JobError
+from workers.extraction.signature import Argument, tensor_positions
+from workers.probes.inference import INPUT_NAMES
+
+_ORDERS = 24
+"""Orders of arrays that are tried, all of four arrays: each is a run of the model."""
+
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An array for each argument that is given.
+
+    Attributes:
+        arrays: The array's name by the argument's position.
+        why: How it is known, in words.
+        warning: What contradicts it, in words; empty if nothing does.
+    """
+
+    arrays: Mapping[int, str]
+    why: str
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is settled before anything is tried.
+
+    Attributes:
+        arguments: The model's.
+        positions: Those of them that take tensors.
+        arrays: The probe's candidates, the likeliest inputs first.
+    """
+
+    arguments: Sequence[Argument]
+    positions: Sequence[int]
+    arrays: Sequence[str]
+
+    @property
+    def needed(self) -> list[int]:
+        return [p for p in self.positions if self.arguments[p].default is None]
+
+
+def find_bindings(
+    arguments: Sequence[Argument], spec: ProbeSpec, arrays: Sequence[str], target: str | None
+) -> list[Binding]:
+    """The bindings that spec and names leave open; a single one is settled.
+
+    Args:
+        arguments: What the model takes.
+        spec: What the probe's owner says.
+        arrays: Arrays that can be inputs, the likeliest first.
+        target: The array with the targets, which is no input.
+
+    Raises:
+        JobError: `input_mismatch` if there is none, with what each side has.
+    """
+    known = _Known(arguments, tensor_positions(arguments), arrays)
+    if isinstance(spec.input, dict):
+        return [_by_mapping(known, spec.input)]
+    if spec.input is not None:
+        return [_by_order(known, spec.inputs)]
+    return _by_name(known, target)
+
+
+def _by_mapping(known: _Known, mapping: Mapping[str, str]) -> Binding:
+    places = {known.arguments[p].name: p for p in known.positions}
+    unknown = [name for name in mapping if name not in places]
+    missing = [known.arguments[p].name for p in known.needed]
+    missing = [name for name in missing if name not in mapping]
+    if unknown or missing:
+        wrong = f"no argument {unknown[0]!r}" if unknown else f"an argument {missing[0]!r}, too"
+        raise _miscounted(known, f"the probe's spec names arrays for {', '.join(mapping)}", wrong)
+    found = {places[name]: array for name, array in mapping.items()}
+    return Binding(dict(sorted(found.items())), "as the probe's spec says")
+
+
+def _by_order(known: _Known, names: Sequence[str]) -> Binding:
+    if not len(known.needed) <= len(names) <= len(known.positions):
+        raise _miscounted(known, f"the probe's spec names {_listed(names)}")
+    places = {known.arguments[p].key: p for p in known.positions}
+    by_name = [places[name] for name in names if name in places]
+    in_order = by_name == sorted(by_name) and len(by_name) == len(names)
+    if in_order and set(known.needed) <= set(by_name):
+        return Binding(dict(zip(by_name, names, strict=True)), "by name, as the probe's spec says")
+    # Arguments that must be given come first; an optional one is filled where more arrays are.
+    given = known.needed if len(names) == len(known.needed) else known.positions[: len(names)]
+    bound = dict(zip(given, names, strict=True))
+    contradicted = [
+        (known.arguments[position].key, name)
+        for position, name in bound.items()
+        if name in places and places[name] != position
+    ]
+    warning = ""
+    if contradicted:
+        taker, name = contradicted[0]
+        warning = (
+            f"argument_names: the probe's spec gives the array {name!r} to the model's argument "
+            f"{taker!r}, and the model has an argument {name!r}. The spec was followed. If the "
+            "names are right, leave `input` out."
+        )
+    why = "the only input" if len(names) == 1 else "in the order of the probe's spec"
+    return Binding(bound, why, warning)
+
+
+def _by_name(known: _Known, target: str | None) -> list[Binding]:
+    named: dict[int, str] = {}
+    for position in known.positions:
+        argument = known.arguments[position]
+        matches = [name for name in (argument.name, argument.key) if name in known.arrays]
+        if matches and matches[0] not in named.values():
+            named[position] = matches[0]
+    missing = [position for position in known.needed if position not in named]
+    taken_for_target = [p for p in missing if known.arguments[p].key == target]
+    if taken_for_target:
+        taker = known.arguments[taken_for_target[0]].name
+        raise _miscounted(
+            known,
+            f"its array {target!r} was taken for the targets",
+            hint=f'If {target!r} is what the argument {taker!r} takes, set "target" in the '
+            'probe\'s spec to the array with the targets, or to null, and "input" to '
+            f"{_as_spec(known, {**named, taken_for_target[0]: str(target)})}.",
+        )
+    left = [name for name in known.arrays if name not in named.values()]
+    if named and not missing:
+        return [Binding(_sorted(named), "by name")]
+    missing = missing or [known.positions[0]]  # a model that needs nothing is given something
+    if len(missing) > len(left):
+        raise _miscounted(known, f"the probe has {_listed(known.arrays)}")
+    if len(missing) == 1:
+        customary = [name for name in left if name in INPUT_NAMES]
+        why = "the only array that can be it" if len(left) == 1 else "by its customary name"
+        return [Binding(_sorted({**named, missing[0]: n}), why) for n in customary or left]
+    return [
+        Binding(_sorted({**named, **dict(zip(missing, order, strict=True))}), "")
+        for order in islice(permutations(left, len(missing)), _ORDERS)
+    ]
+
+
+def _sorted(bound: Mapping[int, str]) -> dict[int, str]:
+    return dict(sorted(bound.items()))
+
+
+def _as_spec(known: _Known, bound: Mapping[int, str]) -> str:
+    return as_spec(known.arguments, Binding(bound, ""))
+
+
+def as_spec(arguments: Sequence[Argument], binding: Binding) -> str:
+    """A binding as one writes it into a spec, for its `input`."""
+    by_argument = {arguments[p].name: name for p, name in sorted(binding.arrays.items())}
+    return json.dumps(by_argument)
+
+
+def choice_needed(
+    arguments: Sequence[Argument], arrays: Sequence[str], running: Sequence[Binding]
+) -> JobError:
+    """The question which of several bindings is meant, all of which the model runs on."""
+    listed = ", or ".join(f'"input": {as_spec(arguments, each)}' for each in running[:_LISTED])
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        f"The model takes {_signature(arguments)}, and the probe has {_listed(arrays)}. Their "
+        f"names do not say which argument gets which, and the model runs on {len(running)} of the "
+        "ways to give them.",
+        hint=f"Say which is meant in the probe's spec: {listed} (tried: each runs).",
+        detail={
+            "code": "ambiguous_input",
+            "inputs": [{arguments[p].name: n for p, n in each.arrays.items()} for each in running],
+        },
+    )
+
+
+def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> JobError:
+    names = [known.arguments[position].name for position in known.needed or known.positions[:1]]
+    template = json.dumps({name: f"array for {name}" for name in names})
+    message = f"The model takes {_signature(known.arguments)}; {found}."
+    if wrong:
+        message += f" The model has {wrong}."
+    return JobError(
+        FailureCode.INPUT_MISMATCH,
+        message,
+        hint=hint
+        or f'Name an array of the probe for each argument in its spec: "input": {template}; or '
+        "save the model inside a module that takes what the probe has.",
+        detail={
+            "expected": {"inputs": [f"{a.name}: {a.type}" for a in known.arguments[:_LISTED]]},
+            "arrays": list(known.arrays),
+        },
+    )
+
+
+def _signature(arguments: Sequence[Argument]) -> str:
+    shown = [
+        f"{a.name}: {a.type}" + ("" if a.default is None else f" = {a.default}")
+        for a in arguments[:_LISTED]
+    ]
+    more = ", …" if len(arguments) > _LISTED else ""
+    return f"({', '.join(shown)}{more})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_LISTED])
+    return f"{'array' if len(names) == 1 else 'arrays'} {shown}{' …' * (len(names) > _LISTED)}"

@@ -1,0 +1,106 @@
+"""The forms in which a stored array may be given to a model: its dtype, and the order of its axes.
+
+A form changes no value, so whatever of them a model runs on gives it the same numbers. How these
+are scaled is another question, which running does not answer.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from service.probes.spec import Transform, TransformDtype
+from workers.extraction.signature import exported_inputs
+
+_IMAGE_CHANNELS = (1, 3, 4)
+_IMAGE_AXES = 4
+_FLOATS: tuple[TransformDtype, ...] = ("float32", "float64", "float16", "bfloat16")
+_IMAGES = ("uint8", "uint16")
+
+
+def forms(
+    stored: npt.NDArray[np.generic], given: Transform | None, floats: tuple[TransformDtype, ...]
+) -> list[Transform]:
+    """The forms to try, the likeliest first; each is what was given with dtype and layout settled.
+
+    Args:
+        stored: The array, shape (n, …).
+        given: What the probe's spec says is done to it; None if nothing is said.
+        floats: Floating dtypes in the order in which the model is likely to take them.
+    """
+    said = given or Transform()
+    keys = said.model_dump(mode="json")
+    layouts = [None] if said.layout is not None or given == Transform() else _layouts(stored)
+    dtypes = [said.dtype] if said.dtype is not None else _dtypes(stored, said, floats, given)
+    found = []
+    for layout in layouts:
+        for dtype in dtypes:
+            settled = {**keys, **({} if layout is None else {"layout": layout})}
+            if dtype is not None:
+                settled["dtype"] = dtype
+            found.append(Transform.model_validate(settled))
+    return found
+
+
+def likely_floats(model: nn.Module, position: int) -> tuple[TransformDtype, ...]:
+    """Floating dtypes by how likely a model takes them: those that it is made of come first.
+
+    Args:
+        model: The model.
+        position: The argument that they are for.
+    """
+    example = exported_inputs(model).get(position)
+    own = [] if example is None else [example.dtype]
+    own += [tensor.dtype for tensor in (*model.parameters(), *model.buffers())]
+    names = [str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(own)]
+    known = [name for name in _FLOATS if name in names]
+    known.sort(key=names.index)
+    return tuple(dict.fromkeys((*known, *_FLOATS)))
+
+
+def is_whole(stored: npt.NDArray[np.generic]) -> bool:
+    """Whether an array of floats holds whole numbers only."""
+    return bool((np.asarray(stored) == np.trunc(stored.astype(np.float64))).all())
+
+
+def _dtypes(
+    stored: npt.NDArray[np.generic],
+    said: Transform,
+    floats: tuple[TransformDtype, ...],
+    given: Transform | None,
+) -> list[TransformDtype | None]:
+    """Dtypes to try; None keeps the stored one."""
+    calculates = (said.scale, said.mean, said.std) != (None, None, None)
+    if calculates:
+        return list(floats)
+    name = stored.dtype.name
+    kept: list[TransformDtype | None] = [None]
+    integer: list[TransformDtype | None] = ["int64"]
+    if given == Transform():  # as stored, if the model takes that at all
+        return [*kept, *floats] if name.startswith("float") else [*kept, *integer, *floats]
+    if name.startswith("float"):
+        # Models take single precision as a rule, which numpy does not default to.
+        first = [] if name == "float64" else kept
+        return [*first, *floats, *_whole(stored)]
+    if name in _IMAGES:
+        return [*floats, *integer, *kept]
+    return [*kept, *integer, *floats] if name == "bool" else [*integer, *floats, *kept]
+
+
+def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
+    """Tokens that were stored as floats; whole numbers lose nothing as integers."""
+    if is_whole(stored):
+        yield "int64"
+
+
+def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
+    """Bytes with channels last are images as files hold them; models take channels first."""
+    shape = stored.shape
+    channels_last = (
+        stored.dtype.name in _IMAGES
+        and len(shape) == _IMAGE_AXES
+        and shape[-1] in _IMAGE_CHANNELS
+        and shape[1] not in _IMAGE_CHANNELS
+    )
+    return ["NHWC->NCHW", None] if channels_last else [None]

@@ -1,0 +1,178 @@
+"""Whether whole numbers are given to a model as they are stored, or divided by their largest value.
+
+Bytes may be pixels, which most models take as values from 0 to 1; but also indicators, counts or
+codes, and some models divide pixels themselves. A model runs on either and says nothing, so the
+scale is proved by what the values or the model show, or asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from service.probes.spec import Transform
+from workers.extraction.consistency import same
+from workers.extraction.execution import Batch, Output, copied, execute
+from workers.extraction.fit.first_steps import first_steps
+from workers.extraction.fit.value_range import norm_ratio
+from workers.extraction.tape import Tape
+
+_LARGEST = {"uint8": 255, "uint16": 65535}
+_MATRIX_AXES = 2
+_SAME_ANSWERS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is known of an array's scale.
+
+    Attributes:
+        divisor: What the values are divided by; 1 for as they are; None if two readings remain.
+        why: What shows it, in words; what was looked at, where it is not known.
+    """
+
+    divisor: int | None
+    why: str
+
+
+def said_scale(
+    stored: npt.NDArray[np.generic],
+    given: Transform | None,
+    settled: Transform,
+    authority: str,
+) -> Scale | None:
+    """The scale as spec and values tell it, without a model.
+
+    Args:
+        stored: The array.
+        given: What the probe's spec says is done to it.
+        settled: The form in which the model runs on it.
+        authority: In words, why things are as the spec has them.
+
+    Returns:
+        None if the model is to be looked at.
+    """
+    if given is not None and (given.scale is not None or given == Transform()):
+        return Scale(1, authority)
+    if given is not None and (given.mean is not None or given.std is not None):
+        return _normalised(stored, given) or Scale(1, authority)
+    if given is not None and given.dtype is not None:
+        return Scale(1, f"{authority}: a dtype and no scale")
+    return None if _may_be_pixels(stored, settled) else Scale(1, _indicators(stored))
+
+
+def _may_be_pixels(stored: npt.NDArray[np.generic], settled: Transform) -> bool:
+    """Whether an array may hold pixels that the model wants divided by their largest value."""
+    is_float = settled.dtype is not None and "float" in settled.dtype
+    is_table = stored.ndim <= _MATRIX_AXES
+    if stored.dtype == np.uint16 and is_table:
+        return False
+    return stored.dtype.name in _LARGEST and is_float and int(stored.max(initial=0)) > 1
+
+
+def _indicators(stored: npt.NDArray[np.generic]) -> str:
+    is_binary = stored.dtype.name in _LARGEST and int(stored.max(initial=0)) <= 1
+    return "it holds nothing but 0 and 1, so these are no pixels" if is_binary else ""
+
+
+def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | None:
+    """Mean and standard deviation in [0, 1] belong to values that were divided before."""
+    means, deviations = given.mean or [0.5], given.std or [0.5]
+    fractions = all(0 <= mean <= 1 for mean in means) and all(std <= 1 for std in deviations)
+    whole = np.issubdtype(stored.dtype, np.integer)
+    largest = int(stored.max(initial=0)) if whole else 0
+    divisor = next((unit for unit in _LARGEST.values() if largest <= unit), 0)
+    if not fractions or largest <= 1 or not divisor:
+        return None
+    return Scale(
+        divisor,
+        f"the mean and std of the spec lie in [0, 1], so they are of pixels divided by {divisor} "
+        f"and not of whole numbers up to {largest}",
+    )
+
+
+@torch.inference_mode()
+def shown_scale(
+    model: nn.Module, plain: Batch, place: int, stored: npt.NDArray[np.generic]
+) -> Scale:
+    """The scale of one input as the model shows it.
+
+    Args:
+        model: The model.
+        plain: A batch that it runs on, with this input as it is stored, in floats.
+        place: Where in the batch this input is.
+        stored: The whole array.
+    """
+    unit = _LARGEST[stored.dtype.name]
+    divided = tuple(t / unit if k == place else t for k, t in enumerate(plain))
+    as_stored, as_units = _recorded(model, plain), _recorded(model, divided)
+    told = dict(_by_first_steps(as_stored, place, unit))
+    if len(plain) == 1:  # else the norm may see another input
+        told |= _by_batch_norm(model, as_stored, as_units, unit)
+    if len(set(told.values())) == 1:
+        return Scale(next(iter(told.values())), " and ".join(told))
+    if told:
+        return Scale(None, f"What it shows contradicts itself: {'; '.join(told)}.")
+    if same_answers(as_stored.outputs, as_units.outputs):
+        return Scale(unit, "the model gives the same answers either way")
+    return Scale(
+        None,
+        "It does nothing to its input that tells (no division or normalisation before its first "
+        "layer), and has no batch norm that remembers how spread its values were in training.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A recorded run."""
+
+    given: Batch
+    tape: Tape
+    outputs: Sequence[Output]
+
+
+_Shown = dict[str, int]
+"""What divisor something shows, by what it is in words."""
+
+
+def _recorded(model: nn.Module, batch: Batch) -> _Run:
+    copies = copied(batch)
+    tape = Tape(copies)
+    return _Run(copies, tape, execute(model, copies, tape))
+
+
+def _by_first_steps(as_stored: _Run, place: int, unit: int) -> _Shown:
+    steps = first_steps(as_stored.tape, as_stored.given[place])
+    did = f"x · {steps.factor:.4g} {steps.offset:+.4g}"
+    match steps.takes_bytes(unit):
+        case True if steps.are_codes:
+            return {"the model uses it as whole numbers (codes)": 1}
+        case True:
+            return {f"the model scales it itself ({did})": 1}
+        case False:
+            return {f"the model normalises it as values from 0 to 1 ({did})": unit}
+        case None:
+            return {}
+
+
+def _by_batch_norm(model: nn.Module, as_stored: _Run, as_units: _Run, unit: int) -> _Shown:
+    stored, divided = norm_ratio(model, as_stored.tape), norm_ratio(model, as_units.tape)
+    if stored is None or divided is None or stored.is_usual == divided.is_usual:
+        return {}
+    usual, other = (stored, divided) if stored.is_usual else (divided, stored)
+    how = "as stored" if stored.is_usual else f"divided by {unit}"
+    why = (
+        f"{how}, the model's first batch norm sees values {usual.factor:.2g} times as spread as in "
+        f"training, and {other.factor:.2g} times otherwise"
+    )
+    return {why: 1 if stored.is_usual else unit}
+
+
+def same_answers(one: Sequence[Output], other: Sequence[Output]) -> bool:
+    """Whether two runs gave the same, up to rounding."""
+    return len(one) == len(other) and all(
+        same(a.tensor, b.tensor, _SAME_ANSWERS) for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,145 @@
+"""What a model does to the values of an input before its first layer: it tells what they mean."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.extraction.operations import Step
+from workers.extraction.tape import Tape
+
+_SAME_VALUES = frozenset(
+    f"aten::{name}"
+    for name in (
+        "alias", "clone", "constant_pad_nd", "contiguous", "detach", "dropout", "flatten",
+        "movedim", "pad", "permute", "reshape", "select", "slice", "squeeze", "transpose",
+        "unflatten", "unsqueeze", "view", "_unsafe_view", "expand", "_to_copy", "to", "type_as",
+        "upsample_bilinear2d", "upsample_nearest2d",
+    )
+)  # fmt: skip
+"""Operations that leave the values as they are, or on their scale."""
+
+_LOOKUPS = frozenset(("aten::embedding", "aten::embedding_bag", "aten::one_hot"))
+
+
+_CHANNELS = 64
+"""More values than that are an image's mean, say, which is no constant of the scale alone."""
+
+_NORMALISED = 16.0
+"""The range of values that were normalised: ±8 standard deviations."""
+
+_KEPT = 0.5
+"""Values from 0 to 1 are not divided by more than 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSteps:
+    """The affine function a·x + c that a model applies to an input first.
+
+    Attributes:
+        factor: a, the median of its magnitude where it differs between channels.
+        offset: c, likewise, with its sign.
+        names: The operations it consists of; empty where the input goes straight into a layer.
+        are_codes: The values are used as whole numbers that stand for something, as tokens are.
+    """
+
+    factor: float
+    offset: float
+    names: tuple[str, ...]
+    are_codes: bool = False
+
+    def takes_bytes(self, largest: float) -> bool | None:
+        """Whether a model takes whole numbers as they are, rather than divided by their largest.
+
+        Networks are trained on inputs of order 1: normalising divides bytes by 50 to 255, and
+        values from 0 to 1 by 0.2 to 1. Subtracting less than 1 from bytes, or more than 1 from
+        values up to 1, is of no use to either.
+
+        Args:
+            largest: The largest value there can be: 255 for bytes.
+
+        Returns:
+            None if these steps do not tell.
+        """
+        if self.are_codes:
+            return True
+        if not self.names or not self.factor:
+            return None
+        mean = abs(self.offset / self.factor)
+        if self.factor * largest <= _NORMALISED or mean > 1:
+            return True
+        return False if 0 < mean < 1 and self.factor >= _KEPT else None
+
+
+def first_steps(tape: Tape, given: Tensor) -> FirstSteps:
+    """Reads what a recorded run did to an input up to its first operation that is not affine.
+
+    Args:
+        tape: The run.
+        given: The very tensor that the model was given.
+    """
+    scale, shift = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    names: list[str] = []
+    current = [given]
+    for step in tape.steps:
+        if not any(tensor is one for tensor in step.tensors() for one in current):
+            continue
+        if step.name in _SAME_VALUES:
+            if any(not _is_numeric(output) for output in step.outputs):
+                return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names), True)
+            current += step.outputs
+            continue
+        if step.name in _LOOKUPS:
+            return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names), True)
+        found = _affine(step, current)
+        if found is None:
+            break
+        by, plus = found
+        try:
+            scale, shift = scale * by, shift * by + plus
+        except RuntimeError:
+            break  # constants along different axes
+        names.append(step.name)
+        current = [*step.outputs]
+    return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names))
+
+
+def _is_numeric(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.dtype is torch.uint8
+
+
+def _typical(values: Tensor) -> float:
+    return float(values.median())
+
+
+def _affine(step: Step, current: list[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """The factor and the term of a step x → a·x + c; `None` if it is none."""
+    kind = step.name.removeprefix("aten::").removesuffix("_")
+    operands = [step.argument("self"), step.argument("other")]
+    leads = any(operands[0] is one for one in current)
+    others = [operand for operand in operands if not any(operand is one for one in current)]
+    if len(others) != 1 or (value := _constant(others[0])) is None:
+        return None
+    alpha = step.argument("alpha")
+    weight = float(alpha) if isinstance(alpha, int | float) else 1.0
+    one, zero = torch.ones_like(value), torch.zeros_like(value)
+    found: tuple[Tensor, Tensor] | None = None
+    if kind in {"mul", "multiply"}:
+        found = value, zero
+    elif kind in {"div", "divide", "true_divide"} and leads and not step.argument("rounding_mode"):
+        found = 1 / value, zero
+    elif kind == "add":
+        found = (one, value * weight) if leads else (one * weight, value)
+    elif kind in {"sub", "subtract"}:
+        found = (one, value * -weight) if leads else (one * -weight, value)
+    elif kind == "rsub":
+        found = one * -weight, value
+    return found
+
+
+def _constant(operand: object) -> Tensor | None:
+    """A number, or a tensor of a few: one for each channel."""
+    if isinstance(operand, bool) or not isinstance(operand, int | float | Tensor):
+        return None
+    values = torch.as_tensor(operand).detach().double().flatten().cpu()
+    return values if 0 < values.numel() <= _CHANNELS else None
