@@ -165,6 +165,13 @@ def _members(table: Columns, spec: ProbeSpec) -> list[str]:
                     "the way your model was trained.",
                 )
     members = spec.columns or [name for name in numbers if name not in left_out]
+    others = [
+        name
+        for name in table.arrays
+        if name not in numbers and name not in left_out and name not in spec.inputs
+    ]
+    if others and spec.columns is None:
+        raise _no_numbers(table, others, spec)
     if not members:
         raise unreadable(
             "No column of the table can be part of the inputs: expected columns of numbers, found "
@@ -172,6 +179,40 @@ def _members(table: Columns, spec: ProbeSpec) -> list[str]:
             hint="Store the model's inputs as columns of numbers, or as one column of lists.",
         )
     return members
+
+
+def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobError:
+    """Columns would be left out of the inputs without anyone having said so."""
+    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *names])
+    return unreadable(
+        f"The column {names[0]!r} cannot be part of the inputs: {_what_it_holds(table, names[0])}. "
+        "A model's inputs are numbers.",
+        hint=f'Set "exclude": [{excluded}] in the spec if your model does not take '
+        f"{'this' if len(names) == 1 else 'these'}; else write the numbers that it takes.",
+        detail={"columns": [*names[:_NAMES_SHOWN]]},
+    )
+
+
+def _what_it_holds(table: Columns, name: str) -> str:
+    info = table.arrays[name]
+    if not info.is_text:
+        return f"it is {describe({name: info})}"
+    values = table.read(name)
+    row = next((row for row, text in enumerate(values) if not _is_number(str(text))), 0)
+    comma = ", perhaps a number with a decimal comma" if _is_number(_point(values[row])) else ""
+    return f"it holds text, first {str(values[row])[:80]!r} in row {row}{comma}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _point(text: str) -> str:
+    return str(text).replace(",", ".")
 
 
 def _refuse_row_numbers(table: Columns, names: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from workers.probes.tables.columns import Column, Kind
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS_AT_ONCE = 65_536
 _IMAGES_AT_ONCE = 64
+_SHOWN = 8
 _RECURSION = (ValueError, RecursionError)
 
 
@@ -209,6 +210,31 @@ class Table:
                 raise ValueError(f"{at:,} rows were found where {len(self):,} are listed")
         except columns.BROKEN as error:
             raise damaged(error) from error
+
+
+def common_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
+    """The columns of several files, which have to be the same ones.
+
+    Args:
+        schemas: Of each file, by its name.
+
+    Raises:
+        JobError: `probe_unreadable` if the files are no parts of one table.
+    """
+    (first_name, first), *others = schemas.items()
+    for name, schema in others:
+        if not schema.equals(first):
+            raise unreadable(
+                f"The files are no parts of one table: {first_name!r} has the columns "
+                f"{_shown(first)}; {name!r} has {_shown(schema)}.",
+                hint="Upload files with the same columns of the same types, or one of them alone.",
+            )
+    return first
+
+
+def _shown(schema: pa.Schema) -> str:
+    fields = [f"{field.name[:40]!r} {str(field.type)[:40]}" for field in list(schema)[:_SHOWN]]
+    return ", ".join(fields) + (" …" if len(schema) > _SHOWN else "")
 
 
 def damaged(error: Exception) -> JobError:
