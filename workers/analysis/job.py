@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import JsonValue
 
-from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis import layout

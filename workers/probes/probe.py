@@ -55,7 +55,8 @@ class ProbeData:
     Args:
         spec: The spec as it was given, with what the file alone decides.
         stored: Arrays of these samples that are inputs, or that can be some, shape (n, …).
-        inputs: What a model gets, in the order of its arguments; none until `given` settles that.
+        inputs: What a model gets, in the order of its arguments, as far as spec and file tell:
+            `given` settles it. Where the spec names none, what a person would take for the input.
         targets: Of these samples; None for a probe without.
         rows: Position in the file of each sample, ascending.
         others: Names of the arrays in the file that are neither of these nor the targets.
@@ -131,7 +132,7 @@ def load_probe(
 ) -> ProbeData:
     """Read a probe file.
 
-    What a model gets of it is open until `ProbeData.given` settles it.
+    What a model gets of it is settled later, by `ProbeData.given`.
 
     Args:
         file: Readable and seekable; nothing else is opened.
@@ -182,7 +183,13 @@ def load_probe(
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
     others = tuple(name for name in arrays if name not in {*names, target_name})
-    return ProbeData(complete, stored, (), targets, rows, others)
+    probe = ProbeData(complete, stored, (), targets, rows, others)
+    told = spec.inputs or names[:1]
+    inputs = [
+        probe.read_as(name, spec.transform_of(position) or Transform())
+        for position, name in enumerate(told)
+    ]
+    return replace(probe, inputs=tuple(inputs))
 
 
 def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSummary:
@@ -197,23 +204,19 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
         JobError: `probe_unreadable`, `too_few_samples`, `non_finite`.
     """
     probe = load_probe(file, spec, limits)
-    inputs = [
-        probe.read_as(name, probe.spec.transform_of(position) or Transform())
-        for position, name in enumerate(probe.stored)
-    ]
     # An array that no model may ever ask for is no reason to refuse the others.
-    checked = inputs if probe.spec.inputs else inputs[:1]
-    bytes_per_sample = max(1, sum(each.stored.nbytes for each in checked) // len(probe))
-    whole = replace(probe, inputs=tuple(checked))
-    for _ in whole.batches(max(1, _CHECK_BYTES // bytes_per_sample)):
+    bytes_per_sample = max(1, sum(each.stored.nbytes for each in probe.inputs) // len(probe))
+    for _ in probe.batches(max(1, _CHECK_BYTES // bytes_per_sample)):
         pass  # handing them out is the check
+    told = [each.name for each in probe.inputs]
+    possible = [probe.read_as(name, Transform()) for name in probe.stored if name not in told]
     targets = probe.targets
     return ProbeSummary(
         n=len(probe),
-        input_shape=list(inputs[0].shape),
+        input_shape=list(probe.inputs[0].shape),
         inputs=[
             ProbeInput(name=each.name, shape=list(each.shape), dtype=each.transform.dtype)
-            for each in inputs[:MAX_INPUTS]
+            for each in [*probe.inputs, *possible][:MAX_INPUTS]
         ],
         task=None if targets is None else targets.task,
         classes=None if targets is None else targets.classes,

@@ -190,7 +190,8 @@ def test_without_targets_a_dense_model_needs_none(writer: ProgressWriter) -> Non
 def test_a_model_of_two_inputs_gets_both(writer: ProgressWriter) -> None:
     ids = RNG.integers(0, 11, (120, 7), dtype=np.int32)
     mask = np.arange(7) < RNG.integers(1, 8, (120, 1))
-    data = probe(input_ids=ids, attention_mask=mask, labels=np.arange(120) % 3)
+    spec = {"input": ["input_ids", "attention_mask"], "transform": [{"dtype": "int64"}, {}]}
+    data = probe(spec, input_ids=ids, attention_mask=mask, labels=np.arange(120) % 3)
     model = MaskedTokens()
     found = run(model, data, 32, writer)
     with torch.inference_mode():

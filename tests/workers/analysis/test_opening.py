@@ -35,7 +35,7 @@ def opened(progress: ProgressWriter, device: Device, features: int = 64) -> Subj
     rows = np.random.default_rng(0).random((60, features), dtype=np.float32)
     probe = load_probe(io.BytesIO(npz(x=rows)), ProbeSpec(input="x"), Limits())
     archive = io.BytesIO(scripted(multilayer()))
-    return open_subject(archive, probe, 16, Options(), device, progress=progress, timings={})
+    return open_subject(archive, probe, Options(), device, progress=progress, timings={})
 
 
 def test_it_falls_back_to_the_cpu_and_says_so(progress: ProgressWriter) -> None:

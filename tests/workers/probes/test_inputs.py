@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec
+from service.probes.spec import ProbeSpec, Transform
 from workers.errors import JobError
 from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, inspect_probe, load_probe
@@ -36,25 +36,22 @@ def refusal(
     return caught.value.failure
 
 
-def test_tokens_and_mask_are_found_and_written_back(save: Save) -> None:
+def test_arrays_that_may_be_inputs_are_listed_and_left_open(save: Save) -> None:
     file = save(attention_mask=MASK, labels=LABELS, input_ids=IDS)
     summary = inspect_probe(file, ProbeSpec(), Limits())
     spec = summary.spec.model_dump(mode="json")
     assert spec.pop("format") in {"npz", "safetensors"}
-    assert spec == {
-        "input": ["input_ids", "attention_mask"],
-        "target": "labels",
-        "task": "classification",
-        "transform": [{"dtype": "int64"}, {}],
-    }
+    assert spec == {"target": "labels", "task": "classification"}
     assert summary.input_shape == [4]
     assert [each.model_dump() for each in summary.inputs] == [
-        {"name": "input_ids", "shape": [4], "dtype": "int64"},
+        {"name": "input_ids", "shape": [4], "dtype": "int32"},
         {"name": "attention_mask", "shape": [4], "dtype": "bool"},
     ]
     again = read(file, summary.spec.model_dump(mode="json"))
     assert again.spec == summary.spec
-    (ids, mask), labels = next(again.batches(6))
+    assert list(again.stored) == ["input_ids", "attention_mask"]
+    settled = again.given({"attention_mask": Transform(), "input_ids": Transform(dtype="int64")})
+    (mask, ids), labels = next(settled.batches(6))
     assert (ids.dtype, mask.dtype) == (torch.int64, torch.bool)
     assert ids.tolist() == IDS.tolist()
     assert mask.tolist() == MASK.tolist()
@@ -62,29 +59,20 @@ def test_tokens_and_mask_are_found_and_written_back(save: Save) -> None:
     assert labels.tolist() == LABELS.tolist()
 
 
-@pytest.mark.parametrize(
-    ("names", "chosen"),
-    [
-        (["token_type_ids", "input_ids"], ["input_ids", "token_type_ids"]),
-        (
-            ["token_type_ids", "attention_mask", "input_ids"],
-            ["input_ids", "attention_mask", "token_type_ids"],
-        ),
-        (["other", "input_ids"], "input_ids"),
-        (["attention_mask", "x"], "x"),
-    ],
-)
-def test_only_what_tokenizers_give_is_taken_together(
-    npz: Save, names: list[str], chosen: list[str] | str
-) -> None:
-    assert read(npz(**dict.fromkeys(names, IDS))).spec.input == chosen
+def test_arrays_of_other_samples_and_of_words_are_no_inputs(npz: Save) -> None:
+    words = np.array(["a"] * 6)
+    probe = read(npz(x=IDS, other=IDS[:5], lengths=LABELS, words=words), {"target": None})
+    assert list(probe.stored) == ["x", "lengths"]
+    assert probe.others == ("other", "words")
 
 
-def test_bytes_are_tokens_if_their_name_says_so(npz: Save) -> None:
-    probe = read(npz(input_ids=IDS.astype(np.uint8), attention_mask=MASK.astype(np.uint8)))
-    (ids, mask), _ = next(probe.batches(6))
-    assert (ids.dtype, mask.dtype) == (torch.int64, torch.int64)
-    assert mask.tolist() == MASK.astype(int).tolist()
+def test_training_data_beside_test_data_is_asked_about(npz: Save) -> None:
+    arrays = {"x_train": IDS, "y_train": LABELS, "x_test": IDS[:5], "y_test": LABELS[:5]}
+    failure = refusal(npz(**arrays))
+    assert "'y_train', 'y_test'" in failure.message
+    assert failure.hint is not None
+    assert '"target": "y_train"' in failure.hint
+    assert read(npz(**arrays), {"input": "x_test"}).spec.target == "y_test"
 
 
 def test_an_empty_transform_leaves_tokens_as_they_are_stored(npz: Save) -> None:
@@ -100,7 +88,7 @@ def test_one_transform_is_that_of_the_first_input(save: Save) -> None:
         {"input": ["a", "b", "c"], "transform": {"dtype": "float32", "scale": 0.5}},
     )
     (a, b, c), _ = next(probe.batches(6))
-    assert (a.dtype, b.dtype, c.dtype) == (torch.float32, torch.uint8, torch.float32)
+    assert (a.dtype, b.dtype, c.dtype) == (torch.float32, torch.uint8, torch.float64)
     assert a.unique().tolist() == [5]
     assert b.unique().tolist() == [10]
 
@@ -157,7 +145,8 @@ def test_a_missing_input_is_named_with_what_there_is(save: Save) -> None:
 
 
 def test_inputs_must_hold_the_same_samples(save: Save) -> None:
-    failure = refusal(save(input_ids=IDS, attention_mask=MASK[:5], labels=LABELS))
+    spec: dict[str, object] = {"input": ["input_ids", "attention_mask"]}
+    failure = refusal(save(input_ids=IDS, attention_mask=MASK[:5], labels=LABELS), spec)
     assert failure.code == FailureCode.PROBE_UNREADABLE
     assert failure.message == (
         "'input_ids' holds 6 samples but 'attention_mask' holds 5 samples; expected equal numbers."

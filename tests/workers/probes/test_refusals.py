@@ -188,16 +188,16 @@ def test_transform_must_fit(npz: Save, transform: dict[str, object], words: str)
     assert words in unreadable(npz(x=GOOD), {"transform": transform})
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "float128", "S4", "u4"])
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "float128", "S4"])
 def test_unusable_dtypes_are_refused(npz: Save, dtype: str) -> None:
     message = unreadable(npz(x=np.zeros((6, 2), dtype)), {"input": "x"})
     assert np.dtype(dtype).name in message
     assert "float32" in message
 
 
-def test_bfloat16_is_refused_by_its_name() -> None:
-    header = {"x": {"dtype": "BF16", "shape": [6, 2], "data_offsets": [0, 24]}}
-    assert "dtype BF16" in unreadable(raw_safetensors(header, bytes(24)), {"input": "x"})
+def test_numbers_of_8_bits_are_refused_by_their_name() -> None:
+    header = {"x": {"dtype": "F8_E4M3", "shape": [6, 2], "data_offsets": [0, 12]}}
+    assert "dtype F8_E4M3" in unreadable(raw_safetensors(header, bytes(12)), {"input": "x"})
 
 
 def test_pickled_objects_are_never_read() -> None:

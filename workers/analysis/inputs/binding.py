@@ -40,11 +40,13 @@ class _Known:
         arguments: The model's.
         positions: Those of them that take tensors.
         arrays: The probe's candidates, the likeliest inputs first.
+        others: Its arrays that are none.
     """
 
     arguments: Sequence[Argument]
     positions: Sequence[int]
     arrays: Sequence[str]
+    others: Sequence[str]
 
     @property
     def needed(self) -> list[int]:
@@ -52,7 +54,7 @@ class _Known:
 
 
 def find_bindings(
-    arguments: Sequence[Argument], spec: ProbeSpec, arrays: Sequence[str], target: str | None
+    arguments: Sequence[Argument], spec: ProbeSpec, arrays: Sequence[str], others: Sequence[str]
 ) -> list[Binding]:
     """The bindings that spec and names leave open; a single one is settled.
 
@@ -60,17 +62,17 @@ def find_bindings(
         arguments: What the model takes.
         spec: What the probe's owner says.
         arrays: Arrays that can be inputs, the likeliest first.
-        target: The array with the targets, which is no input.
+        others: Arrays that cannot be: they hold other samples, or no numbers.
 
     Raises:
         JobError: `input_mismatch` if there is none, with what each side has.
     """
-    known = _Known(arguments, tensor_positions(arguments), arrays)
+    known = _Known(arguments, tensor_positions(arguments), arrays, others)
     if isinstance(spec.input, dict):
         return [_by_mapping(known, spec.input)]
     if spec.input is not None:
         return [_by_order(known, spec.inputs)]
-    return _by_name(known, target)
+    return _by_name(known, spec.target)
 
 
 def _by_mapping(known: _Known, mapping: Mapping[str, str]) -> Binding:
@@ -185,6 +187,8 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
     message = f"The model takes {_signature(known.arguments)}; {found}."
     if wrong:
         message += f" The model has {wrong}."
+    if known.others:
+        message += f" It also has {_listed(known.others)}, with other samples or no numbers."
     return JobError(
         FailureCode.INPUT_MISMATCH,
         message,

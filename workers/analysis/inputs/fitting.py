@@ -129,7 +129,7 @@ def fit(
     """
     arguments = read_arguments(model)
     spec = probe.spec
-    bindings = find_bindings(arguments, spec, list(probe.stored), spec.target)
+    bindings = find_bindings(arguments, spec, list(probe.stored), probe.others)
     running = [
         found
         for binding in bindings
