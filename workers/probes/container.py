@@ -63,7 +63,8 @@ class ArrayInfo:
         dtype: numpy's name of the type, or the container's own where numpy has none.
         shape: Samples first.
         nbytes: Size in memory, never yet allocated.
-        class_names: What its whole numbers stand for, from 0 on, where the file says so.
+        class_names: What its whole numbers stand for, from 0 on, or the strings it is made of in
+            the file's own order; None where the file does not say.
     """
 
     dtype: str

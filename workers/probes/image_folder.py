@@ -10,13 +10,12 @@ from service.failures import FailureCode
 from service.probes.spec import ImageMode, ProbeSpec
 from workers.errors import JobError
 from workers.probes import pictures
+from workers.probes.class_names import two_orders, with_class_names
 from workers.probes.container import ArrayInfo, Limits, check_name, size_in_bytes, unreadable
 from workers.probes.members import Member, Members, common_folder
 from workers.probes.pictures import SUFFIXES
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
-_LISTED = 12
-_WRITTEN_OUT = 200
 
 
 class ImageFolder:
@@ -68,11 +67,11 @@ class ImageFolder:
         Raises:
             JobError: `probe_unreadable` if the order of the classes cannot be told.
         """
-        known: dict[str, object] = {"image_mode": self.image_mode}
-        if spec.class_names is None and self.classes and not spec.declares_no_target:
-            _check_order(self.classes)
-            known["class_names"] = self.classes
-        return spec.model_copy(update=known)
+        spec = spec.model_copy(update={"image_mode": self.image_mode})
+        if spec.class_names is not None or not self.classes or spec.declares_no_target:
+            return spec
+        _check_order(self.classes)
+        return with_class_names(spec, self.classes)
 
     def _images(self) -> Iterator[tuple[str, bytes]]:
         for file in self._files:
@@ -109,24 +108,13 @@ def _check_order(classes: Sequence[str]) -> None:
         return
     counted = sorted(classes, key=int)
     if counted != classes:
-        raise unreadable(
-            "The folders are numbers, and their order as text "
-            f"({_listed(classes)}), which torchvision's ImageFolder and Hugging Face's imagefolder "
-            f"follow, is not the order in which they count ({_listed(counted)}); which of the two "
-            "your model's outputs have cannot be told.",
-            hint='Set "class_names" in the spec to the folders in the order of the outputs: '
-            f"{_as_json(counted)} if output k is for the folder named k, {_as_json(classes)} if the "
-            "model was trained with ImageFolder.",
+        raise two_orders(
+            "The folders are numbers",
+            counted,
+            "the numbers",
+            classes,
+            "text, which torchvision's ImageFolder and Hugging Face's imagefolder follow",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
-
-
-def _as_json(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:_WRITTEN_OUT])
-    return f"[{shown}{', …' if len(names) > _WRITTEN_OUT else ''}]"
 
 
 def _too_deep(paths: Sequence[PurePosixPath], outer: int) -> JobError:

@@ -198,7 +198,7 @@ def _recognise(head: bytes, total: int) -> str:
             return words
     if _is_text(head):
         first, end, _ = head.partition(b"\n")
-        is_table = end and any(mark in first for mark in csv_table.DELIMITERS.encode())
+        is_table = (end or len(head) == _HEAD_BYTES) and any(mark in first for mark in csv_table.DELIMITERS.encode())
         return "csv" if is_table and first[:1] not in b"{[<" else "a text file"
     return f"of no known kind (it begins with the bytes {head[:8].hex(' ')})"
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from service.probes.spec import MAX_CLASSES_NAMED
 from workers.errors import JobError
 from workers.probes.container import MAX_DIMENSIONS, shape_text, unreadable
 
@@ -152,6 +153,15 @@ def strings(column: Column, array: pa.Array, first_row: int) -> npt.NDArray[np.s
                 detail={"array": column.name, "row": first_row + row},
             )
     return np.array(texts, dtype=np.str_)
+
+
+def dictionary(sample: pa.Array | None) -> tuple[str, ...] | None:
+    """The strings that a column's rows are picked from, in the file's order; None without."""
+    if sample is None or not pa.types.is_dictionary(sample.type):
+        return None
+    if len(sample.dictionary) > MAX_CLASSES_NAMED or sample.dictionary.null_count:
+        return None
+    return tuple(sample.dictionary.to_pylist())
 
 
 def image_bytes(column: Column, array: pa.Array, first_row: int) -> list[bytes]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from service.probes.spec import ALL_COLUMNS, ProbeSpec
 from workers.errors import JobError
+from workers.probes.class_names import two_orders, with_class_names
 from workers.probes.container import (
     ArrayInfo,
     Container,
@@ -74,31 +75,52 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
     Raises:
         JobError: `probe_unreadable` where what is meant cannot be told, or is not there.
     """
-    known: dict[str, object] = {}
     if spec.target is None and not spec.declares_no_target:
         target = _find_target(table, spec)
         if target is not None:
-            known["target"] = target
-    given = spec.model_copy(update=known)
+            spec = _with(spec, target=target)
+    spec = _with_class_names(table, spec)
     inferred = spec.input is None and not any(
-        info.is_numeric and len(info.shape) > 1 and name != given.target
+        info.is_numeric and len(info.shape) > 1 and name != spec.target
         for name, info in table.arrays.items()
     )
     if not inferred and ALL_COLUMNS not in spec.inputs:
         _check_is_no_single_number(table, spec)
-        return table, _with(spec, known)
-    if inferred and spec.exclude is None and spec.columns is None and table.index_columns:
-        known["exclude"] = table.index_columns
-    known["input"] = ALL_COLUMNS if inferred else spec.input
-    settled = _with(spec, known)
-    names = _members(table, settled)
-    if inferred and spec.columns is None and spec.exclude is None:
+        return table, spec
+    says_which = spec.exclude is not None or spec.columns is not None
+    if inferred:
+        spec = _with(spec, input=ALL_COLUMNS)
+        if not says_which and table.index_columns:
+            spec = _with(spec, exclude=table.index_columns)
+    names = _members(table, spec)
+    if inferred and not says_which:
         _refuse_row_numbers(table, names)
-    return _Stacked(table, names, limits), settled
+    return _Stacked(table, names, limits), spec
 
 
-def _with(spec: ProbeSpec, known: Mapping[str, object]) -> ProbeSpec:
-    return ProbeSpec.model_validate({**spec.model_dump(), **known})
+def _with(spec: ProbeSpec, **known: object) -> ProbeSpec:
+    return ProbeSpec.model_validate({**spec.model_dump(mode="json"), **known})
+
+
+def _with_class_names(table: Columns, spec: ProbeSpec) -> ProbeSpec:
+    """The spec with the names of the classes, where the file tells them.
+
+    Raises:
+        JobError: `probe_unreadable` for strings that the file has in another order than the
+            alphabet's.
+    """
+    info = table.arrays.get(spec.target or "")
+    if info is None or info.class_names is None or spec.class_names is not None:
+        return spec
+    if info.is_text and sorted(info.class_names) != [*info.class_names]:
+        raise two_orders(
+            f"The classes in {spec.target!r} have two orders",
+            info.class_names,
+            "the file, as of a pandas categorical",
+            sorted(info.class_names),
+            "the alphabet",
+        )
+    return with_class_names(spec, info.class_names)
 
 
 def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
@@ -110,7 +132,7 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
     for name in TARGET_NAMES:
         if name in others:
             return name
-    named = [name for name, info in others.items() if info.class_names is not None]
+    named = [name for name, info in others.items() if info.class_names and info.is_numeric]
     named = named or [name for name, info in others.items() if _holds_classes(table, name, info)]
     if len(named) == 1:
         return named[0]

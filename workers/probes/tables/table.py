@@ -165,8 +165,11 @@ class Table:
         else:
             row = column.tensor or columns.row_shape(column, self._first.get(column.name))
             shape = (len(self), *row)
-        if column.kind in {Kind.STRINGS, Kind.OTHER}:
+        if column.kind is Kind.OTHER:
             return ArrayInfo(column.dtype, shape, 0)
+        if column.kind is Kind.STRINGS:
+            names = columns.dictionary(self._first.get(column.name))
+            return ArrayInfo(column.dtype, shape, 0, names)
         nbytes = size_in_bytes(column.name, shape, np.dtype(column.dtype).itemsize)
         return ArrayInfo(column.dtype, shape, nbytes, column.class_names)
 
