@@ -25,6 +25,7 @@ from service.analyses.report_intervals import (
 from service.analyses.report_layers import MAX_LAYERS, Layer
 from service.analyses.report_parts import (
     MAX_ENTRIES,
+    ClassNames,
     Count,
     Cumulative,
     Eigenvalues,
@@ -78,6 +79,9 @@ class ProbePart(Part):
     class_counts: Annotated[
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None, figure("probe.class_counts")
     ]
+    # Reports written before labels had names, and could be left out, lack both.
+    class_names: ClassNames = None
+    ignored: Annotated[Count | None, figure("probe.ignored")] = None
     task: Task | None
     # Reports written before anything was inferred from the model lack both.
     inputs: GivenInputs
@@ -362,6 +366,11 @@ class Report(Part):
             probes.append(self.held_out.probe)
         for probe in probes:
             counts, labels = probe.class_counts, probe.n * self.feature_map.positions
+            names = probe.class_names
+            if names is not None and len(names) != probe.classes:
+                raise ValueError(
+                    f"class_names must name each of {probe.classes} classes, has {len(names)}"
+                )
             if counts is None:
                 continue
             if probe.task == "multilabel":
@@ -370,7 +379,9 @@ class Report(Part):
                         f"class_counts must name each of {probe.classes} labels with at most n × "
                         f"positions = {labels}, has {len(counts)} entries up to {max(counts)}"
                     )
-            elif len(counts) != probe.classes or sum(counts) != labels:
+            elif len(counts) != probe.classes or not (
+                labels - (probe.ignored or 0) <= sum(counts) <= labels
+            ):
                 raise ValueError(
                     f"class_counts must name each of {probe.classes} classes and sum to n × "
                     f"positions = {labels}, has {len(counts)} entries that sum to {sum(counts)}"

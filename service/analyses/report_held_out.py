@@ -7,6 +7,7 @@ from pydantic import Field
 
 from service.analyses.report_parts import (
     MAX_ENTRIES,
+    ClassNames,
     Count,
     Cumulative,
     GivenInputs,
@@ -40,6 +41,9 @@ class EvalProbe(Part):
         Annotated[list[Count], Field(max_length=MAX_ENTRIES)] | None,
         figure("held_out.probe.class_counts"),
     ]
+    # Reports written before labels had names, and could be left out, lack both.
+    class_names: ClassNames = None
+    ignored: Annotated[Count | None, figure("held_out.probe.ignored")] = None
     task: Task | None
     # Reports written before anything was inferred from the model lack both.
     inputs: GivenInputs

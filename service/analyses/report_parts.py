@@ -67,6 +67,12 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+ClassNames = Annotated[
+    Annotated[list[Name], Field(max_length=MAX_ENTRIES)] | None,
+    Field(description="What the classes are called, in their order; null if nobody said."),
+]
+
+
 def require_length(expected: int, **vectors: list[float] | None) -> None:
     """Raises ValueError unless each vector that is there has the expected length."""
     for name, vector in vectors.items():

@@ -1,5 +1,6 @@
 """How a probe file is to be read, and what reading it found."""
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, get_args
@@ -40,6 +41,9 @@ _LAYOUT = re.compile(r"(N[A-Z]*)->(N[A-Z]*)")
 _MAX_CHANNELS = 1024
 MAX_INPUTS = 16
 _MAX_COLUMNS_NAMED = 1024
+MAX_CLASSES_NAMED = 4096
+# Two specs and more are in one message.
+_MAX_CLASSES_BYTES = 24 * 1024
 
 ArrayName = Annotated[str, Field(min_length=1, max_length=200)]
 PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=_MAX_CHANNELS)]
@@ -62,6 +66,12 @@ Factor = Annotated[
     FiniteFloat,
     BeforeValidator(_read_fraction, json_schema_input_type=FiniteFloat | str),
 ]
+
+
+StoredLabel = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+ClassNames = Annotated[list[ClassName], Field(min_length=1, max_length=MAX_CLASSES_NAMED)]
+ClassLabels = Annotated[list[StoredLabel], Field(min_length=1, max_length=MAX_CLASSES_NAMED)]
 
 
 class _WritesWhatWasSet(BaseModel):
@@ -195,7 +205,25 @@ class ProbeSpec(_WritesWhatWasSet):
         default=None,
         description="The array that holds labels or values; null: the probe has none.",
     )
-    task: Task | None = Field(default=None, description="What the targets are.")
+    task: Task | None = Field(
+        default=None,
+        description="What the targets are: one class a sample or position, several labels a "
+        "sample, or values. What the data does not decide is decided with the model in view.",
+    )
+    class_names: ClassNames | None = Field(
+        default=None,
+        description="What the classes or labels are called, in the order of the model's outputs. "
+        "Where targets are text, these are the texts.",
+    )
+    class_labels: ClassLabels | None = Field(
+        default=None,
+        description="The stored numbers that stand for the classes, in the order of the model's "
+        "outputs, where they are not 0 … K-1: [0, 255] for a mask.",
+    )
+    ignore_label: StoredLabel | None = Field(
+        default=None,
+        description="Positions with this label are left out of every figure; null: none is.",
+    )
     transform: Annotated[Transform | Transforms, _list_or_one(Transforms, Transform)] | None = (
         Field(
             default=None,
@@ -262,7 +290,42 @@ class ProbeSpec(_WritesWhatWasSet):
         if self.target is not None and self.target in (self.columns or ()):
             raise ValueError(f"columns names {self.target!r}, which is the target")
         self._check_transforms()
+        self._check_classes()
         return self
+
+    def _check_classes(self) -> None:
+        names, labels = self.class_names, self.class_labels
+        keys = ("class_names", "class_labels", "ignore_label")
+        given = [key for key in keys if getattr(self, key) is not None]
+        if given and self.declares_no_target:
+            raise ValueError(f"{given[0]} is given but target is null; expected one of the two")
+        wanted = {"class_names": {"classification", "multilabel"}}
+        for key in given:
+            tasks = wanted.get(key, {"classification"})
+            if self.task is not None and self.task not in tasks:
+                raise ValueError(
+                    f"{key} is given with task {self.task!r}; expected task "
+                    f"{' or '.join(map(repr, sorted(tasks)))}"
+                )
+        for key, values in (("class_names", names), ("class_labels", labels)):
+            if values is not None and len(set(values)) < len(values):
+                raise ValueError(f"{key} holds the same entry twice; expected distinct ones")
+        if names is not None and labels is not None and len(names) != len(labels):
+            raise ValueError(
+                f"class_names has {len(names)} entries and class_labels {len(labels)}; expected "
+                "one of each for every class"
+            )
+        if labels is not None and self.ignore_label in labels:
+            raise ValueError(
+                f"ignore_label {self.ignore_label} is one of class_labels; expected a label that "
+                "is no class"
+            )
+        size = len(json.dumps([names, labels], ensure_ascii=False).encode("utf-8", "replace"))
+        if size > _MAX_CLASSES_BYTES:
+            raise ValueError(
+                f"class_names and class_labels take {size:,} bytes of JSON; expected at most "
+                f"{_MAX_CLASSES_BYTES:,}"
+            )
 
     def _check_transforms(self) -> None:
         if not isinstance(self.transform, list):

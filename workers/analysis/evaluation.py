@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from workers.analysis.layers import LayerPass
-from workers.analysis.rows import KeptRows, check_targets
+from workers.analysis.rows import KeptRows, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Moments, Performance, answers
 from workers.diagnostics.folds import Folds
@@ -70,19 +70,20 @@ def evaluate(
         layers: Sums up all layers in the same pass.
 
     Raises:
-        JobError: The model fails on a batch, or gives other than one row for each target.
+        JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, positions = len(probe), extractor.feature_map.positions
-    check_targets(extractor.feature_map, probe)
-    folds = Folds(n, positions=positions, seed=seed)
-    kept = KeptRows(probe.rows, positions)
+    folds = Folds(n, positions=rows_a_sample(probe, positions), seed=seed)
+    kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
     performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted = extractor.run(inputs, *([] if layers is None else [layers.tap]))
-        targets = target_functions(probe, stored_targets)
-        row_weights = None if weights is None else weights.of(stored_targets)
+        extracted, counted, places = leave_out(
+            extractor.run(inputs, *([] if layers is None else [layers.tap])), stored_targets
+        )
+        targets = target_functions(probe, counted)
+        row_weights = None if weights is None else weights.of(counted)
         dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
             layers.add(extracted.outputs, targets, row_weights)
@@ -97,7 +98,9 @@ def evaluate(
         kept.add(
             extracted.phi,
             answers(extracted.outputs) if is_classifier else None,
-            stored_targets.flatten() if is_classifier and stored_targets is not None else None,
+            counted if is_classifier else None,
+            places=places,
+            seen=len(inputs[0]) * positions,
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)

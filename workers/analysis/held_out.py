@@ -7,7 +7,7 @@ from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.analysis.evaluation import target_functions
-from workers.analysis.rows import check_targets
+from workers.analysis.rows import leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
 from workers.errors import JobError
@@ -61,7 +61,6 @@ def evaluate_held_out(
     """
     n, found = len(probe), extractor.feature_map
     _check_task(task, probe.spec.task)
-    check_targets(found, probe)
     sums = HeldOutSums(
         diagnosis,
         n,
@@ -69,17 +68,18 @@ def evaluate_held_out(
         targets=0 if probe.targets is None else probe.targets.functions,
         # Without any targets the outputs are taken for logits, as on the first probe.
         task=probe.spec.task or task or "classification",
-        positions=found.positions,
+        positions=rows_a_sample(probe, found.positions),
         seed=options.seed,
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs)
+        extracted, counted, _ = leave_out(extracted, stored_targets)
         sums.update(
             extracted.phi,
             extracted.outputs,
-            target_functions(probe, stored_targets),
-            weights.of(stored_targets),
+            target_functions(probe, counted),
+            weights.of(counted),
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING_HELD_OUT, seen, n)

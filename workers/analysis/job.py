@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import torch
@@ -14,10 +15,11 @@ from workers.analysis.allowance import check_allowance
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import evaluate
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
-from workers.analysis.inputs import fit_alike
+from workers.analysis.inputs import Fitted, fit_alike
 from workers.analysis.layers import LayerPass
 from workers.analysis.opening import batch_size, open_subject
 from workers.analysis.requests import AnalysisArguments
+from workers.analysis.rows import count_rows, model_view
 from workers.analysis.timing import timed
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
@@ -31,6 +33,7 @@ from workers.diagnostics.plan import Problem
 from workers.errors import JobError
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData, load_probe
+from workers.probes.targets import NO_TARGET, Targets
 from workers.runner.confinement import data_bytes
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.result import JobResult
@@ -38,12 +41,24 @@ from workers.runner.result import JobResult
 # Machine epsilon of features that a model gives in less than float32.
 _REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
-_FAILURES: tuple[tuple[type[DiagnosticsError], FailureCode], ...] = (
-    (TooFewSamplesError, FailureCode.TOO_FEW_SAMPLES),
-    (NonFiniteError, FailureCode.NON_FINITE),
-    (IncompatibleShapesError, FailureCode.INPUT_MISMATCH),
-    (DiagnosticsError, FailureCode.UNSUPPORTED_MODEL),
-)
+_FAILURES: Mapping[type[DiagnosticsError], tuple[FailureCode, str]] = {
+    TooFewSamplesError: (
+        FailureCode.TOO_FEW_SAMPLES,
+        "Register a probe with more samples, leave out fewer of them, or raise max_samples.",
+    ),
+    NonFiniteError: (
+        FailureCode.NON_FINITE,
+        'Check the "transform" in the probe\'s spec: are inputs as large as those in training?',
+    ),
+    IncompatibleShapesError: (
+        FailureCode.INPUT_MISMATCH,
+        f'Set "target" in the probe\'s spec to the right array, {NO_TARGET}',
+    ),
+    DiagnosticsError: (
+        FailureCode.UNSUPPORTED_MODEL,
+        'Check the "transform" in the probe\'s spec, and that the model was saved after training.',
+    ),
+}
 
 
 def analyse(
@@ -71,12 +86,14 @@ def analyse(
     progress.report(Stage.READING_PROBE)
     with timed(timings, "probe"):
         probe = _load_probe(probe_file, request.spec, request)
-        weights = RowWeights(probe, options.class_weighting)
     subject = open_subject(
         model_file, probe, options, request.device, progress=progress, timings=timings
     )
-    probe, extractor = subject.fitted.probe, subject.extractor
+    extractor = subject.extractor
     with timed(timings, "head"):
+        fitted = _with_settled_targets(subject.fitted, extractor)
+        probe = fitted.probe
+        weights = RowWeights(probe, options.class_weighting)
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
@@ -99,7 +116,7 @@ def analyse(
         evaluation = evaluate(
             extractor,
             probe,
-            subject.batch_size,
+            batch_size(probe, options),
             options.seed,
             progress,
             weights=weights,
@@ -111,7 +128,7 @@ def analyse(
         diagnosis = diagnose(
             evaluation.folds,
             task=probe.spec.task or "classification",
-            positions=extractor.feature_map.positions,
+            positions=problem.rows / len(probe),
             head=extractor.feature_map.W,
             rows=evaluation.kept.rows(),
             performances=evaluation.performance_by_fold,
@@ -124,28 +141,33 @@ def analyse(
     if layers is not None:
         with timed(timings, "layers"):
             layer_figures = layers.figures(output_tolerance=options.output_tolerance)
-    about_probe, evidence = layout.probe_part(subject.fitted), diagnosis.evidence
+    about_probe, evidence = layout.probe_part(fitted), diagnosis.evidence
     held_out: dict[str, Any] | None = None
     if request.eval_spec is not None:
         progress.report(Stage.READING_EVAL_PROBE)
         with timed(timings, "held_out"), blaming_eval_probe(), _explained():
-            fitted = fit_alike(
-                subject.saved,
-                _load_probe(eval_files[0], request.eval_spec, request),
-                subject.fitted,
-                subject.device,
+            eval_fitted = _with_settled_targets(
+                fit_alike(
+                    subject.saved,
+                    _load_probe(eval_files[0], request.eval_spec, request),
+                    fitted,
+                    subject.device,
+                ),
+                extractor,
+                like=probe.targets,
             )
+            eval_probe = eval_fitted.probe
             found = evaluate_held_out(
                 extractor,
                 diagnosis,
-                fitted.probe,
-                batch_size(fitted.probe, options),
+                eval_probe,
+                batch_size(eval_probe, options),
                 options,
-                weights=RowWeights(fitted.probe, options.class_weighting),
+                weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],
             )
-        held_out = {"probe": layout.probe_part(fitted), **layout.held_out_part(found)}
+        held_out = {"probe": layout.probe_part(eval_fitted), **layout.held_out_part(found)}
         evidence = evidence if found.evidence.quality is None else found.evidence
     progress.report(Stage.REPORTING)
     return JobResult(
@@ -159,7 +181,7 @@ def analyse(
             ),
             **layout.figures(diagnosis, evidence),
             "performance": layout.performance_part(
-                evaluation.performance_by_fold, extractor.feature_map.positions
+                evaluation.performance_by_fold, problem.rows / len(probe)
             ),
             "held_out": held_out,
             "layers": layer_figures,
@@ -179,17 +201,35 @@ def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> 
     )
 
 
+def _with_settled_targets(
+    fitted: Fitted, extractor: Extractor, like: Targets | None = None
+) -> Fitted:
+    """A model and a probe whose targets mean what fits the model.
+
+    Args:
+        fitted: The probe, as the model gets it.
+        extractor: What was found in the model.
+        like: Targets of the first probe of the analysis, where this is the second.
+
+    Raises:
+        JobError: `input_mismatch` or `probe_unreadable` for targets that do not fit.
+    """
+    view = model_view(extractor.feature_map)
+    return replace(fitted, probe=fitted.probe.settled(view, like))
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Give the numerics' errors, which know nothing of jobs, the code that clients see."""
     try:
         yield
     except DiagnosticsError as error:
-        code = next(code for kind, code in _FAILURES if isinstance(error, kind))
-        raise JobError(code, str(error)) from error
+        code, hint = next(found for kind, found in _FAILURES.items() if isinstance(error, kind))
+        raise JobError(code, str(error), hint=hint) from error
 
 
 def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
     found, targets = extractor.feature_map, probe.targets
     values = 0 if targets is None else targets.functions
-    return Problem(rows=len(probe) * found.positions, p=found.p, c=found.outputs, d=values)
+    rows = count_rows(probe, found.positions)
+    return Problem(rows=rows, p=found.p, c=found.outputs, d=values)

@@ -36,6 +36,10 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
         "n": len(probe),
         "classes": None if targets is None else targets.classes,
         "class_counts": None if targets is None else targets.class_counts,
+        "class_names": None
+        if targets is None or targets.class_names is None
+        else list(targets.class_names),
+        "ignored": probe.ignored,
         "task": probe.spec.task,
         "inputs": [
             {
@@ -48,7 +52,7 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
             }
             for given, each in zip(fitted.inputs, probe.inputs, strict=True)
         ],
-        "notes": list(fitted.notes),
+        "notes": [*fitted.notes, *probe.notes],
     }
 
 

@@ -3,17 +3,18 @@
 Rows are sample-major: all positions of the first sample come first.
 """
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.failures import FailureCode
 from workers.diagnostics import Rows
-from workers.errors import JobError
-from workers.extraction import FeatureMap
-from workers.probes.container import shape_text
+from workers.extraction import Extracted, FeatureMap
 from workers.probes.probe import ProbeData
+from workers.probes.targets import IGNORED, ModelView
 
 # Values of eigenfunctions are kept for at most so many rows: the same ones for every model on one
 # probe, so that models can be compared through them.
@@ -26,34 +27,59 @@ class KeptRows:
 
     Args:
         samples: Where in the probe's file each analysed sample is, ascending, `(n,)`.
-        positions: Rows a sample.
-
-    Attributes:
-        sample_of: Where in the file the sample of each chosen row is, ascending, `(m,)`.
-        position_of: Which of that sample's positions the row is, from 0, `(m,)`.
+        positions: Rows a sample that the model gives.
+        rows: How many of all its rows count; None: all do.
     """
 
-    def __init__(self, samples: npt.NDArray[np.int64], positions: int) -> None:
-        chosen = _choose(len(samples) * positions)
-        self.sample_of = samples[chosen // positions]
-        self.position_of = chosen % positions
-        self._chosen = chosen
+    def __init__(
+        self, samples: npt.NDArray[np.int64], positions: int, rows: int | None = None
+    ) -> None:
+        self._samples = samples
+        self._positions = positions
+        self._chosen = _choose(len(samples) * positions if rows is None else rows)
+        self._counted = 0
         self._seen = 0
+        self._places: list[Tensor] = []
         self._features: list[Tensor] = []
         self._answers: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def add(self, phi: Tensor, told: Tensor | None, labels: Tensor | None) -> None:
+    @property
+    def sample_of(self) -> npt.NDArray[np.int64]:
+        """Where in the file the sample of each chosen row is, ascending, `(m,)`."""
+        found: npt.NDArray[np.int64] = torch.cat(self._places).numpy() // self._positions
+        return self._samples[found]
+
+    @property
+    def position_of(self) -> npt.NDArray[np.int64]:
+        """Which of its sample's positions each chosen row is, from 0, `(m,)`."""
+        found: npt.NDArray[np.int64] = torch.cat(self._places).numpy() % self._positions
+        return found
+
+    def add(
+        self,
+        phi: Tensor,
+        told: Tensor | None,
+        labels: Tensor | None,
+        *,
+        places: Tensor | None = None,
+        seen: int | None = None,
+    ) -> None:
         """Take the chosen ones out of the next rows.
 
         Args:
             phi: Features `(rows, p)`.
             told: The class that the model tells for each row, `(rows,)`; None for regression.
             labels: The true classes, `(rows,)`; None for regression and without targets.
+            places: Where these rows are among all that the model gave for the batch; None: they
+                are all.
+            seen: How many rows the model gave for it; None: as many as these.
         """
-        first, last = np.searchsorted(self._chosen, (self._seen, self._seen + len(phi)))
-        picked = torch.from_numpy(self._chosen[first:last] - self._seen)
-        self._seen += len(phi)
+        first, last = np.searchsorted(self._chosen, (self._counted, self._counted + len(phi)))
+        picked = torch.from_numpy(self._chosen[first:last] - self._counted)
+        self._places.append(self._seen + (picked if places is None else places[picked]))
+        self._counted += len(phi)
+        self._seen += len(phi) if seen is None else seen
         for kept, values in (
             (self._features, phi),
             (self._answers, told),
@@ -71,30 +97,65 @@ class KeptRows:
         )
 
 
-def check_targets(feature_map: FeatureMap, probe: ProbeData) -> None:
-    """Refuse a probe that does not hold one target for each row the model gives.
+def model_view(feature_map: FeatureMap) -> ModelView:
+    """What of a model tells what the targets of its probe mean."""
+    return ModelView(feature_map.outputs, feature_map.position_shape, feature_map.link)
 
-    Raises:
-        JobError: `input_mismatch`.
+
+def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:
+    """How many rows of a sample count: one number, or that of each sample `(n,)`.
+
+    Args:
+        probe: The samples, with settled targets.
+        positions: Rows a sample that the model gives.
     """
-    targets, positions = probe.targets, feature_map.positions
-    if targets is None or targets.positions == positions:
-        return
-    outputs = (len(probe), positions, feature_map.outputs)
-    raise JobError(
-        FailureCode.INPUT_MISMATCH,
-        f"The model's outputs are (samples, positions, outputs) = {shape_text(outputs)} and the "
-        f"probe's targets {shape_text(targets.values.shape)}: {positions:,} against "
-        f"{targets.positions:,} a sample; expected equal numbers.",
-        hint=(
-            "Use a probe with one label a sample, of shape (n,) or one-hot (n, classes), set "
-            '"task": "regression" if they are values'
-            if positions == 1
-            else "Use a probe with one integer label for each position of the model's output, of "
-            "shape (n, *positions)"
-        )
-        + ', or register it with "target": null for a report without what needs targets.',
+    targets = probe.targets
+    if targets is None or not targets.ignored:
+        return positions
+    counts = (targets.values != IGNORED).reshape(len(targets.values), -1).sum(axis=1)
+    return torch.from_numpy(counts)
+
+
+def count_rows(probe: ProbeData, positions: int) -> int:
+    """How many rows count in all."""
+    ignored = 0 if probe.targets is None else probe.targets.ignored
+    return len(probe) * positions - ignored
+
+
+class CountedBatch(NamedTuple):
+    """The rows of a batch that count.
+
+    Attributes:
+        extracted: Their features, outputs and answers.
+        targets: Their labels `(rows,)` or targets `(rows, d)`; None without targets.
+        places: Where among all rows of the batch they are; None: they are all.
+    """
+
+    extracted: Extracted
+    targets: Tensor | None
+    places: Tensor | None
+
+
+def leave_out(extracted: Extracted, targets: Tensor | None) -> CountedBatch:
+    """Leave out the rows whose labels are.
+
+    Args:
+        extracted: Of a batch.
+        targets: Of its samples, as a probe hands them out.
+    """
+    if targets is None or targets.is_floating_point():
+        return CountedBatch(extracted, targets, None)
+    labels = targets.flatten()
+    places = (labels != IGNORED).nonzero().flatten()
+    if len(places) == len(labels):
+        return CountedBatch(extracted, labels, None)
+    counted = replace(
+        extracted,
+        phi=extracted.phi[places],
+        outputs=extracted.outputs[places],
+        answers=extracted.answers[places],
     )
+    return CountedBatch(counted, labels[places], places)
 
 
 def _choose(rows: int) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@ nothing but the file descriptor is ever opened.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -21,6 +22,9 @@ MAX_DIMENSIONS = 16
 
 MAX_LENGTH = 2**48
 """Of one axis: more bytes than a machine can address."""
+
+_TEXT = re.compile(r"(str|bytes)\d*")
+"""numpy's names of text, with its length in bits."""
 
 MAX_MESSAGE = 1000
 MAX_NAME = 200
@@ -74,13 +78,18 @@ class ArrayInfo:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether this array can be inputs or targets at all."""
+        """Whether this array holds numbers."""
         return self.dtype in READABLE_DTYPES
 
     @property
     def is_text(self) -> bool:
         """Whether this array holds strings, which can be labels."""
-        return self.dtype.startswith("str")
+        return _TEXT.fullmatch(self.dtype) is not None
+
+    @property
+    def may_be_targets(self) -> bool:
+        """Whether this array can be targets: numbers, or text."""
+        return self.is_numeric or self.is_text
 
 
 class Container(Protocol):
@@ -144,17 +153,25 @@ def size_in_bytes(name: str, shape: tuple[int, ...], itemsize: int) -> int:
     return math.prod(shape) * itemsize
 
 
-def check_readable(name: str, info: ArrayInfo, limits: Limits) -> None:
+def check_readable(name: str, info: ArrayInfo, limits: Limits, *, as_targets: bool = False) -> None:
     """Refuse an array of an unusable type or an unbearable size, before it is allocated.
+
+    Args:
+        name: The array's name.
+        info: What the directory says of it.
+        limits: The largest array.
+        as_targets: Whether it is to be the targets, which may also be text.
 
     Raises:
         JobError: `probe_unreadable`.
     """
-    if not info.is_numeric:
+    if not (info.may_be_targets if as_targets else info.is_numeric):
+        text = ", or text (numpy's U or S)" if as_targets else ""
+        instead = ' or set "target" to another array' if as_targets else ""
         raise unreadable(
             f"The array {name!r} has dtype {info.dtype}; expected one of "
-            f"{', '.join(sorted(READABLE_DTYPES))}.",
-            hint=f"Convert {name!r} to one of these types before saving.",
+            f"{', '.join(sorted(READABLE_DTYPES))}{text}.",
+            hint=f"Convert {name!r} to one of these types before saving{instead}.",
         )
     check_size(name, info, limits)
 

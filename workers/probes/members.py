@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from workers.errors import JobError
 from workers.probes.container import MAX_NAME, Limits, unreadable
@@ -25,7 +25,10 @@ A zip member that says it is encrypted is a RuntimeError.
 
 _CLUTTER = ("thumbs.db", "desktop.ini")
 _UNIX_MODE_BITS = 16
-_PACK_AGAIN = "pack the files again, without links: zip -r probe.zip FOLDER, or tar cf probe.tar FOLDER"
+_BUFFER_BYTES = 1 << 16
+_PACK_AGAIN = (
+    "pack the files again, without links: zip -r probe.zip FOLDER, or tar cf probe.tar FOLDER"
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Members:
         )
 
 
-class Section(io.RawIOBase):
+class _Section(io.RawIOBase):
     """A part of a file, as a file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
@@ -109,35 +112,45 @@ class Section(io.RawIOBase):
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:
+        """It can be read."""
         return True
 
     def seekable(self) -> bool:
+        """Any place of it can be read."""
         return True
 
     def tell(self) -> int:
+        """The next place to be read."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place; beyond the end there is nothing."""
         self._at = max(0, offset + (0, self._at, self._size)[whence])
         return self._at
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, at most so many, or all."""
         left = max(0, self._size - self._at)
-        wanted = left if size is None or size < 0 else min(size, left)
         self._file.seek(self._start + self._at)
-        content = self._file.read(wanted)
+        content = self._file.read(left if size < 0 else min(size, left))
         self._at += len(content)
         return content
 
-    def readinto(self, buffer: bytearray, /) -> int:  # type: ignore[override]  # any buffer
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer with the next bytes, and tell how many they are."""
         content = self.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
 
+def section(file: BinaryIO, start: int, size: int) -> BinaryIO:
+    """A part of a file, as a file that is read on its own."""
+    return cast("BinaryIO", io.BufferedReader(_Section(file, start, size), _BUFFER_BYTES))
+
+
 def alone(file: BinaryIO, size: int) -> Members:
     """A file that is in no archive, as the only one of one."""
-    return Members([Member("the file", size, lambda: cast("IO[bytes]", Section(file, 0, size)))], [])
+    return Members([Member("the file", size, lambda: section(file, 0, size))], [])
 
 
 def zip_members(file: BinaryIO, limits: Limits) -> Members:
@@ -182,7 +195,7 @@ def tar_members(file: BinaryIO, limits: Limits) -> Members:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (entry := archive.next()) is not None:
-                archive.members = []  # it would remember every one
+                archive.members = []  # type: ignore[attr-defined]  # it would remember every one
                 _check_count(len(files) + len(folders) + 1, limits)
                 if entry.isdir():
                     folders.append(_checked(entry.name))
@@ -191,10 +204,7 @@ def tar_members(file: BinaryIO, limits: Limits) -> Members:
                     raise _no_file(entry.name, "a link, a device or a file with holes")
                 if entry.offset_data + entry.size > total:
                     raise EOFError(f"{entry.name[:80]!r} ends beyond the end of the archive")
-                section = (file, entry.offset_data, entry.size)
-                files.append(
-                    Member(_checked(entry.name), entry.size, lambda part=section: cast("IO[bytes]", Section(*part)))
-                )
+                files.append(Member(_checked(entry.name), entry.size, _part(file, entry)))
     except BROKEN as error:
         raise damaged(error) from error
     return Members(files, folders)
@@ -220,6 +230,11 @@ def damaged(error: Exception, name: str | None = None) -> JobError:
 
 def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
     return lambda: archive.open(entry)
+
+
+def _part(file: BinaryIO, entry: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+    start, size = entry.offset_data, entry.size
+    return lambda: section(file, start, size)
 
 
 def _checked(name: str) -> str:

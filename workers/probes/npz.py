@@ -43,7 +43,7 @@ class NpzFile:
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one array, in the machine's byte order."""
-        check_readable(name, self._arrays[name], self._limits)
+        check_readable(name, self._arrays[name], self._limits, as_targets=True)
         try:
             with self._members[name].open() as member:
                 array: npt.NDArray[np.generic] = np.lib.format.read_array(

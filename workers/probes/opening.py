@@ -22,6 +22,12 @@ from workers.probes.tables.table import Source, Table
 _TAR_MAGIC_AT = 257
 _HEAD_BYTES = 4096
 _KNOWN = (
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x05\x06", "a zip archive"),
+    (_TAR_MAGIC_AT, b"ustar", "a tar archive"),
+    (0, b"PAR1", "parquet"),
+    (0, arrow.FILE_MAGIC, "arrow"),
+    (0, arrow.STREAM_MAGIC, "arrow"),
     (0, b"\x93NUMPY", "a single numpy array (.npy)"),
     (0, b"\x80\x02", "a Python pickle, which is never read"),
     (0, b"\x80\x03", "a Python pickle, which is never read"),
@@ -166,10 +172,7 @@ def _kind_of(held: Members, archive: str) -> str:
     if any(file.name.endswith(".npy") for file in held.files):
         return "npz"
     counts = Counter(
-        kind
-        for file in held.visible()
-        for kind, suffixes in _SUFFIXES
-        if file.suffix in suffixes
+        kind for file in held.visible() for kind, suffixes in _SUFFIXES if file.suffix in suffixes
     )
     if len(counts) == 1:
         return next(iter(counts))
@@ -182,14 +185,6 @@ def _kind_of(held: Members, archive: str) -> str:
 
 def _recognise(head: bytes, total: int) -> str:
     """A format's name, or words for whatever else it is."""
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "a zip archive"
-    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
-        return "a tar archive"
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith((arrow.FILE_MAGIC, arrow.STREAM_MAGIC)):
-        return "arrow"
     header_length = int.from_bytes(head[:HEADER_LENGTH_BYTES], "little")
     if head[HEADER_LENGTH_BYTES:][:1] == b"{" and header_length <= total - HEADER_LENGTH_BYTES:
         return "safetensors"
@@ -198,7 +193,9 @@ def _recognise(head: bytes, total: int) -> str:
             return words
     if _is_text(head):
         first, end, _ = head.partition(b"\n")
-        is_table = (end or len(head) == _HEAD_BYTES) and any(mark in first for mark in csv_table.DELIMITERS.encode())
+        is_table = (end or len(head) == _HEAD_BYTES) and any(
+            mark in first for mark in csv_table.DELIMITERS.encode()
+        )
         return "csv" if is_table and first[:1] not in b"{[<" else "a text file"
     return f"of no known kind (it begins with the bytes {head[:8].hex(' ')})"
 

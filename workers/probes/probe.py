@@ -11,17 +11,11 @@ import torch
 from service.failures import FailureCode
 from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary, Transform
 from workers.errors import JobError
-from workers.probes.container import (
-    ArrayInfo,
-    Container,
-    Limits,
-    check_readable,
-    shape_text,
-    unreadable,
-)
+from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
 from workers.probes.inference import choose_inputs, choose_target
 from workers.probes.opening import open_container
-from workers.probes.targets import Targets, read_targets
+from workers.probes.settling import settle
+from workers.probes.targets import ModelView, StoredTargets, Targets, store_targets
 from workers.probes.transform import BatchTransform, check_finite
 
 _CHECK_BYTES = 8 << 20
@@ -57,17 +51,22 @@ class ProbeData:
         stored: Arrays of these samples that are inputs, or that can be some, shape (n, …).
         inputs: What a model gets, in the order of its arguments, as far as spec and file tell:
             `given` settles it. Where the spec names none, what a person would take for the input.
-        targets: Of these samples; None for a probe without.
+        stored_targets: Of all samples of the file, as stored; None for a probe without.
+        targets: Of these samples; None for a probe without, and until `settled` where only a model
+            decides what they mean.
         rows: Position in the file of each sample, ascending.
         others: Names of the arrays in the file that are neither of these nor the targets.
+        left_out: How many samples of the file are left out because all their targets are.
     """
 
     spec: ProbeSpec
     stored: Mapping[str, npt.NDArray[np.generic]]
     inputs: tuple[StoredInput, ...]
+    stored_targets: StoredTargets | None
     targets: Targets | None
     rows: npt.NDArray[np.int64]
     others: tuple[str, ...] = ()
+    left_out: int = 0
 
     def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
         """The same samples, with what a model gets of them settled.
@@ -93,6 +92,39 @@ class ProbeData:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def ignored(self) -> int | None:
+        """Labels that are left out, with those of samples left out; None where none is to be."""
+        if self.targets is None or self.spec.ignore_label is None:
+            return None
+        return self.targets.ignored + self.left_out * self.targets.positions
+
+    @property
+    def notes(self) -> list[str]:
+        """What was inferred about the targets, and what is left out."""
+        found = [] if self.targets is None else [*self.targets.notes]
+        if self.ignored is not None:
+            samples = f", among them all those of {self.left_out:,} samples"
+            found.append(
+                f"{self.ignored:,} labels are left out of every figure: they are the "
+                f'"ignore_label" {self.spec.ignore_label}{samples if self.left_out else ""}.'
+            )
+        return found
+
+    def settled(self, model: ModelView, like: Targets | None = None) -> "ProbeData":
+        """The same samples, with targets that mean what fits the model.
+
+        Args:
+            model: Whose probe it is.
+            like: Settled targets of the other probe of an analysis.
+
+        Raises:
+            JobError: `input_mismatch` or `probe_unreadable` for targets that do not fit.
+        """
+        if self.stored_targets is None:
+            return self
+        return _with_targets(self, settle(self.stored_targets, model, like))
+
     def batches(
         self, batch_size: int
     ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
@@ -103,8 +135,8 @@ class ProbeData:
 
         Yields:
             Inputs of shapes (b, *shape), contiguous and sharing no memory with the probe, and
-            targets: int64 labels of shape (b,) or (b, *positions), float64 values of shape (b, d)
-            (0 and 1 for several labels a sample), or None.
+            targets: int64 labels of shape (b,) or (b, *positions), -1 for those left out; float64
+            values of shape (b, d), 0 and 1 for several labels a sample; or None.
 
         Raises:
             JobError: `non_finite` for NaN or Inf, with the first row concerned.
@@ -112,8 +144,7 @@ class ProbeData:
         for start in range(0, len(self), batch_size):
             chunk = slice(start, start + batch_size)
             inputs = tuple(self._batch(each, chunk) for each in self.inputs)
-            targets = self.targets
-            yield inputs, None if targets is None else torch.from_numpy(targets.values[chunk])
+            yield inputs, None if self.targets is None else self.targets.tensor(chunk)
 
     def _batch(self, each: StoredInput, chunk: slice) -> torch.Tensor:
         stored = each.stored[chunk]
@@ -158,38 +189,45 @@ def load_probe(
         _check_lengths(names[0], target_name, arrays, "target")
     for name in names:
         check_readable(name, arrays[name], limits)
+    if target_name is not None:
+        check_readable(target_name, arrays[target_name], limits, as_targets=True)
     _check_size(names, arrays, limits)
 
-    targets = None
-    if target_name is not None:
-        targets = read_targets(
-            target_name, _read_target(container, target_name, limits), spec.task, limits
-        )
     n = arrays[names[0]].shape[0]
-    rows = np.arange(n)
-    if max_samples is not None and max_samples < n:
+    rows, targets, stored_targets = np.arange(n), None, None
+    if target_name is not None:
+        stored_targets = store_targets(target_name, container.read(target_name), spec, limits)
+        targets = settle(stored_targets)
+        rows = np.flatnonzero(~stored_targets.left_out.reshape(n, -1).all(axis=1))
+    left_out = n - len(rows)
+    if max_samples is not None and max_samples < len(rows):
         generator = np.random.default_rng(seed)
-        rows = np.sort(generator.choice(n, max_samples, replace=False))
-        targets = None if targets is None else targets.take(rows)
+        rows = np.sort(generator.choice(rows, max_samples, replace=False))
     stored = {}
     for name in names:
         array = container.read(name)
         stored[name] = array if len(rows) == n else array[rows]
-    decided: dict[str, object] = {
-        "target": target_name,
-        "task": None if targets is None else targets.task,
-    }
+    decided: dict[str, object] = {"target": target_name}
+    if target_name is None:
+        decided["task"] = None
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
     others = tuple(name for name in arrays if name not in {*names, target_name})
-    probe = ProbeData(complete, stored, (), targets, rows, others)
+    probe = ProbeData(complete, stored, (), stored_targets, None, rows, others, left_out)
     told = spec.inputs or names[:1]
     inputs = [
         probe.read_as(name, spec.transform_of(position) or Transform())
         for position, name in enumerate(told)
     ]
-    return replace(probe, inputs=tuple(inputs))
+    return _with_targets(replace(probe, inputs=tuple(inputs)), targets)
+
+
+def _with_targets(probe: ProbeData, targets: Targets | None) -> ProbeData:
+    if targets is None:
+        return probe
+    spec = probe.spec.model_copy(update={"task": targets.task})
+    return replace(probe, spec=spec, targets=targets.take(probe.rows))
 
 
 def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSummary:
@@ -223,16 +261,6 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
         class_counts=None if targets is None else targets.class_counts,
         spec=probe.spec,
     )
-
-
-def _read_target(container: Container, name: str, limits: Limits) -> npt.NDArray[np.generic]:
-    """Read the targets; names of classes become numbers, in alphabetical order."""
-    info = container.arrays[name]
-    if not info.is_text:
-        check_readable(name, info, limits)
-        return container.read(name)
-    classes: npt.NDArray[np.int64] = np.unique(container.read(name), return_inverse=True)[1]
-    return classes
 
 
 def _check_samples(name: str, shape: tuple[int, ...], *, least_axes: int) -> None:

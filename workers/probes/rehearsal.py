@@ -5,7 +5,9 @@ when they first need them.
 """
 
 import io
-from collections.abc import Iterator
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +22,55 @@ _SAMPLES = 4
 def probe_files() -> Iterator[bytes]:
     """Files that are read to the end, and damaged ones that are refused."""
     for table in (_table_of_images(), _table_of_numbers()):
-        parquet = io.BytesIO()
-        pq.write_table(table, parquet)
-        yield parquet.getvalue()
-        yield parquet.getvalue()[:-20] + bytes(20)
+        for whole in (_parquet(table), _arrow_file(table), _arrow_stream(table)):
+            yield whole
+            yield whole[:-20] + bytes(20)
+    yield b"a,b,label\n1,1.5,x\n2,NA,y\n"
+    yield b"a,label\n" + b"1,x\n2,y\n" * _SAMPLES
+    images = {f"{place % 2}/{kind}.png": one for place, (kind, one) in enumerate(encoded_images())}
+    array = io.BytesIO()
+    np.save(array, np.zeros((_SAMPLES, 2)))
+    for files in (images, {"0/none.png": b"none"}, {"x.npy": array.getvalue()}):
+        yield _zip(files)
+        yield _tar(files)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+def _arrow_file(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def _arrow_stream(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
 
 
 def encoded_images() -> Iterator[tuple[str, bytes]]:

@@ -66,7 +66,7 @@ class SafetensorsFile:
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one array, in the machine's byte order."""
         info = self._arrays[name]
-        check_readable(name, info, self._limits)
+        check_readable(name, info, self._limits, as_targets=True)
         is_bfloat16 = info.dtype == _BFLOAT16
         stored = np.dtype(np.uint16 if is_bfloat16 else info.dtype)
         array = np.empty(info.shape, stored.newbyteorder("<"))

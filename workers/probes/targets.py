@@ -1,41 +1,50 @@
-"""Targets: labels become class indices, values a matrix; a wrong one is refused with its row."""
+"""Targets as they are stored, and as an analysis uses them."""
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from service.failures import FailureCode
-from service.probes.spec import Task
+from service.probes.spec import ProbeSpec, Task
 from workers.errors import JobError
 from workers.probes.container import Limits, shape_text, unreadable
 
 _MATRIX_AXES = 2
 
-_IGNORE_INDEX = -100
-"""What torch's losses leave out unless told otherwise."""
+NO_TARGET = 'or set "target": null for a report without what needs targets.'
+"""The end of every hint about targets: what works whatever they mean."""
 
-_IGNORE_BYTE = 255
-"""What segmentation masks customarily hold where nothing is to be learned."""
+IGNORED = -1
+"""The class index of a position that is left out of every figure."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets of a probe.
+    """The targets of a probe, once it is settled what they mean.
 
     Args:
         task: What they are.
-        values: Classification: int64 labels, shape (n,), or (n, *positions) where each position of
-            a sample has a label of its own. Multilabel: float64 of 0 and 1, shape (n, labels).
-            Regression: float64, shape (n, d).
+        values: Classification: class indices of a signed type, shape (n,), or (n, *positions)
+            where each position of a sample has a label of its own; -1 for those left out.
+            Multilabel: float64 of 0 and 1, shape (n, labels). Regression: float64, shape (n, d).
         classes: Number of classes, or of labels; None for regression.
+        labels: What is stored for each class, in the order of the model's outputs; None where
+            that is 0 … K-1.
+        class_names: What the classes are called, in the same order; None if nobody said.
+        notes: What was inferred, and what shows it: a sentence each.
     """
 
     task: Task
-    values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    values: npt.NDArray[np.signedinteger] | npt.NDArray[np.float64]
     classes: int | None
+    labels: tuple[int, ...] | tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def positions(self) -> int:
@@ -49,168 +58,198 @@ class Targets:
 
     @property
     def class_counts(self) -> list[int] | None:
-        """Labels of each class, over all positions; None for regression."""
+        """Labels of each class, over all positions that count; None for regression."""
         if self.classes is None:
             return None
         if self.task == "multilabel":
             return cast("list[int]", self.values.sum(axis=0).astype(np.int64).tolist())
-        counts = np.bincount(self.values.reshape(-1), minlength=self.classes)
+        counts = np.bincount(self.values[self.values != IGNORED], minlength=self.classes)
         return cast("list[int]", counts.tolist())
+
+    @property
+    def ignored(self) -> int:
+        """Positions that are left out."""
+        return int((self.values == IGNORED).sum()) if self.task == "classification" else 0
+
+    def tensor(self, rows: slice) -> torch.Tensor:
+        """The targets of some samples, as models are compared with: int64 or float64."""
+        is_classifier = self.task == "classification"
+        return torch.from_numpy(self.values[rows].astype(np.int64 if is_classifier else np.float64))
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
         """The targets of some samples; the classes stay those of all."""
         return replace(self, values=self.values[rows])
 
 
-def read_targets(
-    name: str, stored: npt.NDArray[np.generic], declared: Task | None, limits: Limits
-) -> Targets:
-    """Make out what the targets are.
-
-    Whole numbers in one column are labels, one-hot rows are labels, other integers are labels per
-    position, and other floats are values.
+@dataclass(frozen=True)
+class ModelView:
+    """What of a model tells what the targets of its probe mean.
 
     Args:
-        name: The array's name, for messages.
-        stored: A numeric array, shape (n,), (n, d), or (n, *positions) integers.
-        declared: The task its spec names, if it names one.
+        outputs: How many it has.
+        position_shape: Axes of its answer besides samples and outputs; () for one answer a sample.
+        link: What makes the answer of its last linear layer, such as `sigmoid`.
+    """
+
+    outputs: int
+    position_shape: tuple[int, ...] = ()
+    link: str = "identity"
+
+    @property
+    def positions(self) -> int:
+        """Answers a sample."""
+        return math.prod(self.position_shape)
+
+    @property
+    def classes(self) -> int:
+        """How many classes it tells apart: a single output is the logit of two."""
+        return 2 if self.outputs == 1 else self.outputs
+
+
+@dataclass(frozen=True)
+class StoredTargets:
+    """An array of targets, with what its spec says about it.
+
+    Args:
+        name: The array's name.
+        values: Numbers or text, samples first: (n,), (n, d) or (n, *positions).
+        spec: As registered.
+        limits: The most classes.
+    """
+
+    name: str
+    values: npt.NDArray[np.generic]
+    spec: ProbeSpec
+    limits: Limits
+
+    @property
+    def is_text(self) -> bool:
+        """Whether labels are written out."""
+        return self.values.dtype.kind == "U"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether they are stored as floats."""
+        return self.values.dtype.kind == "f"
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether all are whole numbers, whatever the dtype."""
+        if self.is_float:
+            floats = cast("npt.NDArray[np.floating]", self.values)
+            return bool((np.trunc(floats) == floats).all())
+        return not self.is_text
+
+    @property
+    def column(self) -> npt.NDArray[np.generic]:
+        """The targets, (n, 1) as (n,)."""
+        return self.values[:, 0] if self.values.shape[1:] == (1,) else self.values
+
+    @cached_property
+    def is_binary_matrix(self) -> bool:
+        """Whether there are several columns of 0 and 1."""
+        matrix = self.column
+        if matrix.ndim != _MATRIX_AXES or self.is_text:
+            return False
+        return bool(((matrix == 0) | (matrix == 1)).all())
+
+    @cached_property
+    def is_one_hot(self) -> bool:
+        """Whether each row holds one 1, and zeros elsewhere."""
+        return self.is_binary_matrix and bool(((self.column == 1).sum(axis=1) == 1).all())
+
+    @property
+    def task(self) -> Task | None:
+        """The task that the spec names, or that its other keys are about."""
+        spec = self.spec
+        if spec.task is not None:
+            return spec.task
+        names_classes = spec.class_names is not None and not self.is_binary_matrix
+        lists_labels = spec.class_labels is not None or spec.ignore_label is not None
+        return "classification" if names_classes or lists_labels or self.is_text else None
+
+    @cached_property
+    def left_out(self) -> npt.NDArray[np.bool_]:
+        """Which targets the spec's `ignore_label` leaves out, in the shape of the values."""
+        label = self.spec.ignore_label
+        if label is None or self.is_text:
+            return np.zeros(self.values.shape, np.bool_)
+        return cast("npt.NDArray[np.bool_]", self.values == label)
+
+    def place(self, at: int) -> str:
+        """Where an entry of the flattened array is, for a message."""
+        row, *position = (int(index) for index in np.unravel_index(at, self.values.shape))
+        return f"row {row}, position {', '.join(map(str, position))}" if position else f"row {row}"
+
+    def row(self, at: int) -> int:
+        """The row of an entry of the flattened array."""
+        return at // math.prod(self.values.shape[1:])
+
+    def misshapen(self) -> JobError:
+        """The refusal of a shape that no targets have."""
+        return unreadable(
+            f"The targets {self.name!r} have shape {shape_text(self.values.shape)} and dtype "
+            f"{self.values.dtype.name}; expected (n,) labels, (n, classes) one-hot rows, "
+            "(n, labels) multi-hot rows, (n, *positions) whole labels or (n, outputs) values.",
+            hint="Store one label or one row of values a sample, or one whole label for each "
+            f"position of a sample; {NO_TARGET}",
+        )
+
+
+def store_targets(
+    name: str, values: npt.NDArray[np.generic], spec: ProbeSpec, limits: Limits
+) -> StoredTargets:
+    """Check an array of targets, whatever it means.
+
+    Args:
+        name: The array's name.
+        values: As read, samples first.
+        spec: As registered.
         limits: The most classes.
 
     Raises:
-        JobError: `probe_unreadable` for targets that are neither; `non_finite` for NaN or Inf.
+        JobError: `probe_unreadable` for a shape or text that no targets have; `non_finite`.
     """
-    is_float = np.issubdtype(stored.dtype, np.floating)
-    may_be_dense = not is_float and declared in {None, "classification"}
-    most_axes = stored.ndim if may_be_dense else _MATRIX_AXES
-    if not 1 <= stored.ndim <= most_axes or not all(stored.shape[1:]):
+    if values.dtype.kind == "S":
+        values = _decoded(name, values)
+    stored = StoredTargets(name, values, spec, limits)
+    if not values.shape or not all(values.shape[1:]):
+        raise stored.misshapen()
+    if stored.is_text:
+        _check_text_keys(stored)
+    if stored.is_float:
+        _check_finite(name, cast("npt.NDArray[np.floating]", values))
+    return stored
+
+
+def _check_text_keys(stored: StoredTargets) -> None:
+    for key in ("class_labels", "ignore_label"):
+        if getattr(stored.spec, key) is not None:
+            raise unreadable(
+                f"The spec gives {key}, which is about numbers, and the targets {stored.name!r} "
+                "are text.",
+                hint=f'Leave out "{key}"; "class_names" lists the texts, in the order of the '
+                "model's outputs.",
+            )
+
+
+def _decoded(name: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    try:
+        return np.char.decode(cast("npt.NDArray[np.bytes_]", values), "utf-8")
+    except UnicodeDecodeError as error:
         raise unreadable(
-            f"The targets {name!r} have shape {shape_text(stored.shape)} and dtype "
-            f"{stored.dtype.name}; expected (n,) labels, (n, classes) one-hot rows, "
-            "(n, *positions) integer labels or (n, outputs) values.",
-            hint="Store one label or one row of values a sample, or one integer label for each "
-            "position of a sample.",
-        )
-    _check_finite(name, stored)
-    column = stored[:, 0] if stored.shape[1:] == (1,) else stored
-    if declared == "regression":
-        return _values(stored)
-    if declared == "multilabel":
-        return _multi_hot(name, stored, limits)
-    if column.ndim == 1 and (declared == "classification" or not is_float):
-        return _labels(name, column, limits)
-    if column.ndim == _MATRIX_AXES and (hot := _one_hot_labels(column)) is not None:
-        _check_class_count(name, column.shape[1], limits)
-        return Targets("classification", hot, column.shape[1])
-    if may_be_dense:
-        _check_nothing_ignored(name, stored)
-        return _labels(name, stored, limits)
-    if declared is None:
-        return _values(stored)
-    raise unreadable(
-        f"The targets {name!r} have shape {shape_text(stored.shape)} and dtype "
-        f"{stored.dtype.name}, but their rows are not one-hot (one 1, zeros elsewhere).",
-        hint="Store labels 0 … K-1 in one column, labels per position as integers, or set "
-        '"task": "regression".',
-    )
+            f"The targets {name!r} hold bytes that are no UTF-8 text: {error.object[:20]!r}.",
+            hint=f"Store the labels as text or as whole numbers; {NO_TARGET}",
+        ) from error
 
 
-def _values(stored: npt.NDArray[np.generic]) -> Targets:
-    matrix = stored.reshape(len(stored), -1).astype(np.float64)
-    return Targets("regression", matrix, None)
-
-
-def _multi_hot(name: str, stored: npt.NDArray[np.generic], limits: Limits) -> Targets:
-    matrix = stored.reshape(len(stored), -1)
-    _check_class_count(name, matrix.shape[1], limits)
-    if (bad := np.flatnonzero((matrix != 0) & (matrix != 1))).size:
-        raise unreadable(
-            f"The target {matrix.flat[bad[0]]} in {_place(matrix, int(bad[0]))} of {name!r} is "
-            "neither 0 nor 1; expected 1 for each label that a sample carries, and 0 for the "
-            "others.",
-            hint='Store 0 and 1, or set "task": "regression" for values.',
-            detail={"array": name, "row": int(bad[0]) // matrix.shape[1]},
-        )
-    return Targets("multilabel", matrix.astype(np.float64), matrix.shape[1])
-
-
-def _labels(name: str, stored: npt.NDArray[np.generic], limits: Limits) -> Targets:
-    # What a float too large for the cast becomes depends on the machine; any of it is refused.
-    with np.errstate(invalid="ignore"):
-        labels = stored.astype(np.int64)
-    if (bad := np.flatnonzero(labels != stored)).size:
-        raise _bad_label(name, stored, int(bad[0]), "is not a whole number")
-    if (bad := np.flatnonzero(labels < 0)).size:
-        raise _bad_label(name, stored, int(bad[0]), "is negative")
-    largest = int(labels.argmax())
-    classes = int(labels.flat[largest]) + 1
-    if classes > limits.max_classes:
-        raise _bad_label(
-            name,
-            stored,
-            largest,
-            f"would make {classes:,} classes, more than the {limits.max_classes:,} allowed",
-        )
-    return Targets("classification", labels, classes)
-
-
-def _check_nothing_ignored(name: str, stored: npt.NDArray[np.generic]) -> None:
-    """Refuse labels that mark positions to ignore: 255 taken for a class would distort all.
-
-    Where there are 256 classes and more, 255 is one of them; then 254 occurs too.
-    """
-    ignored = stored == _IGNORE_INDEX
-    if stored.max() == _IGNORE_BYTE and not (stored == _IGNORE_BYTE - 1).any():
-        ignored = stored == _IGNORE_BYTE
-    if ignored.any():
-        at = int(ignored.argmax())
-        raise unreadable(
-            f"The label {stored.flat[at]} in {_place(stored, at)} of {name!r} marks a position to "
-            "ignore, by custom; this version needs the class of every position, 0 … K-1.",
-            hint='Keep only samples whose every position has a class, or set "target": null.',
-            detail={"array": name, "row": at // math.prod(stored.shape[1:])},
-        )
-
-
-def _one_hot_labels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | None:
-    ones = matrix == 1
-    hot = bool((ones | (matrix == 0)).all()) and bool((ones.sum(axis=1) == 1).all())
-    return ones.argmax(axis=1) if hot else None
-
-
-def _check_class_count(name: str, classes: int, limits: Limits) -> None:
-    if classes > limits.max_classes:
-        raise unreadable(
-            f"The targets {name!r} have {classes:,} columns of 0 and 1; at most "
-            f"{limits.max_classes:,} classes are allowed.",
-            hint="Check that the target is the right array.",
-        )
-
-
-def _check_finite(name: str, stored: npt.NDArray[np.generic]) -> None:
-    if not np.issubdtype(stored.dtype, np.floating):
-        return
-    finite = np.isfinite(cast("npt.NDArray[np.floating]", stored))
-    rows = np.flatnonzero(~finite.reshape(len(stored), -1).all(axis=1))
+def _check_finite(name: str, values: npt.NDArray[np.floating]) -> None:
+    rows = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
     if rows.size:
         raise JobError(
             FailureCode.NON_FINITE,
-            f"The targets {name!r} hold NaN or Inf in {rows.size:,} of {len(stored):,} rows, "
+            f"The targets {name!r} hold NaN or Inf in {rows.size:,} of {len(values):,} rows, "
             f"first in row {rows[0]}.",
-            hint="Remove or repair these rows.",
+            hint=f"Remove or repair these rows; {NO_TARGET}",
             detail={"array": name, "row": int(rows[0]), "rows": int(rows.size)},
         )
-
-
-def _bad_label(name: str, stored: npt.NDArray[np.generic], at: int, fault: str) -> JobError:
-    return unreadable(
-        f"The label {stored.flat[at]} in {_place(stored, at)} of {name!r} {fault}; expected whole "
-        "numbers 0 … K-1.",
-        hint='Number the classes from 0, or set "task": "regression" for values.',
-        detail={"array": name, "row": at // math.prod(stored.shape[1:])},
-    )
-
-
-def _place(stored: npt.NDArray[np.generic], at: int) -> str:
-    """Where an entry of the flattened array is, for a message."""
-    row, *position = (int(index) for index in np.unravel_index(at, stored.shape))
-    return f"row {row}, position {', '.join(map(str, position))}" if position else f"row {row}"

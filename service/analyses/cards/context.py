@@ -76,6 +76,18 @@ CARDS = (
         reference=PAPER,
     ),
     MetricCard(
+        key="probe.ignored",
+        title="Labels left out",
+        definition="How many labels are the spec's `ignore_label`, and count in no figure.",
+        formula="as counted",
+        range="≥ 0; null if no label is to be left out",
+        reading="The model still runs on these positions; only their rows are left out.",
+        failure_modes=(
+            "A sample whose every label is left out does not count as a sample; it is counted here."
+        ),
+        reference="Phiscope",
+    ),
+    MetricCard(
         key="feature_map.p",
         title="Width of the feature map",
         definition="Number of features: inputs of the final linear layer.",

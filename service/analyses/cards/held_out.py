@@ -8,7 +8,7 @@ from service.analyses.cards.card import MetricCard, centered, interval, of_a_sha
 _OF_THE_PROBE: dict[str, MetricCard] = {
     card.key: card for part in (context, judgement, projections, spectra) for card in part.CARDS
 }
-_DESCRIPTION = ("version", "n", "classes", "class_counts")
+_DESCRIPTION = ("version", "n", "classes", "class_counts", "ignored")
 _CUMULATIVE = ("cumulative_quality", "cumulative_utilization", "quality_at_dim_target")
 _CHANCE = ("quality_chance_level", "quality_at_dim_target_chance")
 _DIMENSIONS = ("dim_target", "dim_learned")

@@ -14,6 +14,7 @@ from tests.workers.probes.data.case import Case
 from workers.errors import JobError
 from workers.probes.container import Limits
 from workers.probes.probe import inspect_probe, load_probe
+from workers.probes.targets import ModelView
 
 
 def check(case: Case, spec: Mapping[str, Any]) -> None:
@@ -31,8 +32,10 @@ def check(case: Case, spec: Mapping[str, Any]) -> None:
     if case.y is None:
         assert probe.targets is None
     else:
+        if probe.targets is None:  # names of classes wait for a model with as many outputs
+            probe = probe.settled(ModelView(int(case.y.max()) + 1))
         assert probe.targets is not None
-        assert probe.targets.values.reshape(len(probe), -1).squeeze(1).tolist() == case.y.tolist()
+        assert probe.targets.values.reshape(len(probe), -1)[:, 0].tolist() == case.y.tolist()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.refused is None], ids=str)

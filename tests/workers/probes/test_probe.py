@@ -193,7 +193,12 @@ def test_target_can_be_declined(npz: Save) -> None:
             [[2, 0], [0, 1], [1, 1]],
         ),
         (np.array([[[0]], [[2]], [[1]]], np.int32), {}, "classification", [[[0]], [[2]], [[1]]]),
-        (np.array([[True, True]] * 3), {}, "classification", [[1, 1]] * 3),
+        (
+            np.array([[True, True], [True, False], [True, True]]),
+            {"task": "classification"},
+            "classification",
+            [[1, 1], [1, 0], [1, 1]],
+        ),
         (
             np.array([[0, 0], [0, 1], [5, 6]]),
             {"task": "regression"},
@@ -201,7 +206,7 @@ def test_target_can_be_declined(npz: Save) -> None:
             [[0, 0], [0, 1], [5, 6]],
         ),
         (np.array([2.0, 0.0, 1.0]), {"task": "classification"}, "classification", [2, 0, 1]),
-        (np.array([2.0, 0.0, 1.0]), {}, "regression", [[2], [0], [1]]),
+        (np.array([2.0, 0.5, 1.0]), {}, "regression", [[2], [0.5], [1]]),
         (np.array([2, 0, 1]), {"task": "regression"}, "regression", [[2], [0], [1]]),
         (np.array([[0.5, 1], [1, 2], [3, 4]]), {}, "regression", [[0.5, 1], [1, 2], [3, 4]]),
         (np.eye(3), {"task": "regression"}, "regression", np.eye(3).tolist()),

@@ -126,12 +126,12 @@ def test_inputs_need_features(npz: Save, shape: tuple[int, ...]) -> None:
         ([0, 1, -1, 0, 0, 0], {}, "label -1 in row 2 of 'y' is negative"),
         ([0, 1, 2, 3, 10**9, 0], {}, "1000000000 in row 4 of 'y' would make 1,000,000,001 classes"),
         ([0, 1, 0.5, 0, 1, 0], {"task": "classification"}, "0.5 in row 2 of 'y' is not a whole"),
-        ([[0.0, 1]] * 5 + [[1, 1]], {"task": "classification"}, "not one-hot"),
-        ([[[0.0]]] * 6, {}, "(6, 1, 1) and dtype float64"),
+        ([[0.0, 1]] * 5 + [[0.5, 1]], {"task": "classification"}, "nor one-hot"),
+        ([[[0.5]]] * 6, {}, "(6, 1, 1) and dtype float64"),
         ([[[0]]] * 6, {"task": "regression"}, "(6, 1, 1) and dtype int64"),
         ([[[0, 1], [2, -1]]] * 6, {}, "label -1 in row 0, position 1, 1 of 'y' is negative"),
         ([[0, 10**9]] * 6, {}, "1000000000 in row 0, position 1 of 'y' would make 1,000,000,001"),
-        ([[0, 1]] * 5 + [[2, -100]], {}, "-100 in row 5, position 1 of 'y' marks a position to ig"),
+        ([[0, 1]] * 5 + [[2, -100]], {}, "-100 in row 5, position 1 of 'y' is negative"),
         (
             [[0, 1]] * 5 + [[255, 2]],
             {},
@@ -141,7 +141,11 @@ def test_inputs_need_features(npz: Save, shape: tuple[int, ...]) -> None:
         ([[0.0, 1]] * 5 + [[0, 0.5]], {"task": "multilabel"}, "0.5 in row 5, position 1 of 'y' is"),
         ([[[0, 1]]] * 6, {"task": "multilabel"}, "(6, 1, 2) and dtype int64"),
         (np.zeros((6, 0)), {}, "(6, 0)"),
-        (np.array(["cat"] * 6), {}, "dtype str96"),
+        (np.array(["cat"] * 6), {"task": "regression"}, "dtype str96"),
+        (np.array(["cat", ""] * 3), {}, "expected labels of 1 to 200 printable characters"),
+        (np.array([b"cat", b"\xff"] * 3), {}, "no UTF-8 text"),
+        (np.zeros(6, np.complex64), {}, "dtype complex64"),
+        (np.full(6, 2**64 - 1, np.uint64), {}, "18446744073709551615 in row 0 of 'y' is larger"),
     ],
 )
 def test_wrong_targets_are_refused(

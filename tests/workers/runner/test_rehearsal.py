@@ -14,7 +14,8 @@ from support import exported, multilayer, npz, read_only, scripted
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
-from tests.workers.probes.data import parquet
+from tests.workers.probes.data import CASES
+from tests.workers.probes.data.case import Case
 from workers.analysis.requests import AnalysisArguments
 from workers.probes.container import Limits as ProbeLimits
 from workers.runner.outcome import Succeeded
@@ -99,11 +100,10 @@ def test_a_validation_imports_nothing(runner: Runner, probe: bytes) -> None:
     assert found["imported"] == []
 
 
-@pytest.mark.parametrize("place", [2, 7, 14])
-def test_a_table_imports_nothing(runner: Runner, place: int) -> None:
-    content = parquet.CASES[place].make()
-    found = run(runner, "validate_probe", {"spec": {}, "max_bytes": GIB}, content)
-    assert found["imported"] == []
+@pytest.mark.parametrize("case", [case for case in CASES if case.refused is None], ids=str)
+def test_data_of_any_kind_imports_nothing(runner: Runner, case: Case) -> None:
+    arguments = {"spec": dict(case.spec), "max_bytes": GIB}
+    assert run(runner, "validate_probe", arguments, case.make())["imported"] == []
 
 
 def test_an_inspection_imports_nothing(runner: Runner) -> None:

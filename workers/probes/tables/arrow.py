@@ -16,6 +16,8 @@ FILE_MAGIC = b"ARROW1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"
 SUFFIXES = (".arrow", ".feather")
 _STATE = "state.json"
+_STREAM_AT = 8
+"""Of a file: its magic, padded."""
 
 
 class ArrowSource:
@@ -49,12 +51,7 @@ class ArrowSource:
 
     def _read(self, places: Sequence[int]) -> Iterator[pa.RecordBatch]:
         for file in self._files:
-            reader = _open(file, places)
-            if isinstance(reader, pa.RecordBatchFileReader):
-                for place in range(reader.num_record_batches):
-                    yield reader.get_batch(place)
-            else:
-                yield from reader
+            yield from _open(file, places)
 
 
 def dataset_files(members: Members, limits: Limits) -> list[Member]:
@@ -107,11 +104,12 @@ def _state(file: Member, limits: Limits) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _open(file: BinaryIO, places: Sequence[int] | None = None) -> Any:
+def _open(file: BinaryIO, places: Sequence[int] | None = None) -> pa.RecordBatchStreamReader:
+    """Open a stream, or the stream that a file holds after its magic; its directory has no use.
+
+    The directory is also what pyarrow starts threads to read, which the warm parent may not have.
+    """
     file.seek(0)
+    file.seek(_STREAM_AT if file.read(len(FILE_MAGIC)) == FILE_MAGIC else 0)
     options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=places)
-    if file.read(len(FILE_MAGIC)) == FILE_MAGIC:
-        file.seek(0)
-        return pa.ipc.open_file(file, options=options)
-    file.seek(0)
     return pa.ipc.open_stream(file, options=options)

@@ -61,9 +61,7 @@ class CsvTable:
             for place, cells in enumerate(columns):
                 self._look_at(place, cells)
             self._rows += len(columns[0])
-        self._arrays = {
-            name: self._describe(name, place) for place, name in enumerate(self._names)
-        }
+        self._arrays = {name: self._describe(name, place) for place, name in enumerate(self._names)}
 
     @property
     def arrays(self) -> Mapping[str, ArrayInfo]:

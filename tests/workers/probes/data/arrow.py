@@ -91,9 +91,10 @@ def _with_a_cache() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         arrays().save_to_disk(folder)
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-    return tarred({"mine/cache-0123456789.arrow": streamed(TABLE)} | {
-        f"mine/{name}": content for name, content in files.items()
-    })
+    return tarred(
+        {"mine/cache-0123456789.arrow": streamed(TABLE)}
+        | {f"mine/{name}": content for name, content in files.items()}
+    )
 
 
 CASES = [
@@ -131,7 +132,13 @@ CASES = [
         LABELS,
         written={"format": "arrow", "input": "image", "target": "label", "class_names": NAMES},
     ),
-    Case("saved_datasets", "arrays in three shards", lambda: saved(arrays(), num_shards=3), GRID, LABELS),
+    Case(
+        "saved_datasets",
+        "arrays in three shards",
+        lambda: saved(arrays(), num_shards=3),
+        GRID,
+        LABELS,
+    ),
     Case(
         "saved_datasets",
         "rows that were chosen and shuffled",

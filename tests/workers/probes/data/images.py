@@ -18,7 +18,11 @@ PALETTE = [Image.fromarray(image).quantize(16) for image in IMAGES]
 
 
 def folders(
-    contents: list[bytes], names: Mapping[int, str] | None = None, *, ending: str = "png", root: str = ""
+    contents: list[bytes],
+    names: Mapping[int, str] | None = None,
+    *,
+    ending: str = "png",
+    root: str = "",
 ) -> dict[str, bytes]:
     """One folder for each class, not in the order of the classes."""
     names = names or dict(enumerate(NAMES))
@@ -112,11 +116,13 @@ CASES = [
     Case(
         "imagefolder",
         "of several modes, as torchvision's loader converts them",
-        lambda: zipped(
-            folders([_saved(PALETTE[0], "PNG"), encoded(GREY[1]), *PNGS[2:]])
-        ),
+        lambda: zipped(folders([_saved(PALETTE[0], "PNG"), encoded(GREY[1]), *PNGS[2:]])),
         np.stack(
-            [np.asarray(PALETTE[0].convert("RGB")), np.repeat(GREY[1][..., None], 3, 2), *IMAGES[2:]]
+            [
+                np.asarray(PALETTE[0].convert("RGB")),
+                np.repeat(GREY[1][..., None], 3, 2),
+                *IMAGES[2:],
+            ]
         )[SORTED],
         Y,
     ),
@@ -147,7 +153,7 @@ CASES = [
         lambda: zipped(_digits(12)),
         *_by_digit(COUNTED),
         refused="0, 1, 10, 11, 2, 3, 4",
-        hint='"class_names" in the spec to the folders in the order of the outputs: ["0", "1", "2"',
+        hint='"class_names" in the spec to the classes in the order of the outputs: ["0", "1", "2"',
         answer={"class_names": COUNTED},
     ),
     Case(

@@ -104,6 +104,7 @@ def _turned(orientation: int) -> bytes:
     return file.getvalue()
 
 
+SIZES = pa.DictionaryArray.from_arrays(LABELS, ["small", "medium", "large"])
 STACKED = np.stack([AGES, HEIGHTS], axis=1)
 
 CASES = [
@@ -234,6 +235,16 @@ CASES = [
         STACKED,
         LABELS,
         written={"target": "species"},
+    ),
+    Case(
+        "columns",
+        "classes in an order of the file's own",
+        lambda: columns(age=AGES, height=HEIGHTS, size=SIZES),
+        STACKED,
+        LABELS,
+        refused="small, medium, large is the order of the file",
+        hint='"class_names" in the spec to the classes in the order of the outputs: ["small", ',
+        answer={"class_names": ["small", "medium", "large"]},
     ),
     Case(
         "columns",

@@ -1,0 +1,315 @@
+"""What targets mean: what the data decides, and what only the model decides.
+
+A reading is taken where it is the only one that fits. Where two fit, the owner is asked; what was
+inferred is written down in the notes of the targets.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+from operator import mul
+
+import numpy as np
+
+from workers.errors import JobError
+from workers.probes.container import shape_text, unreadable
+from workers.probes.numbering import mismatch, number_labels
+from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
+
+_MATRIX_AXES = 2
+
+
+def settle(
+    stored: StoredTargets, model: ModelView | None = None, like: Targets | None = None
+) -> Targets | None:
+    """Make out what targets mean.
+
+    Args:
+        stored: As they are stored.
+        model: Whose probe it is; None where none is known yet.
+        like: Settled targets of the other probe of an analysis, whose classes these are.
+
+    Returns:
+        The targets; None where the data does not decide and there is no model that does.
+
+    Raises:
+        JobError: `probe_unreadable` for targets that are none, `input_mismatch` for such that do
+            not fit the model, or fit it in two ways. The hint names the key of the spec to set.
+    """
+    if like is not None:
+        _check_same_kind(stored, like)
+    found = _read(stored, model, like)
+    if found is not None and model is not None:
+        _check_fits(stored, found, model)
+    return found
+
+
+def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) -> Targets | None:
+    match stored.task or (None if like is None else like.task):
+        case "regression":
+            return _values(stored)
+        case "multilabel":
+            return _multi_hot(stored)
+        case "classification":
+            return _classes(stored, model, like)
+        case None:
+            return _undeclared(stored, model)
+
+
+def _undeclared(stored: StoredTargets, model: ModelView | None) -> Targets | None:
+    if not stored.is_whole:
+        return _values(stored)
+    if stored.column.ndim > 1:
+        return _whole_matrix(stored, model)
+    if not stored.is_float:
+        return _classes(stored, model)
+    return None if model is None else _whole_column(stored, model)
+
+
+def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
+    """One whole-valued float a sample: the class, where the model answers with classes."""
+    if model.outputs > 1 or model.positions > 1:
+        reason = f"the model has {model.outputs:,} outputs for one target a sample"
+    elif ((stored.values == 0) | (stored.values == 1)).all():
+        reason = f"they are 0 and 1, and the model has one output, whose link is {model.link}"
+    else:
+        raise _one_output(stored)
+    found = _classes(stored, model)
+    if found is None:
+        return None
+    note = (
+        f"The whole-valued floats {stored.name!r} are class labels: {reason}. If they are values, "
+        'set "task": "regression" in the probe\'s spec.'
+    )
+    return replace(found, notes=(note, *found.notes))
+
+
+def _one_output(stored: StoredTargets) -> JobError:
+    """The question what whole numbers are that a model with one output is compared with."""
+    distinct = np.unique(stored.values)
+    low, high = int(distinct[0]), int(distinct[-1])
+    if len(distinct) == 2:  # noqa: PLR2004  (one output tells two classes apart)
+        classes = (
+            'If they are labels of two classes, set "task": "classification" and '
+            f'"class_labels": [{low}, {high}], the second for the class of a large output.'
+        )
+    else:
+        classes = (
+            '"task": "classification" needs a model with an output for each class: one output '
+            "tells two apart."
+        )
+    return mismatch(
+        f"The targets {stored.name!r} are whole-valued floats from {low} to {high}, and the model "
+        "has one output: they may be values, such as counts, or class labels.",
+        hint=f'If they are values, set "task": "regression" in the probe\'s spec. {classes}',
+        detail={"array": stored.name, "distinct": len(distinct)},
+    )
+
+
+def _whole_matrix(stored: StoredTargets, model: ModelView | None) -> Targets | None:
+    """Several whole numbers a sample: a class in one-hot, several labels, positions or values."""
+    is_matrix = stored.column.ndim == _MATRIX_AXES
+    says_little = stored.is_binary_matrix or stored.is_float
+    if model is None:
+        is_open = is_matrix and says_little and not stored.is_one_hot
+        return None if is_open else _classes(stored, None)
+    if model.positions > 1 and says_little:
+        found = _classes(stored, model)
+        note = _per_position(stored, model)
+        return None if found is None else replace(found, notes=(note, *found.notes))
+    if is_matrix and says_little and not stored.is_one_hot:
+        if not stored.is_binary_matrix:
+            return _values(stored)
+        return replace(_multi_hot(stored), notes=(_several_labels(stored, model),))
+    return _classes(stored, model)
+
+
+def _per_position(stored: StoredTargets, model: ModelView) -> str:
+    return (
+        f"The whole numbers {stored.name!r} are the labels of positions: the model answers for "
+        f"{model.positions:,} positions of each sample."
+    )
+
+
+def _several_labels(stored: StoredTargets, model: ModelView) -> str:
+    return (
+        f"The rows {stored.name!r} of 0 and 1 hold any number of ones, so each of the "
+        f"{stored.values.shape[1]:,} columns is a label of its own that a sample carries or not: "
+        f"the model has as many outputs ({model.outputs:,}). If they are values, set "
+        '"task": "regression" in the probe\'s spec.'
+    )
+
+
+def _classes(
+    stored: StoredTargets, model: ModelView | None, like: Targets | None = None
+) -> Targets | None:
+    """Labels in one-hot rows, one a sample, or one for each position."""
+    is_dense = model is not None and model.positions > 1
+    if stored.is_one_hot and not is_dense and not stored.left_out.any():
+        classes = stored.column.shape[1]
+        _check_columns(stored, classes)
+        return Targets(
+            "classification",
+            (stored.column == 1).argmax(axis=1),
+            classes,
+            class_names=_names(stored),
+        )
+    if not (stored.is_whole or stored.is_text) and stored.column.ndim > 1:
+        raise unreadable(
+            f"The targets {stored.name!r} have shape {shape_text(stored.values.shape)} and dtype "
+            f"{stored.values.dtype.name}, but are neither whole labels nor one-hot rows (one 1, "
+            "zeros elsewhere).",
+            hint='Store labels as whole numbers, or set "task": "regression" for values in rows, '
+            f"{NO_TARGET}",
+        )
+    if model is not None:
+        _check_positions(stored, stored.column.shape[1:], model)
+    return number_labels(replace(stored, values=stored.column), model, like)
+
+
+def _values(stored: StoredTargets) -> Targets:
+    if stored.column.ndim > _MATRIX_AXES or stored.is_text:
+        raise stored.misshapen()
+    return Targets("regression", stored.values.reshape(len(stored.values), -1).astype(float), None)
+
+
+def _multi_hot(stored: StoredTargets) -> Targets:
+    if stored.values.ndim > _MATRIX_AXES or stored.is_text:
+        raise stored.misshapen()
+    matrix = stored.values.reshape(len(stored.values), -1)
+    _check_columns(stored, matrix.shape[1])
+    if (bad := np.flatnonzero((matrix != 0) & (matrix != 1))).size:
+        at = int(bad[0])
+        raise unreadable(
+            f"The target {matrix.flat[at]} in {stored.place(at)} of {stored.name!r} is neither 0 "
+            "nor 1; expected 1 for each label that a sample carries, and 0 for the others.",
+            hint=f'Store 0 and 1, or set "task": "regression" for values, {NO_TARGET}',
+            detail={"array": stored.name, "row": stored.row(at)},
+        )
+    return Targets(
+        "multilabel", matrix.astype(np.float64), matrix.shape[1], class_names=_names(stored)
+    )
+
+
+def _names(stored: StoredTargets) -> tuple[str, ...] | None:
+    names = stored.spec.class_names
+    return None if names is None else tuple(names)
+
+
+def _check_columns(stored: StoredTargets, columns: int) -> None:
+    if columns > stored.limits.max_classes:
+        raise unreadable(
+            f"The targets {stored.name!r} have {columns:,} columns of 0 and 1; at most "
+            f"{stored.limits.max_classes:,} classes are allowed.",
+            hint=f'Check that "target" names the right array, {NO_TARGET}',
+        )
+    names = stored.spec.class_names
+    if names is not None and len(names) != columns:
+        raise unreadable(
+            f"The targets {stored.name!r} have {columns:,} columns, and class_names "
+            f"{len(names):,} entries; expected a name for each column.",
+            hint='Give "class_names" as many entries as there are columns, or leave it out.',
+        )
+
+
+def _check_same_kind(stored: StoredTargets, like: Targets) -> None:
+    """Refuse a second probe whose classes cannot be those of the first."""
+    spec, name = stored.spec, stored.name
+    if like.task != "classification":
+        return
+    if like.labels is not None:
+        first, second = isinstance(like.labels[0], str), stored.is_text
+        if first != second:
+            kinds = {True: "text", False: "numbers"}
+            raise mismatch(
+                f"The labels {name!r} are {kinds[second]}, those of the probe {kinds[first]}; "
+                "expected both probes to name classes alike.",
+                hint=f"Store the labels of both probes in the same way, {NO_TARGET}",
+            )
+    elif stored.is_text:
+        raise mismatch(
+            f"The labels {name!r} are text, those of the probe class indices; expected both probes "
+            "to name classes alike.",
+            hint=f"Store the labels of both probes in the same way, {NO_TARGET}",
+        )
+    for key, given, other in (
+        ("class_labels", spec.class_labels, None if stored.is_text else like.labels),
+        ("class_names", spec.class_names, like.class_names),
+    ):
+        if given is None or (other is None and key == "class_names"):
+            continue
+        expected = range(len(given)) if other is None else other
+        if list(given) != list(expected):
+            raise mismatch(
+                f"The two probes list different {key}, or in another order; expected the same.",
+                hint=f'Set "{key}" alike in the specs of both probes.',
+            )
+
+
+def _check_fits(stored: StoredTargets, found: Targets, model: ModelView) -> None:
+    """Refuse targets that do not have one entry for each answer of the model."""
+    is_classifier = found.task == "classification"
+    _check_positions(stored, found.values.shape[1:] if is_classifier else (), model)
+    fits = found.functions <= model.classes if is_classifier else found.functions == model.outputs
+    if not fits:
+        raise _other_outputs(stored, found, model)
+
+
+def _check_positions(stored: StoredTargets, shape: Sequence[int], model: ModelView) -> None:
+    """Refuse targets whose positions are not those of the model, in the same order.
+
+    The order is the same where one shape is the other one flattened in part: (H·W,) is (H, W),
+    (W, H) is not.
+    """
+    positions = math.prod(shape)
+    ends = set(accumulate((size for size in shape if size != 1), mul))
+    others = set(accumulate(model.position_shape, mul))
+    if positions == model.positions and (ends <= others or others <= ends):
+        return
+    n, axes = len(stored.values), stored.values.shape
+    answers = shape_text((n, *(model.position_shape or (1,)), model.outputs))
+    if model.positions == 1:
+        advice = "Use a probe with one label a sample, of shape (n,) or one-hot (n, classes),"
+        if axes[1:] == (model.outputs,) and not stored.is_text:
+            advice += ' set "task": "regression" in the spec if they are values,'
+            if stored.is_binary_matrix:
+                advice += ' "task": "multilabel" if each column is a label of its own,'
+    else:
+        wanted = ", ".join(map(str, ("n", *model.position_shape)))
+        advice = (
+            "Use a probe with one whole label for each position of the model's output, of shape "
+            f"(n, *positions) = ({wanted}), in this order,"
+        )
+    counts = f"{model.positions:,} against {positions:,} a sample"
+    if positions == model.positions:
+        counts = f"{model.positions:,} positions each, but in another order"
+    raise mismatch(
+        f"The model's outputs are (samples, positions, outputs) = {answers} and the probe's "
+        f"targets {shape_text(axes)}: {counts}; expected one target for each position, in the same "
+        "order.",
+        hint=f"{advice} {NO_TARGET}",
+        detail={"positions": model.positions, "targets": positions},
+    )
+
+
+def _other_outputs(stored: StoredTargets, found: Targets, model: ModelView) -> JobError:
+    count, outputs = found.functions, model.outputs
+    if found.task == "classification":
+        message = f"The labels name {count:,} classes, the model tells {model.classes:,} apart."
+        advice = "Use a probe with the classes the model was trained on,"
+    elif found.task == "multilabel":
+        message = f"The targets have {count:,} labels a sample, the model {outputs:,} outputs."
+        advice = 'With "task": "multilabel" use targets with a column for each output,'
+        if stored.is_one_hot:
+            advice += ' or set "task": "classification",'
+    else:
+        message = f"The probe has {count:,} values a sample, the model {outputs:,} outputs."
+        advice = "Use targets with one value for each output,"
+        if count == 1 and stored.is_whole:
+            advice = 'If they are labels, set "task": "classification" in the spec,'
+    return mismatch(
+        f"{message} (The targets are {stored.name!r}, {shape_text(stored.values.shape)}.)",
+        hint=f"{advice} {NO_TARGET}",
+        detail={"targets": count, "outputs": outputs},
+    )
