@@ -121,7 +121,7 @@ def _opened(name: str, content: bytes) -> Iterator[Image.Image]:
         raise
     except Exception as error:
         # Decoders raise anything on bytes that are not what they claim to be.
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        why = str(error).partition("\n")[0] or "it ends too early"
         if isinstance(error, UnidentifiedImageError):
             why = f"it begins with the bytes {content[:8].hex(' ') or 'of an empty file'}"
         raise unreadable(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 from support import read_only
 
@@ -15,6 +16,7 @@ from workers.runner.supervisor import Runner
 
 MEMORY = 384 << 20
 REFUSALS = {"probe_unreadable", "non_finite", "out_of_memory"}
+DATA_CODES = REFUSALS | {"too_few_samples", "input_mismatch"}
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,21 @@ def test_hostile_files_are_refused_and_end_nothing(runner: Runner, name: str) ->
     assert isinstance(outcome, Failed)
     assert outcome.failure.code in REFUSALS
     assert outcome.failure.hint
+
+
+@pytest.mark.parametrize(
+    "kind", ["parquet", "parquet_images", "arrow", "saved_datasets", "csv", "imagefolder"]
+)
+def test_any_damage_is_refused_or_harmless(runner: Runner, kind: str) -> None:
+    random = np.random.default_rng(0)
+    wholes = [case.make() for case in CASES if case.kind == kind and case.refused is None]
+    for trial in range(40):
+        content = bytearray(wholes[trial % len(wholes)])
+        for at in random.integers(0, len(content), random.integers(1, 6)):
+            content[at] = random.integers(0, 256)
+        if trial % 5 == 0:
+            del content[random.integers(1, len(content)) :]
+        outcome = validate(runner, bytes(content), {})
+        if isinstance(outcome, Failed):
+            assert outcome.failure.code in DATA_CODES, outcome.failure
+            assert outcome.failure.hint

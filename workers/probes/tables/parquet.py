@@ -46,6 +46,8 @@ def _open(file: BinaryIO) -> pq.ParquetFile:
     if footer > _MAX_FOOTER_BYTES:
         raise damaged(ValueError(f"its footer claims {footer:,} bytes"))
     try:
-        return pq.ParquetFile(file, pre_buffer=False, memory_map=False)
+        return pq.ParquetFile(
+            file, pre_buffer=False, memory_map=False, page_checksum_verification=True
+        )
     except BROKEN as error:
         raise damaged(error) from error
