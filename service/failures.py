@@ -21,6 +21,7 @@ class FailureCode(StrEnum):
     TIME_LIMIT = "time_limit"
     CRASHED = "crashed"
     PROBE_UNREADABLE = "probe_unreadable"
+    STORED_FILE_DAMAGED = "stored_file_damaged"
     LOST = "lost"
 
 

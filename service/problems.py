@@ -8,21 +8,16 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
+from service.validation import ValidationIssue, issues_of
+
 log = structlog.get_logger()
 
 Fields = TypeVar("Fields", bound=BaseModel)
-
-
-class ValidationIssue(BaseModel):
-    """One thing wrong with a request."""
-
-    location: str = Field(description="Where, as `body.options.batch_size`.")
-    message: str
 
 
 class ProblemDocument(BaseModel):
@@ -209,7 +204,7 @@ async def _render_problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _render_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    errors = [issue_of(entry) for entry in error.errors()]
+    errors = issues_of(error.errors())
     return _respond(
         request,
         status=InvalidRequest.status,
@@ -270,17 +265,6 @@ async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
     )
 
 
-def issue_of(entry: Mapping[str, Any]) -> ValidationIssue:
-    """Turn one of pydantic's error entries into ours: where, and what was expected."""
-    location = ".".join(str(part) for part in entry["loc"])
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    if entry["type"] == "extra_forbidden":
-        message = "unknown key; check its spelling against the schema at /openapi.json"
-    elif not isinstance(entry.get("input"), dict | list):
-        message = f"{message}; got {_shortened(entry.get('input'))}"
-    return ValidationIssue(location=location, message=message)
-
-
 def validated(kind: type[Fields], document: Any) -> Fields:
     """Check a document that FastAPI did not check for us.
 
@@ -290,17 +274,12 @@ def validated(kind: type[Fields], document: Any) -> Fields:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        errors = [issue_of(entry) for entry in error.errors()]
+        errors = issues_of(error.errors())
         raise InvalidRequest(_summary(errors), errors=errors) from None
 
 
 def _summary(errors: list[ValidationIssue]) -> str:
-    return "; ".join(f"{issue.location}: {issue.message}" for issue in errors[:5])
-
-
-def _shortened(value: JsonValue) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line's length
+    return "; ".join(f"{each.location or 'the request'}: {each.message}" for each in errors[:5])
 
 
 def install(app: FastAPI) -> None:

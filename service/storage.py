@@ -1,6 +1,7 @@
 """Blobs, addressed by the SHA-256 of their content, on disk or in an object store."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -32,6 +33,15 @@ def sha256_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def is_whole(file: BinaryIO, sha256: str) -> bool:
+    """Whether a real file has a digest; its position stays where it is."""
+    digest, position = hashlib.sha256(), 0
+    while chunk := os.pread(file.fileno(), CHUNK_BYTES, position):
+        digest.update(chunk)
+        position += len(chunk)
+    return digest.hexdigest() == sha256
+
+
 class BlobStore:
     """A content-addressed store. Its methods block: call them from a thread in async code.
 
@@ -49,10 +59,19 @@ class BlobStore:
             self._store = from_url(url)
 
     def put(self, sha256: str, file: BinaryIO) -> None:
-        """Store a file under its digest, atomically; a blob that is there already stays."""
+        """Store a file under its digest, atomically.
+
+        A blob that is there already stays, unless it has been damaged: then it is replaced.
+        """
         file.seek(0)
-        with suppress(AlreadyExistsError):
+        try:
             obstore.put(self._store, _key(sha256), file, mode="create")
+        except AlreadyExistsError:
+            with self.open(sha256) as stored:
+                if is_whole(stored, sha256):
+                    return
+            file.seek(0)
+            obstore.put(self._store, _key(sha256), file, mode="overwrite")
 
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob as a real file, so that its descriptor can be given to another process.

@@ -164,12 +164,27 @@ def npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lets torch announce the end of TorchScript, as it does at every call, without being heard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def scripted(model: nn.Module) -> bytes:
     """Save a model as a TorchScript archive."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is; people still use it
+    with quiet():
         torch.jit.save(torch.jit.script(model.eval()), buffer)
+    return buffer.getvalue()
+
+
+def traced(model: nn.Module, *example: torch.Tensor) -> bytes:
+    """Save a model as what it did with an example."""
+    buffer = io.BytesIO()
+    with quiet():
+        torch.jit.save(torch.jit.trace(model.eval(), example), buffer)
     return buffer.getvalue()
 
 

@@ -32,6 +32,7 @@ from workers.errors import ResultError
 from workers.probes.container import Limits
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
+from workers.stored import open_stored
 
 _SAFETENSORS = "application/vnd.safetensors"
 # The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
@@ -116,9 +117,8 @@ class AnalysisWork:
     def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
         """Open the bytes of the model and of its probes."""
         return [
-            opened.enter_context(store.open(str(row["sha256"])))
-            for row in (self._model, self._probe, self._eval_probe)
-            if row is not None
+            open_stored(store, sha256, f"the {name.replace('_', ' ')}", opened)
+            for name, sha256 in self.digests.items()
         ]
 
     def prepare(self, store: BlobStore, outcome: Succeeded) -> None:

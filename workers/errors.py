@@ -27,5 +27,20 @@ class JobError(Exception):
         self.failure = Failure(code=code, message=message, hint=hint, detail=detail or {})
 
 
+# How torch's allocators, the C++ library and the kernel word it.
+_NO_MEMORY = (
+    *("allocate memory", "not enough memory: you tried", "CUDA out of memory", "std::bad_alloc"),
+    "std::bad_array_new_length",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that is not there, or may not be had."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | OSError)
+        and any(phrase in str(error) for phrase in _NO_MEMORY)
+    )
+
+
 class ResultError(ValueError):
     """A child left a result that no honest child writes; the text says how, as `its … are …`."""

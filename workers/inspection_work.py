@@ -19,6 +19,7 @@ from workers import subjects
 from workers.errors import ResultError
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
+from workers.stored import open_stored
 
 # The largest honest one, with long names everywhere, has a tenth of this.
 _MAX_DOCUMENT_CHARACTERS = 1 << 20
@@ -57,7 +58,7 @@ class InspectionWork:
 
     def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
         """Open the model's bytes."""
-        return [opened.enter_context(store.open(self._sha256))]
+        return [open_stored(store, self._sha256, "the model", opened)]
 
     def prepare(self, store: BlobStore, outcome: Succeeded) -> None:  # noqa: ARG002 - see Work
         """Validate the child's findings."""

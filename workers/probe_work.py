@@ -18,6 +18,7 @@ from workers import subjects
 from workers.errors import JobError
 from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest
+from workers.stored import open_stored
 
 
 class ProbeWork:
@@ -53,7 +54,7 @@ class ProbeWork:
         if self._sha256 is None:
             self._fetch(store)
         assert self._sha256 is not None  # noqa: S101 - fetched above
-        return [opened.enter_context(store.open(self._sha256))]
+        return [open_stored(store, self._sha256, "the probe", opened)]
 
     def _fetch(self, store: BlobStore) -> None:
         assert self._uri is not None  # noqa: S101 - a probe has bytes or an address

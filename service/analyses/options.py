@@ -78,7 +78,8 @@ class Options(BaseModel):
     class_weighting: ClassWeighting = Field(
         default="none",
         description="balanced weighs samples by 1/n_c, so that all classes count alike in every "
-        "figure but accuracy and loss; it needs class labels.",
+        "figure but those of performance; it needs class labels. A sample with several labels "
+        "weighs the mean of 1/n_c over them, and those with none are one more class.",
     )
     output_tolerance: Tolerance = Field(
         default=1e-6,

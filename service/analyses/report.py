@@ -30,6 +30,7 @@ from service.analyses.report_parts import (
     Cumulative,
     Eigenvalues,
     GivenInputs,
+    LossKind,
     Name,
     NonNegative,
     Part,
@@ -117,6 +118,16 @@ class FeatureMap(Part):
             description="What the model does to the head's outputs, such as identity or softmax."
         ),
     ]
+    # Reports written before figures were of the model's answer lack it.
+    answer: Annotated[
+        Name | None,
+        Field(
+            description="What the model's answer shows itself to be, which accuracy and loss "
+            "follow from: logits, probabilities or log-probabilities (of classes, or of each "
+            "output), decisions (0 and 1), signed scores (decided at 0), scores (none of these: "
+            "only which is largest counts), or values."
+        ),
+    ] = None
     output: Annotated[
         Name | None,
         Field(description="Which of several results was taken; null if there is one only."),
@@ -244,6 +255,10 @@ class Performance(Part):
 
     accuracy: Annotated[Share | None, figure("performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("performance.loss")]
+    # Reports written before there were several labels a sample lack these; so below.
+    loss_kind: Annotated[LossKind | None, figure("performance.loss_kind")] = None
+    subset_accuracy: Annotated[Share | None, figure("performance.subset_accuracy")] = None
+    average_precision: Annotated[Share | None, figure("performance.average_precision")] = None
     confidence_interval: PerformanceIntervals | None = None
 
 

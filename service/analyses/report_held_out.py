@@ -12,6 +12,7 @@ from service.analyses.report_parts import (
     Cumulative,
     GivenInputs,
     Interval,
+    LossKind,
     Name,
     NonNegative,
     Part,
@@ -125,6 +126,12 @@ class HeldOutIntervals(Part):
     energy: Annotated[Interval | None, figure("held_out.confidence_interval.energy")]
     accuracy: Annotated[Interval | None, figure("held_out.confidence_interval.accuracy")]
     loss: Annotated[Interval | None, figure("held_out.confidence_interval.loss")]
+    subset_accuracy: Annotated[
+        Interval | None, figure("held_out.confidence_interval.subset_accuracy")
+    ] = None
+    average_precision: Annotated[
+        Interval | None, figure("held_out.confidence_interval.average_precision")
+    ] = None
 
 
 class HeldOutPerformance(Part):
@@ -132,6 +139,12 @@ class HeldOutPerformance(Part):
 
     accuracy: Annotated[Share | None, figure("held_out.performance.accuracy")]
     loss: Annotated[NonNegative | None, figure("held_out.performance.loss")]
+    # Reports written before there were several labels a sample lack these; so below.
+    loss_kind: Annotated[LossKind | None, figure("held_out.performance.loss_kind")] = None
+    subset_accuracy: Annotated[Share | None, figure("held_out.performance.subset_accuracy")] = None
+    average_precision: Annotated[Share | None, figure("held_out.performance.average_precision")] = (
+        None
+    )
 
 
 class HeldOut(Part):

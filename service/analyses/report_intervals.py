@@ -110,7 +110,14 @@ class NeuralCollapseIntervals(Part):
 
 
 class PerformanceIntervals(Part):
-    """95 % intervals of accuracy and loss."""
+    """95 % intervals of the figures of the answers."""
 
     accuracy: Annotated[Interval | None, figure("performance.confidence_interval.accuracy")]
     loss: Annotated[Interval | None, figure("performance.confidence_interval.loss")]
+    # Reports written before there were several labels a sample lack these.
+    subset_accuracy: Annotated[
+        Interval | None, figure("performance.confidence_interval.subset_accuracy")
+    ] = None
+    average_precision: Annotated[
+        Interval | None, figure("performance.confidence_interval.average_precision")
+    ] = None

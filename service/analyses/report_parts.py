@@ -5,7 +5,7 @@ Every figure takes its title, description and metric card from `service.analyses
 
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
@@ -58,6 +58,7 @@ Eigenvalues = Annotated[
 ]
 Shares = Annotated[list[Share], Field(max_length=MAX_ENTRIES)]
 Cumulative = Annotated[Shares, AfterValidator(_never_decreasing)]
+LossKind = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 

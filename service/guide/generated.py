@@ -82,6 +82,9 @@ _FAILURES: dict[FailureCode, str] = {
     FailureCode.TIME_LIMIT: "The job took longer than it may.",
     FailureCode.CRASHED: "The model's process ended abnormally.",
     FailureCode.PROBE_UNREADABLE: "The probe is not what its spec says, or no known format.",
+    FailureCode.STORED_FILE_DAMAGED: "The server's copy of a model or a probe is no longer what "
+    "was uploaded, or is gone: its storage is at fault. Uploading the same file once more mends "
+    "it.",
     FailureCode.LOST: "The workers on the job vanished, several times. Ask the operator.",
 }
 

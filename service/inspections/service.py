@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +23,9 @@ from service.probes import service as probes
 from service.probes.spec import ProbeSpec, Transform
 from service.probes.tables import ProbeStatus
 from service.problems import InvalidRequest, NotFound, NotReady
+
+_IMAGE_AXES = 3
+_CHANNELS = (1, 3, 4)
 
 
 async def ensure(session: AsyncSession, model_id: UUID, query: InspectionQuery) -> UUID:
@@ -68,12 +73,39 @@ async def _inputs_of_probe(session: AsyncSession, reference: str) -> list[InputS
             "input, such as input=3x32x32."
         )
     if probe.inputs is not None:
-        return [InputShape(shape=each["shape"], dtype=each["dtype"]) for each in probe.inputs]
+        spec = ProbeSpec.model_validate(probe.spec)
+        if spec.input is None and len(probe.inputs) > 1:
+            names = ", ".join(each["name"] for each in probe.inputs)
+            raise InvalidRequest(
+                f"Probe {reference} leaves open which of its arrays ({names}) a model gets. Say "
+                "what the inputs look like with input, such as input=3x32x32."
+            )
+        return [
+            _usual_input(each, given=spec.transform_of(position))
+            for position, each in enumerate(probe.inputs)
+        ]
     # Validated before its inputs were described: it has one, and its dtype is on record if the
     # transform gives it.
     transform = ProbeSpec.model_validate(probe.spec).transform
     dtype = transform.dtype if isinstance(transform, Transform) else None
     return [InputShape(shape=probe.input_shape, dtype=dtype or "float32")]
+
+
+def _usual_input(stored: Mapping[str, Any], given: Transform | None) -> InputShape:
+    """What a model takes, as a rule, of an array that is stored like this.
+
+    Floats in single precision, whole numbers as tokens, bytes as images with channels first. Values
+    do not matter here; an analysis looks at them, and at the model.
+    """
+    shape, dtype = list(stored["shape"]), str(stored["dtype"])
+    is_image = dtype in {"uint8", "uint16"}
+    layout_is_open = given is None or given.layout is None
+    if is_image and layout_is_open and len(shape) == _IMAGE_AXES and shape[-1] in _CHANNELS:
+        shape = shape if shape[0] in _CHANNELS else [shape[-1], *shape[:-1]]
+    if given is None or given.dtype is None:
+        is_whole = "int" in dtype and not is_image
+        dtype = "bool" if dtype == "bool" else "int64" if is_whole else "float32"
+    return InputShape.model_validate({"shape": shape, "dtype": dtype})
 
 
 def _digest(document: object) -> str:

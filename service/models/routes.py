@@ -26,7 +26,13 @@ _FIELDS: dict[str, Any] = {
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses={status.HTTP_200_OK: {"model": ModelRead, "description": "It exists already."}},
+    responses={
+        status.HTTP_200_OK: {
+            "model": ModelRead,
+            "description": "The same bytes are there already under this name, run and step. That "
+            "model is given as it is; where the upload came with other metadata, `notice` says so.",
+        }
+    },
     openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True),
 )
 async def upload_model(
@@ -34,11 +40,11 @@ async def upload_model(
 ) -> ModelRead:
     """Upload a model: a form with part `file`, or the file as the body with query parameters."""
     async with receive(request, raw_allowed=True) as upload:
-        model, is_new = await service.add(session, store, upload)
-    response.headers["Location"] = f"/v1/models/{model.id}"
-    if not is_new:
+        added = await service.add(session, store, upload)
+    response.headers["Location"] = f"/v1/models/{added.model.id}"
+    if not added.is_new:
         response.status_code = status.HTTP_200_OK
-    return ModelRead.model_validate(model)
+    return ModelRead.model_validate(added.model).model_copy(update={"notice": added.notice})
 
 
 @router.get("")

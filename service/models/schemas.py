@@ -24,6 +24,11 @@ class ModelRead(BaseModel):
     format: ModelFormat
     metadata: dict[str, JsonValue] = Field(validation_alias="metadata_")
     created_at: datetime
+    notice: str | None = Field(
+        default=None,
+        description="What of this upload was not kept, and what to do about it: metadata that "
+        "came with bytes that were there already. null in all other answers.",
+    )
 
 
 class ModelFields(BaseModel):

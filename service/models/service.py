@@ -1,5 +1,6 @@
 """What may be done with models, and what happens then."""
 
+from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
 
@@ -18,11 +19,23 @@ from service.storage import BlobStore
 from service.uploads import Upload
 
 
-async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> tuple[Model, bool]:
-    """Keep an uploaded model.
+@dataclass(frozen=True)
+class Added:
+    """What became of an upload.
 
-    Returns:
-        The model, and whether it is new: the same bytes under the same name, run and step are not.
+    Attributes:
+        model: The model.
+        is_new: The same bytes under the same name, run and step are not.
+        notice: What of the upload was not kept, and why; None if all of it was.
+    """
+
+    model: Model
+    is_new: bool
+    notice: str | None = None
+
+
+async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> Added:
+    """Keep an uploaded model.
 
     Raises:
         InvalidRequest: A field is missing or wrong.
@@ -32,10 +45,11 @@ async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> tuple[
     fields = validated(ModelFields, dict(upload.fields))
     model_format = await run_in_threadpool(_checked, upload.file)
     await blobs.lock(session, upload.sha256)
+    # Also where it is known already: an upload mends a stored copy that has been damaged.
+    await run_in_threadpool(store.put, upload.sha256, upload.file)
     existing = await repository.find_same(session, fields, upload.sha256)
     if existing is not None:
-        return existing, False
-    await run_in_threadpool(store.put, upload.sha256, upload.file)
+        return Added(existing, is_new=False, notice=_notice(existing, fields))
     model = Model(
         name=fields.name,
         run=fields.run,
@@ -47,7 +61,17 @@ async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> tuple[
     )
     session.add(model)
     await session.flush()
-    return model, True
+    return Added(model, is_new=True)
+
+
+def _notice(existing: Model, fields: ModelFields) -> str | None:
+    if "metadata" not in fields.model_fields_set or fields.metadata == existing.metadata_:
+        return None
+    return (
+        "The metadata of this upload was not kept: the same bytes are there already under this "
+        "name, run and step, with the metadata shown here, which stays. To have the other one, "
+        f"upload under another name, run or step, or DELETE /v1/models/{existing.id} first."
+    )
 
 
 def _checked(file: BinaryIO) -> ModelFormat:

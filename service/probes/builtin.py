@@ -31,15 +31,15 @@ _LOCK = 0x70686973  # an advisory lock of our own: several API processes may sta
 
 
 async def ensure(sessions: async_sessionmaker[AsyncSession], store: BlobStore) -> None:
-    """Register the built-in probe unless that has happened; a worker then validates it."""
+    """Store the built-in probe, and register it unless that has happened; a worker validates it."""
     async with sessions.begin() as session:
         await session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        if await repository.find_by_name(session, NAME, None) is not None:
-            return
         with as_file(files("service.probes") / "digits.npz") as path, path.open("rb") as file:
             sha256 = await run_in_threadpool(sha256_of, file)
             size = file.seek(0, 2)
             await run_in_threadpool(store.put, sha256, file)
+        if await repository.find_by_name(session, NAME, None) is not None:
+            return
         probe = Probe(
             name=NAME,
             version=1,

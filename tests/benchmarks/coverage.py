@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics import (
+    Answer,
     Assessment,
     Diagnosis,
     Interval,
@@ -168,7 +169,7 @@ def _summed(phi: Tensor, outputs: Tensor, labels: Tensor) -> tuple[Moments, Perf
     targets = torch.eye(outputs.shape[1], dtype=torch.float64)[labels]
     moments = Moments.zeros(phi.shape[1], outputs.shape[1], outputs.shape[1])
     moments.update(phi, outputs, targets)
-    return moments, Performance.of(outputs, targets, task="classification")
+    return moments, _measured(outputs, targets)
 
 
 def _diagnose(
@@ -183,7 +184,7 @@ def _diagnose(
         folds,
         task="classification",
         head=population.head,
-        rows=Rows(features=phi, answers=outputs.argmax(1), labels=None),
+        rows=Rows(phi, outputs.argmax(1), None, decide=lambda projected: projected.argmax(1)),
         performances=performances,
         basis=basis,
     )
@@ -210,6 +211,11 @@ def _figures(
         "performance": {"accuracy": measured.accuracy, "loss": measured.loss},
         "layers": {**vars(layer.alignment), **vars(layer.effective_rank)},
     }
+
+
+def _measured(outputs: Tensor, targets: Tensor) -> Performance:
+    logits = Answer.of_logits("classification", outputs.shape[1])
+    return logits.measure(outputs.double(), targets)
 
 
 def _assess(diagnosis: Diagnosis) -> Assessment:
@@ -279,10 +285,7 @@ def _sampled(population: Population, n: int, seed: int) -> tuple[Figures, Interv
     targets = torch.eye(outputs.shape[1], dtype=torch.float64)[labels]
     folds = Folds(n, seed=seed)
     dealt = folds.update(phi, outputs, targets)
-    performances = [
-        Performance.of(outputs[dealt == j], targets[dealt == j], task="classification")
-        for j in range(folds.count)
-    ]
+    performances = [_measured(outputs[dealt == j], targets[dealt == j]) for j in range(folds.count)]
     moments = folds.moments()
     diagnosis = _diagnose(moments, population, sample, performances, folds.basis)
     sums = LayerSums([phi.shape[1]], n=n, in_folds=[True], seed=seed)

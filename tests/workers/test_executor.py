@@ -1,8 +1,10 @@
 """What becomes of a job: what its owner is told, what an operator is, and what is on record."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -40,7 +42,8 @@ UNWALLED = Failed(
     Failure(code=FailureCode.LOST, message="No walls."), "", None, SecurityEvent.NOT_CONFINED
 )
 DIGESTS = {"model": "a" * 64, "probe": "b" * 64}
-MODEL, PROBE, EVAL = (letter * 64 for letter in "def")
+CONTENTS = {sha256(content).hexdigest(): content for content in (b"model", b"probe", b"eval", b"2")}
+MODEL, PROBE, EVAL, OTHER = CONTENTS
 
 
 class Digested:
@@ -118,14 +121,14 @@ class Bench:
                 session.add(row)
                 session.flush()
 
-    def model(self, sha256: str = MODEL) -> UUID:
-        self.store.put(sha256, io.BytesIO(b"model"))
+    def model(self, digest: str = MODEL) -> UUID:
+        self.store.put(digest, io.BytesIO(CONTENTS[digest]))
         row_id = new_id()
         self.add(
             Model(
                 id=row_id,
                 name=uuid4().hex,
-                sha256=sha256,
+                sha256=digest,
                 size_bytes=5,
                 format="torchscript",
                 metadata_={},
@@ -133,16 +136,16 @@ class Bench:
         )
         return row_id
 
-    def probe(self, sha256: str | None = PROBE, uri: str | None = None) -> UUID:
-        if sha256 is not None:
-            self.store.put(sha256, io.BytesIO(b"probe"))
+    def probe(self, digest: str | None = PROBE, uri: str | None = None) -> UUID:
+        if digest is not None:
+            self.store.put(digest, io.BytesIO(CONTENTS[digest]))
         row_id = new_id()
         self.add(
             Probe(
                 id=row_id,
                 name=uuid4().hex,
                 version=1,
-                sha256=sha256,
+                sha256=digest,
                 uri=uri,
                 spec={},
                 status=ProbeStatus.READY,
@@ -239,7 +242,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     (line,) = [entry for entry in logs if entry["event"] == "file quarantined"]
     assert (line["log_level"], line["sha256"]) == ("error", MODEL)
     # Being refused is no strike, and another file has none.
-    bench.run(bench.inspection(bench.model("0" * 64)))
+    bench.run(bench.inspection(bench.model(OTHER)))
     assert bench.runner.runs == 4
 
 
@@ -251,10 +254,10 @@ def test_the_setting_says_how_many(bench: Bench) -> None:
     assert codes == ["crashed", "quarantined"]
 
 
-@pytest.mark.parametrize("sha256", [MODEL, PROBE, EVAL])
-def test_an_analysis_is_refused_for_any_of_its_files(bench: Bench, sha256: str) -> None:
+@pytest.mark.parametrize("digest", [MODEL, PROBE, EVAL])
+def test_an_analysis_is_refused_for_any_of_its_files(bench: Bench, digest: str) -> None:
     job = bench.analysis()
-    bench.add(Quarantine(sha256=sha256, strikes=3, reason="3 × crashed"))
+    bench.add(Quarantine(sha256=digest, strikes=3, reason="3 × crashed"))
     bench.run(job)
     assert bench.error(Analysis, job)["code"] == "quarantined"
     assert bench.runner.runs == 0
@@ -320,3 +323,51 @@ def test_a_result_that_no_honest_child_leaves_is_a_strike(bench: Bench) -> None:
     bench.run(job)
     assert [event.event for event in bench.events()] == ["untrusted_result"]
     assert bench.error(Inspection, job)["code"] == "crashed"
+
+
+def stored(bench: Bench, digest: str) -> Path:
+    """Where the store keeps a blob."""
+    return bench.directory / "sha256" / digest[:2] / digest
+
+
+@pytest.mark.parametrize("harm", ["a flipped bit", "cut off", "gone"])
+@pytest.mark.parametrize(
+    ("digest", "called"), [(MODEL, "the model"), (PROBE, "the probe"), (EVAL, "the eval probe")]
+)
+def test_a_stored_file_that_has_changed_is_not_analysed(
+    bench: Bench, digest: str, called: str, harm: str
+) -> None:
+    job = bench.analysis()
+    path, content = stored(bench, digest), bytearray(CONTENTS[digest])
+    content[1] ^= 4
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content if harm == "a flipped bit" else content[:1])
+    bench.run(job)
+    error = bench.error(Analysis, job)
+    assert error["code"] == "stored_file_damaged"
+    assert f"stored copy of {called} " in error["message"]
+    assert "Neither the file nor its owner is at fault" in error["message"]
+    assert "Upload the same file once more" in error["hint"]
+    assert error["detail"] == {"sha256": digest}
+    assert bench.runner.runs == 0
+    assert bench.events() == []
+    # The same bytes once more mend it.
+    bench.store.put(digest, io.BytesIO(CONTENTS[digest]))
+    bench.run(bench.analysis())
+    assert bench.runner.runs == 1
+
+
+def test_a_child_is_given_files_at_their_start(bench: Bench) -> None:
+    """That their digests are computed does not move them."""
+    places: list[int] = []
+
+    class Looking(Rehearsed):
+        def run(self, *given: object, **_: object) -> Outcome:
+            places.extend(os.lseek(fd, 0, os.SEEK_CUR) for fd in cast("list[int]", given[1]))
+            return CRASH
+
+    bench.runner = Looking()
+    bench.run(bench.analysis())
+    assert places == [0, 0, 0]

@@ -1,6 +1,7 @@
 """One pass of a model over a probe: what is summed up, and what is kept."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -9,10 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
-from workers.analysis.rows import KeptRows, count_rows, leave_out, rows_a_sample
+from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
-from workers.diagnostics import Moments, Performance, answers
+from workers.diagnostics import (
+    Answer,
+    AveragePrecision,
+    Moments,
+    Performance,
+    Rows,
+    average_precision,
+)
 from workers.diagnostics.folds import Folds
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
@@ -33,19 +42,31 @@ class Evaluation:
         folds: Moments of disjoint random parts of the samples; they count rows.
         performance_by_fold: Sums of correct answers and loss over the rows of each; none without
             targets.
+        answer: What the model's answer is.
+        average_precision: Of its scores for labels; None unless samples may have several.
         kept: Features and answers of some rows.
+        decide: What the model would decide from other outputs; None where that is not known.
+        warnings: What a reader of the answer's figures must know, each as `code: sentence`.
         basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
             basis, which fewer rows than features are reduced to; None: of the features themselves.
     """
 
     folds: list[Moments]
     performance_by_fold: list[Performance]
+    answer: Answer
+    average_precision: AveragePrecision | None
     kept: KeptRows
+    decide: Callable[[Tensor], Tensor | None] | None
+    warnings: tuple[str, ...]
     basis: Tensor | None
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
         return reduce(add, self.folds)
+
+    def rows(self) -> Rows:
+        """Return the kept rows, and what the model would decide of them from other outputs."""
+        return self.kept.rows(self.decide)
 
 
 def evaluate(
@@ -76,6 +97,9 @@ def evaluate(
     n, positions = len(probe), extractor.feature_map.positions
     folds = Folds(n, positions=rows_a_sample(probe, positions), seed=seed)
     kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
+    # Without targets the answer is taken for one about classes.
+    answer = read_answer(extractor, probe.spec.task or "classification")
+    scores = KeptScores(n, seed) if answer.task == "multilabel" else None
     performances = [] if probe.targets is None else [Performance()] * folds.count
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
@@ -84,27 +108,36 @@ def evaluate(
         )
         targets = target_functions(probe, counted)
         row_weights = None if weights is None else weights.of(counted)
+        values = answer.values(extracted.outputs, extracted.answers)
         dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
         if layers is not None:
             layers.add(extracted.outputs, targets, row_weights)
-        if targets is not None and probe.spec.task is not None:
+        if targets is not None:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
-                performances[fold] += Performance.of(
-                    extracted.outputs[rows], targets[rows], task=probe.spec.task
-                )
-        # Without targets the outputs are taken for logits.
-        is_classifier = probe.spec.task in {None, "classification"}
+                performances[fold] += answer.measure(values[rows], targets[rows])
+            if scores is not None:
+                scores.add(extracted.answers, targets)
         kept.add(
             extracted.phi,
-            answers(extracted.outputs) if is_classifier else None,
-            counted if is_classifier else None,
+            answer.decide(values),
+            decisions_wanted(answer, counted),
             places=places,
             seen=len(inputs[0]) * positions,
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    return Evaluation(folds.moments(), performances, kept, folds.basis)
+    measured = sum(performances, Performance()) if performances else None
+    return Evaluation(
+        folds=folds.moments(),
+        performance_by_fold=performances,
+        answer=answer,
+        average_precision=None if scores is None else average_precision(scores.ranked()),
+        kept=kept,
+        decide=deciding(extractor, answer),
+        warnings=tuple(cautions(extractor, answer, measured)),
+        basis=folds.basis,
+    )
 
 
 def choose_batch_size(probe: ProbeData) -> int:
@@ -115,6 +148,13 @@ def choose_batch_size(probe: ProbeData) -> int:
         positions = probe.targets.positions
         bytes_per_sample += 8 * positions * (probe.targets.classes or 0)
     return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
+
+
+def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:
+    """Return what a model should decide, as `Answer.decide` gives it; None for regression."""
+    if stored is None or answer.task == "regression":
+        return None
+    return stored.flatten() if answer.task == "classification" else stored > 0
 
 
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:

@@ -2,18 +2,43 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from service.analyses.options import Options
 from service.failures import FailureCode
 from service.probes.spec import Task
+from workers.analysis.answering import read_answer
 from workers.analysis.evaluation import target_functions
-from workers.analysis.rows import leave_out, rows_a_sample
+from workers.analysis.rows import KeptScores, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
-from workers.diagnostics import Diagnosis, HeldOut, HeldOutSums, held_out
+from workers.diagnostics import (
+    Answer,
+    AveragePrecision,
+    Diagnosis,
+    HeldOut,
+    HeldOutSums,
+    average_precision,
+    held_out,
+)
 from workers.errors import JobError
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutEvaluation:
+    """What a pass over the eval probe found.
+
+    Attributes:
+        figures: The figures of the eigenfunctions there.
+        answer: What the model's answer is.
+        average_precision: Of its scores for labels; None unless samples may have several.
+    """
+
+    figures: HeldOut
+    answer: Answer
+    average_precision: AveragePrecision | None
 
 
 @contextmanager
@@ -41,7 +66,7 @@ def evaluate_held_out(
     weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
-) -> HeldOut:
+) -> HeldOutEvaluation:
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
     Args:
@@ -61,33 +86,43 @@ def evaluate_held_out(
     """
     n, found = len(probe), extractor.feature_map
     _check_task(task, probe.spec.task)
+    # Without any targets the answer is taken for one about classes, as on the first probe.
+    answer = read_answer(extractor, probe.spec.task or task or "classification")
+    has_labels = probe.targets is not None and answer.task == "multilabel"
+    scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,
         n,
         outputs=found.outputs,
         targets=0 if probe.targets is None else probe.targets.functions,
-        # Without any targets the outputs are taken for logits, as on the first probe.
-        task=probe.spec.task or task or "classification",
+        task=answer.task,
         positions=rows_a_sample(probe, found.positions),
         seed=options.seed,
+        answer=answer,
     )
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted = extractor.run(inputs)
         extracted, counted, _ = leave_out(extracted, stored_targets)
+        targets = target_functions(probe, counted)
         sums.update(
             extracted.phi,
             extracted.outputs,
-            target_functions(probe, counted),
+            targets,
             weights.of(counted),
+            answer.values(extracted.outputs, extracted.answers),
         )
+        if scores is not None and targets is not None:
+            scores.add(extracted.answers, targets)
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING_HELD_OUT, seen, n)
-    return held_out(
+    figures = held_out(
         sums,
         output_tolerance=options.output_tolerance,
         verdict_tolerance=options.verdict_tolerance,
     )
+    ranked = None if scores is None else average_precision(scores.ranked())
+    return HeldOutEvaluation(figures, answer, ranked)
 
 
 def _check_task(first: Task | None, second: Task | None) -> None:

@@ -124,13 +124,12 @@ def analyse(
         )
     progress.report(Stage.DIAGONALIZING)
     with timed(timings, "diagnosis"), _explained():
-        # Without targets the outputs are taken for logits; only the mean logit depends on it.
         diagnosis = diagnose(
             evaluation.folds,
-            task=probe.spec.task or "classification",
+            task=evaluation.answer.task,
             positions=problem.rows / len(probe),
             head=extractor.feature_map.W,
-            rows=evaluation.kept.rows(),
+            rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
             basis=evaluation.basis,
             precision=_REDUCED.get(extractor.feature_map.dtype),
@@ -167,8 +166,9 @@ def analyse(
                 progress=progress,
                 task=about_probe["task"],
             )
+        figures = found.figures
         held_out = {"probe": layout.probe_part(eval_fitted), **layout.held_out_part(found)}
-        evidence = evidence if found.evidence.quality is None else found.evidence
+        evidence = evidence if figures.evidence.quality is None else figures.evidence
     progress.report(Stage.REPORTING)
     return JobResult(
         header={
@@ -177,12 +177,14 @@ def analyse(
             "feature_map": layout.feature_map_part(
                 extractor,
                 evaluation,
-                [*subject.warnings, *([] if layers is None else layers.warnings)],
+                [
+                    *subject.warnings,
+                    *evaluation.warnings,
+                    *([] if layers is None else layers.warnings),
+                ],
             ),
             **layout.figures(diagnosis, evidence),
-            "performance": layout.performance_part(
-                evaluation.performance_by_fold, problem.rows / len(probe)
-            ),
+            "performance": layout.performance_part(evaluation, problem.rows / len(probe)),
             "held_out": held_out,
             "layers": layer_figures,
             "provenance": layout.provenance_part(extractor, problem, timings, subject.device),

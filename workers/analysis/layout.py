@@ -10,11 +10,13 @@ from pydantic import JsonValue
 
 from service import __version__
 from workers.analysis.evaluation import Evaluation
+from workers.analysis.held_out import HeldOutEvaluation
 from workers.analysis.inputs import Fitted
 from workers.diagnostics import (
+    Answer,
+    AveragePrecision,
     Diagnosis,
     Evidence,
-    HeldOut,
     Performance,
     assess,
     performance_intervals,
@@ -22,7 +24,7 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.extraction import Extractor
-from workers.extraction.loading import Device
+from workers.runner.protocol import Device
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
@@ -90,6 +92,7 @@ def feature_map_part(
         "outputs": found.outputs,
         "bias": found.b is not None,
         "link": found.link,
+        "answer": evaluation.answer.name,
         "output": found.output or None,
         "verified": found.verified,
         "weights": None
@@ -147,26 +150,31 @@ def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
     return {**verdict, "assessment": assessment}
 
 
-def performance_part(folds: Sequence[Performance], positions: float) -> dict[str, Any]:
+def performance_part(evaluation: Evaluation, positions: float) -> dict[str, Any]:
     """How good the answers are.
 
     Args:
-        folds: Sums over disjoint parts of the samples; none without targets.
+        evaluation: Of the probe.
         positions: Rows a sample, on average.
     """
+    folds, ranked = evaluation.performance_by_fold, evaluation.average_precision
+    figures = _performance(sum(folds, Performance()) if folds else None, evaluation.answer, ranked)
     if not folds:
-        return {"accuracy": None, "loss": None, "confidence_interval": None}
-    measured = sum(folds, Performance())
-    bounds = performance_intervals(folds, positions=positions)
-    return {
-        "accuracy": measured.accuracy,
-        "loss": measured.loss,
-        "confidence_interval": _plain(bounds),
+        return {**figures, "confidence_interval": None}
+    bounds = {
+        **performance_intervals(folds, positions=positions),
+        "average_precision": None if ranked is None else ranked.confidence_interval,
     }
+    return {**figures, "confidence_interval": _plain(bounds)}
 
 
-def held_out_part(found: HeldOut) -> dict[str, Any]:
+def held_out_part(evaluation: HeldOutEvaluation) -> dict[str, Any]:
     """The figures of the eval probe."""
+    found, ranked = evaluation.figures, evaluation.average_precision
+    bounds = {
+        **found.confidence_interval,
+        "average_precision": None if ranked is None else ranked.confidence_interval,
+    }
     return {
         **_plain(found.projections),
         "centered": {
@@ -174,10 +182,23 @@ def held_out_part(found: HeldOut) -> dict[str, Any]:
             "confidence_interval": _plain(found.centered_confidence_interval),
         },
         "minimality": _plain(found.minimality),
-        "confidence_interval": _plain(found.confidence_interval),
-        "performance": {"accuracy": None, "loss": None}
-        if found.performance is None
-        else {"accuracy": found.performance.accuracy, "loss": found.performance.loss},
+        "confidence_interval": _plain(bounds),
+        "performance": _performance(found.performance, evaluation.answer, ranked),
+    }
+
+
+def _performance(
+    measured: Performance | None, answer: Answer, ranked: AveragePrecision | None
+) -> dict[str, Any]:
+    """The figures of the answers; all are None without targets."""
+    labels = None if measured is None else measured.labels
+    loss = None if measured is None else measured.loss
+    return {
+        "accuracy": None if measured is None else measured.accuracy,
+        "loss": loss,
+        "loss_kind": None if loss is None else answer.loss_kind,
+        "subset_accuracy": None if labels is None else labels.subset_accuracy,
+        "average_precision": None if ranked is None else ranked.value,
     }
 
 

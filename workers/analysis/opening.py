@@ -11,12 +11,12 @@ from workers.analysis.evaluation import choose_batch_size
 from workers.analysis.inputs import Fitted, fit
 from workers.analysis.timing import timed
 from workers.errors import JobError
-from workers.extraction import Extractor, discover, load_model
+from workers.extraction import Extractor, discover, open_model
 from workers.extraction.execution import Batch
-from workers.extraction.loading import Device
-from workers.extraction.refusals import last_line, printable
+from workers.extraction.refusals import gist, printable
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
+from workers.runner.protocol import Device
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Subject:
         fitted: The model as it is called, and the probe as it gets it.
         extractor: Gives its features and outputs.
         first: A first batch, where the model is.
-        batch_size: How many samples the model sees at once.
         device: Where that is.
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
@@ -37,7 +36,6 @@ class Subject:
     fitted: Fitted
     extractor: Extractor
     first: Batch
-    batch_size: int
     device: Device
     warnings: tuple[str, ...] = ()
 
@@ -69,14 +67,15 @@ def open_subject(
     def open_on(device: Device) -> Subject:
         progress.report(Stage.LOADING_MODEL)
         with timed(timings, "loading"):
-            model = load_model(file, device)
+            loaded = open_model(file, device)
         progress.report(Stage.LOCATING_HEAD)
         with timed(timings, "head"):
-            fitted = fit(model, probe, device)
+            fitted = fit(loaded.model, probe, device)
             size = batch_size(fitted.probe, options)
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
-            return Subject(model, fitted, extractor, first, size, device, fitted.warnings)
+            warnings = (*loaded.warnings, *fitted.warnings)
+            return Subject(loaded.model, fitted, extractor, first, device, warnings)
 
     if device == "cpu":
         return open_on("cpu")
@@ -98,4 +97,4 @@ def batch_size(probe: ProbeData, options: Options) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return printable(error.failure.message) if isinstance(error, JobError) else last_line(error)
+    return printable(error.failure.message) if isinstance(error, JobError) else gist(error)

@@ -3,6 +3,7 @@
 Rows are sample-major: all positions of the first sample come first.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from workers.diagnostics import Rows
+from workers.diagnostics import RankedLabels, Rows
+from workers.diagnostics.folds import Dealing
 from workers.extraction import Extracted, FeatureMap
 from workers.probes.probe import ProbeData
 from workers.probes.targets import IGNORED, ModelView
@@ -69,8 +71,9 @@ class KeptRows:
 
         Args:
             phi: Features `(rows, p)`.
-            told: The class that the model tells for each row, `(rows,)`; None for regression.
-            labels: The true classes, `(rows,)`; None for regression and without targets.
+            told: What the model decides for each row: a class, `(rows,)`, or which labels it has,
+                `(rows, L)`; None where it decides nothing.
+            labels: The truth likewise; None for regression and without targets.
             places: Where these rows are among all that the model gave for the batch; None: they
                 are all.
             seen: How many rows the model gave for it; None: as many as these.
@@ -88,13 +91,51 @@ class KeptRows:
             if values is not None:
                 kept.append(values[picked])
 
-    def rows(self) -> Rows:
-        """Return what is kept of the chosen rows."""
+    def rows(self, decide: Callable[[Tensor], Tensor | None] | None = None) -> Rows:
+        """Return what is kept of the chosen rows.
+
+        Args:
+            decide: What the model would decide from other outputs; None where that is not known.
+        """
         return Rows(
             features=torch.cat(self._features),
             answers=torch.cat(self._answers) if self._answers else None,
             labels=torch.cat(self._labels) if self._labels else None,
+            decide=decide,
         )
+
+
+class KeptScores:
+    """Answers and labels of some samples, where these have several: the same as `KeptRows` keeps.
+
+    Args:
+        samples: How many there are.
+        seed: Of their dealing to folds.
+    """
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self._chosen = torch.from_numpy(_choose(samples))
+        self._folds = Dealing(samples, seed=seed).deal(samples)[self._chosen]
+        self._seen = 0
+        self._scores: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, answers: Tensor, targets: Tensor) -> None:
+        """Take the chosen ones out of the next samples.
+
+        Args:
+            answers: f, `(rows, L)`.
+            targets: Which labels they have, `(rows, L)` of 0 and 1.
+        """
+        within = (self._chosen >= self._seen) & (self._chosen < self._seen + len(answers))
+        picked = self._chosen[within] - self._seen
+        self._seen += len(answers)
+        self._scores.append(answers[picked])
+        self._labels.append(targets[picked] > 0)
+
+    def ranked(self) -> RankedLabels:
+        """Return what was kept."""
+        return RankedLabels(torch.cat(self._scores), torch.cat(self._labels), self._folds)
 
 
 def model_view(feature_map: FeatureMap) -> ModelView:

@@ -10,10 +10,14 @@ from workers.probes.probe import ProbeData
 
 
 class RowWeights:
-    """Weights of a probe's rows, by their class.
+    """Weights of a probe's rows, by their class or their labels.
 
-    Balanced: `w = N / (C n_c)` for N rows of C classes that occur, n_c of class c. All classes then
-    weigh the same, and the weights sum to N.
+    Balanced, with N rows, C classes that occur, and n_c rows of class c: `w = N / (C n_c)`. All
+    classes then weigh the same, and the weights sum to N.
+
+    Where a sample may have several labels, its weight is the mean of `N / (C n_c)` over the labels
+    that it has. Samples without any are one more class: rows that carry no label are as much an
+    answer as rows that carry one. With one label a sample both are the same.
 
     Args:
         probe: The samples.
@@ -25,23 +29,45 @@ class RowWeights:
 
     def __init__(self, probe: ProbeData, weighting: ClassWeighting) -> None:
         self._of_class: Tensor | None = None
+        self._of_no_label: float | None = None
         if weighting == "none":
             return
-        has_classes = probe.targets is not None and probe.targets.task == "classification"
-        counts = probe.targets.class_counts if probe.targets is not None and has_classes else None
-        if counts is None:
+        targets = probe.targets
+        counts = None if targets is None else targets.class_counts
+        if targets is None or counts is None:
             raise JobError(
                 FailureCode.INPUT_MISMATCH,
                 f'"class_weighting": "{weighting}" needs the class of every sample, and the probe '
-                f"has {'no targets' if probe.targets is None else 'values for targets'}.",
+                f"has {'no targets' if targets is None else 'values for targets'}.",
                 hint='Use a probe with class labels, or leave "class_weighting" at "none".',
             )
-        rows = torch.tensor(counts, dtype=torch.float64)
-        present = rows > 0
-        self._of_class = torch.where(present, rows.sum() / (present.sum() * rows), 0.0)
+        if targets.task == "multilabel":
+            counts = [*counts, int((~targets.values.any(axis=1)).sum())]
+            rows = float(len(targets.values))
+        else:
+            rows = float(sum(counts))
+        of_class = _balanced(torch.tensor(counts, dtype=torch.float64), rows)
+        if targets.task == "multilabel":
+            self._of_no_label = float(of_class[-1])
+            of_class = of_class[:-1]
+        self._of_class = of_class
 
     def of(self, labels: Tensor | None) -> Tensor | None:
-        """The weights of some samples' rows by their labels; None if all count alike."""
+        """The weights of some samples' rows by their labels; None if all count alike.
+
+        Args:
+            labels: Classes, int64, of any shape; or which labels each sample has, `(rows, L)`.
+        """
         if self._of_class is None or labels is None:
             return None
-        return self._of_class[labels.flatten()]
+        if self._of_no_label is None:
+            return self._of_class[labels.flatten()]
+        carried = labels.sum(1)
+        mean = (labels.double() @ self._of_class) / carried.clamp(min=1.0)
+        return torch.where(carried > 0, mean, self._of_no_label)
+
+
+def _balanced(counts: Tensor, rows: float) -> Tensor:
+    """`N / (C n_c)` of each class; 0 of one that does not occur."""
+    present = counts > 0
+    return torch.where(present, rows / (present.sum() * counts), 0.0)

@@ -5,6 +5,7 @@ model or knows of the service.
 """
 
 from workers.diagnostics.alignment import Alignment
+from workers.diagnostics.answer import Answer, LossKind
 from workers.diagnostics.assessment import Assessment, assess
 from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
@@ -31,8 +32,9 @@ from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse
-from workers.diagnostics.performance import Performance, Task, answers
+from workers.diagnostics.performance import LabelCounts, Performance, Task
 from workers.diagnostics.projections import Projections
+from workers.diagnostics.ranking import AveragePrecision, RankedLabels, average_precision
 from workers.diagnostics.ranks import EffectiveRank
 from workers.diagnostics.uncertainty import performance_intervals
 from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
@@ -43,7 +45,9 @@ __all__ = [
     "RULE_VERSION",
     "THRESHOLDS",
     "Alignment",
+    "Answer",
     "Assessment",
+    "AveragePrecision",
     "Averages",
     "CenteredSpectrum",
     "CompressedModel",
@@ -58,12 +62,15 @@ __all__ = [
     "HeldOutSums",
     "IncompatibleShapesError",
     "Interval",
+    "LabelCounts",
+    "LossKind",
     "Minimality",
     "Moments",
     "NeuralCollapse",
     "NonFiniteError",
     "Performance",
     "Projections",
+    "RankedLabels",
     "Regime",
     "Rows",
     "Spectrum",
@@ -71,8 +78,8 @@ __all__ = [
     "Thresholds",
     "TooFewSamplesError",
     "Verdict",
-    "answers",
     "assess",
+    "average_precision",
     "diagnose",
     "held_out",
     "performance_intervals",

@@ -1,6 +1,6 @@
 """How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
 from workers.diagnostics.moments import Averages
-from workers.diagnostics.performance import answers
 
 # Every k is looked at up to here, then each by a share more than the last.
 _EVERY = 32
@@ -23,13 +22,17 @@ class Rows:
 
     Attributes:
         features: `(m, p)`, any real dtype.
-        answers: The class that the model tells for each, `(m,)`; None for regression.
-        labels: The true class of each, `(m,)`; None for regression and without targets.
+        answers: What the model decides for each: a class, `(m,)`, or which labels it has, `(m, L)`.
+            None where it decides nothing, as for regression.
+        labels: The truth likewise; None for regression and without targets.
+        decide: What the model would decide from other outputs, `(m, c)` float64; None where that is
+            not known.
     """
 
     features: Tensor
     answers: Tensor | None
     labels: Tensor | None
+    decide: Callable[[Tensor], Tensor | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class CompressedModel:
 
     Attributes:
         k: Centred eigenfunctions kept; the mean output is always kept.
-        accuracy: Share of rows whose label is told; None without labels.
-        agreement: Share of rows for which the answer stays what the whole model tells; None for
+        accuracy: Share of decisions that are right; None without labels or decisions.
+        agreement: Share of decisions that stay what the whole model decides; None without, as for
             regression.
         output_error: `‖F − P_k F‖ / ‖F − F̄‖`, in [0, 1]; of cleaned outputs for a classifier.
     """
@@ -84,7 +87,7 @@ def compress(
     for k in _steps(pairs.rank, r):
         outputs.addmm_(along[:, before:k], weights[before:k])
         before = k
-        told = None if rows.answers is None else answers(outputs)
+        told = None if rows.decide is None else rows.decide(outputs)
         found.append(
             CompressedModel(
                 k=k,

@@ -93,7 +93,7 @@ class Diagnosis:
         alignment: D_LR and CKA.
         verdict: MF or EF, and why.
         evidence: How good features and answers are, for the second axis.
-        neural_collapse: NC1 to NC3; None unless there are classes.
+        neural_collapse: NC1 to NC3; None unless there are classes that exclude each other.
         nc4: NC4 on the given rows; None likewise.
         compression: What is left of the model with its first k eigenfunctions; empty without rows.
         trials: How many of the rows that NC4 and compression are of are surely independent.
@@ -140,7 +140,7 @@ def diagnose(
 
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
-        task: Whether the outputs are logits of classes or regression values.
+        task: What the outputs tell: a class, which of several labels, or values.
         positions: Rows a sample, on average. Moments count rows, and inner products average over
             them; but the positions of one image or sentence are alike, so they are no evidence of
             their own, and whether there is enough of it is judged by samples.
@@ -215,7 +215,8 @@ def diagnose(
         outputs=total.c,
         directions=directions,
         feature_rank=centered_pairs.rank,
-        class_counts=total.y_count.numpy() if has_classes else None,
+        class_counts=None if task == "regression" or not total.d else total.y_count.numpy(),
+        exclusive=task == "classification",
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
         rounded_from=_first_rounded(pairs, precision),

@@ -40,8 +40,8 @@ class Evidence:
         quality_chance: What shuffled targets would give.
         dim_target: `dim H*`.
         skill: How far the answers are from guessing (0) towards perfect (1): accuracy above the
-            largest class, or R² for regression. None without targets. Negative is worse than
-            guessing.
+            largest class, the labels' mean informedness, or R² for regression. None without targets
+            or decisions. Negative is worse than guessing.
         held_out: Whether the probe is another one than the eigenfunctions come from.
         quality_interval, skill_interval: 95 % intervals; that of a classifier's skill takes the
             shares of the classes for given.
@@ -80,6 +80,8 @@ def gather(
     skill, skill_interval = None, None
     if performances and task == "classification":
         skill, skill_interval = _skill_of_classifier(performances, folds, positions)
+    elif performances and task == "multilabel":
+        skill, skill_interval = _skill_of_labels(performances)
     elif performances:
         skill, skill_interval = _skill_of_regression(performances, folds)
     return Evidence(
@@ -112,6 +114,23 @@ def _skill_of_classifier(
     largest = float(counts.max() / counts.sum())
     bounds = performance_intervals(performances, positions=positions)
     return chance_corrected(accuracy, largest), rescaled(bounds["accuracy"], largest)
+
+
+def _skill_of_labels(
+    performances: Sequence[Performance],
+) -> tuple[float | None, Interval | None]:
+    """The labels' mean informedness: 0 for guessing, whatever the labels' frequencies."""
+    skill = _informedness(performances)
+    left_out = [
+        _informedness([*performances[:j], *performances[j + 1 :]]) for j in range(len(performances))
+    ]
+    sizes = [performance.n for performance in performances]
+    return skill, jackknife_interval(skill, left_out, sizes, lowest=-1.0, highest=1.0)
+
+
+def _informedness(performances: Sequence[Performance]) -> float | None:
+    labels = sum(performances, Performance()).labels
+    return None if labels is None else labels.informedness
 
 
 def _skill_of_regression(

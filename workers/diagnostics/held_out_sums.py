@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.answer import Answer
 from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
 from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
 from workers.diagnostics.folds import Dealing
@@ -91,6 +92,7 @@ class HeldOutSums:
         task: What the outputs are.
         positions: Rows a sample: one number, or that of each sample, `(n,)`.
         seed: Of the dealing to folds.
+        answer: What the model's answer is; None: its outputs, as logits or values.
 
     Attributes:
         task: What the outputs are.
@@ -116,6 +118,7 @@ class HeldOutSums:
         task: Task,
         positions: int | Tensor = 1,
         seed: int = 0,
+        answer: Answer | None = None,
     ) -> None:
         if n < MIN_SAMPLES:
             raise TooFewSamplesError(
@@ -129,6 +132,7 @@ class HeldOutSums:
         if not self.centered_rank:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
         self.task = task
+        self._answer = answer or Answer.of_logits(task, outputs)
         self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
         self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
         self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
@@ -137,7 +141,7 @@ class HeldOutSums:
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
         self._origin: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
 
     def update(
         self,
@@ -145,6 +149,7 @@ class HeldOutSums:
         outputs: Tensor,
         targets: Tensor | None,
         weights: Tensor | None = None,
+        values: Tensor | None = None,
     ) -> None:
         """Add a batch of whole samples.
 
@@ -153,6 +158,8 @@ class HeldOutSums:
             outputs: Outputs `(rows, c)`.
             targets: Targets `(rows, d)`; None if there are none.
             weights: How much each row counts, positive, `(rows,)`; None: 1 each.
+            values: What decisions and loss are of, as `Answer.values` gives them; None: the
+                outputs.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit, or the model has no output for some
@@ -161,7 +168,8 @@ class HeldOutSums:
         """
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
-        self._waiting.append((phi, outputs, y, w))
+        judged = outputs if values is None else values
+        self._waiting.append((phi, outputs, y, w, judged.detach().to("cpu", torch.float64)))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
@@ -189,7 +197,7 @@ class HeldOutSums:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        features, outputs, targets, weights = (
+        features, outputs, targets, weights, values = (
             torch.cat(tensors) for tensors in zip(*waiting, strict=True)
         )
         phi = features.double()
@@ -217,10 +225,7 @@ class HeldOutSums:
                 inside,
                 w @ centered[rows],
                 centered_inside,
-                self._performance(outputs[rows], targets[rows]),
+                self._answer.measure(values[rows], targets[rows]) if targets.shape[1] else None,
             )
             held = self._parts.get(fold)
             self._parts[fold] = part if held is None else held + part
-
-    def _performance(self, outputs: Tensor, targets: Tensor) -> Performance | None:
-        return Performance.of(outputs, targets, task=self.task) if targets.shape[1] else None

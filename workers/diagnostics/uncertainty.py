@@ -177,7 +177,7 @@ def intervals(
 def performance_intervals(
     folds: Sequence[Performance], *, positions: float
 ) -> dict[str, Interval | None]:
-    """95 % interval of accuracy and loss, by name.
+    """95 % interval of accuracy and loss, and of subset accuracy where there are labels, by name.
 
     Args:
         folds: Sums over disjoint sets of rows; whole samples are in one fold.
@@ -187,12 +187,24 @@ def performance_intervals(
     total = sum(folds, Performance())
     rests = [sum(folds[:j] + folds[j + 1 :], Performance()) for j in range(len(folds))]
     sizes = [fold.n for fold in folds]
-    return {
+    # The labels of one sample are alike, as its positions are.
+    labels = 1 if total.decisions is None else total.decisions // total.n
+    found = {
         "accuracy": share_interval(
-            total.accuracy, [rest.accuracy for rest in rests], sizes, positions=positions
+            total.accuracy,
+            [rest.accuracy for rest in rests],
+            [labels * size for size in sizes],
+            positions=labels * positions,
         ),
         "loss": jackknife_interval(total.loss, [rest.loss for rest in rests], sizes, lowest=0.0),
     }
+    if total.labels is not None:
+        found["subset_accuracy"] = share_interval(
+            total.labels.subset_accuracy,
+            [None if rest.labels is None else rest.labels.subset_accuracy for rest in rests],
+            sizes,
+        )
+    return found
 
 
 def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:

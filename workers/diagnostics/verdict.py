@@ -95,6 +95,7 @@ class Circumstances:
         directions: Independent directions that the features could use.
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
+        exclusive: Whether the classes exclude each other; else samples may have several labels.
         positions: Rows a sample, on average: 1 unless the model is dense.
         effective_n: Samples of equal weight that would leave as much to chance; None where all
             weigh the same.
@@ -108,6 +109,7 @@ class Circumstances:
     directions: int
     feature_rank: int
     class_counts: np.ndarray | None
+    exclusive: bool = True
     positions: float = 1
     effective_n: float | None = None
     rounded_from: int | None = None
@@ -262,15 +264,19 @@ def _class_warnings(circumstances: Circumstances) -> list[str]:
         return []
     found = []
     present = counts[counts > 0]
+    many = "classes" if circumstances.exclusive else "labels"
     if len(present) < len(counts):
         found.append(
-            f"{len(counts) - len(present)} of {len(counts)} classes have no sample in the probe."
+            f"{len(counts) - len(present)} of {len(counts)} {many} have no sample in the probe."
         )
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
     if imbalance <= THRESHOLDS.warn_imbalance:
         return found
     unequal = (
         f"Class imbalance: the largest class has {imbalance:.3g} times the labels of the smallest."
+        if circumstances.exclusive
+        else f"Label imbalance: the most frequent label has {imbalance:.3g} times the samples of "
+        "the rarest."
     )
     if effective is None:
         found.append(
@@ -279,7 +285,7 @@ def _class_warnings(circumstances: Circumstances) -> list[str]:
         )
     else:
         found.append(
-            f"{unequal} Samples were weighted so that all classes count alike (class_weighting: "
+            f"{unequal} Samples were weighted so that all {many} count alike (class_weighting: "
             f"balanced); that leaves as much to chance as {effective:.0f} samples of equal weight."
         )
     return found

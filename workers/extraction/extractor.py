@@ -6,18 +6,18 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
-from workers.extraction.execution import Batch, beside, dtype_name, resized
+from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
@@ -32,7 +32,8 @@ _DISCOVERY_ROWS = 16
 
 # Links that end a network's hidden layers as a rule, not the network.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
-_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow"}
+_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow", "prelu"}
+_ACTIVATIONS |= {"hardshrink", "softshrink", "threshold", "sin", "cos"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,8 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
-        head: Where the last linear layer runs; `None` if none is known.
+        heads: Where the last linear layer runs: at one place, unless several layers are taken for
+            one; empty if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
         link: How the model's answer f follows from u, as a function of rows of u; `None` where
             that is not known.
@@ -119,7 +121,7 @@ class Extractor:
     ) -> None:
         self.feature_map = feature_map
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
-        self.head = None if structure is None else structure.site
+        self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
         self.link = first.link
         self.residual: float | None = None
@@ -132,7 +134,7 @@ class Extractor:
         self._center = first.logits.to(dtype).mean(dim=0)
         self._check(first)
 
-    def run(self, batch: Batch, *watches: TorchDispatchMode) -> Extracted:
+    def run(self, batch: Batch, *watches: Watch) -> Extracted:
         """Runs the model on a batch.
 
         Args:
@@ -162,7 +164,7 @@ class Extractor:
                 parts[0].positions,
             )
 
-    def _run(self, batch: Batch, size: int, watches: Sequence[TorchDispatchMode]) -> Extracted:
+    def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
         rows_tried = self.baked_rows or _DISCOVERY_ROWS
         with beside(sample), explaining(self._model, sample, rows_tried):
@@ -296,8 +298,22 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
             "as in a backbone that was saved without its classifier. If it is one, save it with "
             "the classifier: its features are those that are taken for outputs here."
         )
+    if structure is not None and structure.joined:
+        yield structure.joined
+    if structure is not None and structure.passed_over:
+        yield _passed_over(structure)
     if not first.precision.is_floating_point:
         yield (
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
             f"outputs up to {tolerance(first.precision):.0%} of their spread only."
         )
+
+
+def _passed_over(structure: Structure) -> str:
+    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
+    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
+    return (
+        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
+        f'judge {them} instead, name it, as options.feature_map = {{"output": '
+        f"{json.dumps(structure.passed_over[0], ensure_ascii=False)}}}."
+    )

@@ -12,6 +12,7 @@ from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import same, tolerance
 from workers.extraction.execution import Batch, Output, resized
 from workers.extraction.observation import Observation, observe
+from workers.extraction.recording import batch_limits
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import Structure
 
@@ -66,9 +67,9 @@ def check_samples(
     warnings: list[str] = []
     if baked_rows is not None:
         warnings.append(
-            f"fixed_batch: the archive takes exactly {baked_rows} samples at a time, so every "
-            "batch is cut into such pieces and the last one filled up; trace the model with a "
-            "dynamic batch size to make this faster."
+            f"fixed_batch: the archive takes {_batch_sizes(model, baked_rows)} samples at a time, "
+            f"so every batch is cut into pieces of {baked_rows} and the last one filled up; trace "
+            "or export the model with a dynamic batch size to make this faster."
         )
     reordered = _observe_reordered(model, found, sample, first)
     if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
@@ -77,6 +78,14 @@ def check_samples(
             "the figures depend on the batch size and the order of the samples."
         )
     return baked_rows, tuple(warnings)
+
+
+def _batch_sizes(model: nn.Module, baked_rows: int) -> str:
+    """How many samples an archive takes, in words: as its own limits say, or as was found."""
+    fewest, most = batch_limits(model) or (baked_rows, baked_rows)
+    if fewest == most or not fewest <= baked_rows:
+        return f"exactly {baked_rows}"
+    return f"at least {fewest}" if most is None else f"{fewest} to {most}"
 
 
 def _ignores_size(error: JobError) -> bool:

@@ -14,10 +14,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.errors import JobError
-from workers.extraction.execution import Batch, copied, execute, resized
+from workers.extraction.execution import Batch, Watch, copied, execute, resized
 from workers.extraction.extractor import Extractor
 from workers.extraction.following import follow_layers
 from workers.extraction.operations import Step
@@ -84,7 +83,7 @@ class Layers:
     warnings: tuple[str, ...]
 
 
-class LayerTap(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
+class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
     """Pools the features of layers while a model runs, once or several times.
 
     Args:
@@ -101,10 +100,6 @@ class LayerTap(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         self._position = 0
         self._difference: str | None = None
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as for the tape
-
     def __enter__(self) -> Self:
         self._position = 0
         super().__enter__()  # type: ignore[no-untyped-call]  # as above
@@ -117,16 +112,23 @@ class LayerTap(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        result = func(*args, **kwargs) if kwargs else func(*args)
+        try:
+            result = func(*args, **kwargs) if kwargs else func(*args)
+            self._see(func, result)
+        except Exception as error:
+            self.error = error
+            raise
+        return result
+
+    def _see(self, func: OpOverload, result: object) -> None:
         if func is _BY_CHANCE:
-            return result
+            return
         position = self._position
         self._position += 1
         if position >= len(self._operations) or func is not self._operations[position]:
             self._note(f"ran {func} as operation {position + 1}")
         elif position in self._wanted and self._difference is None:
             self._take(self._wanted[position], result)
-        return result
 
     def take(self, rows: int) -> list[Tensor]:
         """Hands over what was seen since the last time, which must be one batch.
@@ -191,7 +193,7 @@ def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> Layers:
         raise _differ(f"For {fewer} samples it runs other operations than for {rows}.")
     found: list[Layer] = []
     left_out: list[str] = []
-    values = follow_layers(tape, extractor.head)
+    values = follow_layers(tape, extractor.heads)
     names = _names(model, [tape.steps[value.layer] for value in values])
     for value, name in sorted(zip(values, names, strict=True), key=lambda pair: pair[0].step):
         shape = tuple(value.tensor.shape)

@@ -11,7 +11,7 @@ from workers.extraction.carry import follow
 from workers.extraction.path import Hop, replay
 from workers.extraction.relation import Relation
 from workers.extraction.rules import RULES
-from workers.extraction.rules.positions import permute, reshape
+from workers.extraction.rules.positions import permute
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Link:
             return replay(self.hops, outputs).cpu()
         size = self.outputs.numel() // outputs.shape[1]
         found = []
-        for block in outputs.split(size):
+        for start in range(0, len(outputs), size):
+            block = outputs[start : start + size]
             filled = torch.cat([block, block[-1:].expand(size - len(block), -1)])
             answer = replay(self.hops, _like(self.outputs, filled, self.class_axis))
             found.append(self._in_place(_rows(answer, self.answer_axis))[: len(block)].cpu())
@@ -95,8 +96,8 @@ class Link:
     def is_rowwise(self) -> bool:
         """Whether each row of f follows from its own row of u alone, wherever that row stands."""
         rows = _rows(self.outputs, self.class_axis)
-        turned = self(rows.flip(0)).flip(0)
-        return bool(torch.allclose(turned, self(rows), rtol=1e-3, atol=1e-3, equal_nan=True))
+        found, turned = self(rows).double(), self(rows.flip(0)).flip(0).double()
+        return torch.allclose(turned, found, rtol=1e-3, atol=1e-3, equal_nan=True)
 
     def _in_place(self, rows: Tensor) -> Tensor:
         """Rows of the answer in the order of those of u."""
@@ -133,7 +134,7 @@ def _like(outputs: Tensor, rows: Tensor, class_axis: int | None) -> Tensor:
 
 def _moves(hop: Hop) -> bool:
     """Whether an operation regroups or reorders axes."""
-    return RULES[hop.step.name] in (reshape, permute)
+    return hop.source.shape != hop.result.shape or RULES[hop.step.name] is permute
 
 
 def _places(
@@ -149,10 +150,12 @@ def _places(
     if rows == samples or not moving:
         return None
     classes = outputs.numel() // rows
-    numbers = torch.arange(rows, device=outputs.device)[:, None].expand(rows, classes)
-    moved = replay(moving, _like(outputs, numbers, relation.class_axis))
-    places = _rows(moved, answer_axis)[:, 0].contiguous()
-    in_place = torch.equal(places, numbers[:, 0])
+    # Floating-point numbers, since not every operation takes others; these are exact.
+    numbers = torch.arange(rows, dtype=torch.float64, device=outputs.device)
+    repeated = numbers[:, None].expand(rows, classes)
+    moved = replay(moving, _like(outputs, repeated, relation.class_axis))
+    places = _rows(moved, answer_axis)[:, 0].long()
+    in_place = torch.equal(places, numbers.long())
     return None if in_place else places
 
 

@@ -1,14 +1,26 @@
 """Why Φ cannot be taken from a model: stable codes, the advice for each, and safe texts."""
 
+import re
 from enum import StrEnum
 
 from pydantic import JsonValue
 
 from service.failures import FailureCode
 from workers.errors import JobError
+from workers.runner.text import without_paths
 
 _TEXT_LIMIT = 300
 """Characters kept of a text that an untrusted model wrote."""
+
+_READ = 10 * _TEXT_LIMIT
+_HERE = "<--- HERE"
+_AFTER_LISTING = re.compile(r"^[A-Za-z_][\w.]*: ?", re.MULTILINE)
+_AFTER_MESSAGE = re.compile(r"\n\s*\n|\n\s*(?:Exception raised from |File \"|Traceback of )")
+_PLACES = re.compile(
+    r"\[enforce fail at [^\]]*\][^.]*\. ?"
+    r"|\S* ?INTERNAL ASSERT FAILED at \S*, please report a bug to PyTorch\. ?"
+    r"| ?\(of Python compilation unit at: \w+\)"
+)
 
 
 class Refusal(StrEnum):
@@ -25,6 +37,8 @@ class Refusal(StrEnum):
     BAD_OUTPUT = "bad_output"
     RESIDUAL = "residual"
     LAYERS_DIFFER = "layers_differ"
+    OTHER_DEVICE = "other_device"
+    NO_SOLUTION = "no_solution"
 
 
 # Every other refusal is an `unsupported_model`.
@@ -75,7 +89,26 @@ _ADVICE = {
         "The last layer seen is not all that happens before the output: save the model so that it "
         "returns the outputs of its last linear layer (the logits)."
     ),
+    Refusal.OTHER_DEVICE: (
+        "The program uses a device that is not there, in a way that cannot be redirected: move the "
+        "model to the CPU, model.cpu().eval(), and save it again."
+    ),
+    Refusal.NO_SOLUTION: (
+        "The model inverts or factorises a matrix that, for these inputs, has no inverse. Give it "
+        "inputs of the range it was made for (transform.scale, mean and std), or save a model "
+        "that adds a small multiple of the identity to that matrix."
+    ),
     Refusal.LAYERS_DIFFER: 'Ask for the penultimate layer alone: "layers": "penultimate".',
+}
+
+
+# What errors of torch say that no other input would avoid.
+_INHERENT = {
+    Refusal.OTHER_DEVICE: re.compile(
+        r"\bCUDA (backend|functionality|driver)|support for cuda devices|ATen_cuda library"
+        r"|Torch not compiled with CUDA|same device, but found"
+    ),
+    Refusal.NO_SOLUTION: re.compile(r"^(torch\.)?linalg[._]\w+: "),
 }
 
 
@@ -104,8 +137,36 @@ def printable(text: str, limit: int = _TEXT_LIMIT) -> str:
     return escaped[:limit] + ("…" if len(escaped) > limit or len(text) > limit else "")
 
 
-def last_line(error: BaseException) -> str:
-    """The line of a TorchScript error that says what happened; the rest is a listing of code."""
-    tail = str(error)[-10 * _TEXT_LIMIT :]
-    lines = [line.strip().removeprefix("RuntimeError:").strip() for line in tail.splitlines()]
-    return printable(next(filter(None, reversed(lines)), type(error).__name__))
+def inherent(said: str) -> Refusal | None:
+    """The reason why a model fails that no other shape or dtype of its input would take away.
+
+    Args:
+        said: What its error says.
+    """
+    return next((refusal for refusal, words in _INHERENT.items() if words.search(said)), None)
+
+
+def gist(error: BaseException) -> str:
+    """What an error of torch or of a model says, in one line.
+
+    Errors of TorchScript list the code they were raised in, before the message if the program ran,
+    after it if it could not be read. Errors of torch's core begin with the place of a check and end
+    in lists of kernels or of frames.
+
+    Args:
+        error: Any; its text is the model's, and may be of any length.
+    """
+    listing, mark, rest = str(error).rpartition(_HERE)
+    after = _AFTER_LISTING.search(rest[:_READ]) if mark else None
+    text = rest[after.end() :] if after else listing or rest
+    message = _AFTER_MESSAGE.split(text[:_READ].strip(), maxsplit=1)[0]
+    line = _PLACES.sub("", " ".join(message.split())).strip()
+    if isinstance(error, KeyError):
+        line = f"the key {line} is missing"
+    if line == "AssertionError:":
+        line = "an assertion in its code does not hold"
+    line = without_paths(line.removeprefix("AssertionError: ").rstrip(":"))
+    if len(line) > _TEXT_LIMIT:
+        whole, end, _ = line[:_TEXT_LIMIT].rpartition(". ")
+        line = whole + end.strip() or line
+    return printable(line) or "it gives no reason"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.execution import Batch, Output, copied, execute
-from workers.extraction.refusals import last_line
+from workers.extraction.refusals import gist
 from workers.extraction.signature import as_saved
 from workers.inspection.attempts import Attempt, Clue
 from workers.inspection.clues import forms_of_weight
@@ -179,7 +179,7 @@ class _Search:
                 return Clue(growth=-1)
             if len(attempt.steps) > self._furthest:
                 self._furthest = len(attempt.steps)
-                self._said = last_line(attempt.error or error.__cause__ or error)
+                self._said = gist(attempt.error or error.__cause__ or error)
             return attempt.clue()
         clue = _judge(outputs, len(batch[0]), len(batch))
         if clue is not None:

@@ -11,7 +11,7 @@ from service.failures import FailureCode
 from service.inspections import schemas
 from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.errors import JobError
-from workers.extraction import discover, load_model
+from workers.extraction import discover, open_model
 from workers.extraction.execution import Output, copied, dtype_name, execute
 from workers.extraction.refusals import printable
 from workers.extraction.signature import Argument, Called, read_arguments, tensor_positions
@@ -52,13 +52,16 @@ def inspect_model(
     request = InspectionRequest.model_validate(arguments)
     (file,) = files
     progress.report(Stage.LOADING_MODEL)
-    model = load_model(file)
+    loaded = open_model(file)
+    model = loaded.model
     taken = read_arguments(model)
     progress.report(Stage.LOCATING_HEAD)
     given = _given(taken, request)
     called = Called(model, given)
     example = _find_example(called, file, len(given), request)
-    return JobResult(_inspect(called, taken, given, example).model_dump(mode="json"))
+    findings = _inspect(called, taken, given, example)
+    findings = findings.model_copy(update={"warnings": [*loaded.warnings, *findings.warnings]})
+    return JobResult(findings.model_dump(mode="json"))
 
 
 def _given(arguments: Sequence[Argument], request: InspectionRequest) -> list[int]:
@@ -101,17 +104,19 @@ def _inspect(
 ) -> Findings:
     refusal: JobError | None = None
     warnings: tuple[str, ...] = ()
+    taken: str | JobError
     try:
-        found = discover(model, example.batch).feature_map.warnings
+        found = discover(model, example.batch).feature_map
+        taken = found.output
         # An example's values are made up, so how they are scaled says nothing.
-        warnings = tuple(w for w in found if not w.startswith("value_range:"))
+        warnings = tuple(w for w in found.warnings if not w.startswith("value_range:"))
     except JobError as error:
-        refusal = error
+        taken = refusal = error
     inputs = copied(example.batch)
     tape = Tape(inputs)
     endings = find_endings(tape, _outputs(model, inputs, tape)[:MAX_OUTPUTS], model)
     steps = candidate_steps(tape)
-    candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, refusal)
+    candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, taken)
     return Findings(
         parameters=count_parameters(model, tape),
         operations=len(tape.steps),

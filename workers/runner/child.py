@@ -12,19 +12,15 @@ from typing import BinaryIO, NoReturn, TextIO, cast
 import torch
 
 from service.failures import Failure, FailureCode
-from workers.errors import JobError
+from workers.errors import JobError, is_out_of_memory
 from workers.runner import gpu
 from workers.runner.confinement import confine
-from workers.runner.outcome import out_of_memory
+from workers.runner.outcome import defect, out_of_memory
 from workers.runner.progress import ProgressWriter
 from workers.runner.protocol import ChildFiles, Job, Limits, Request
 from workers.runner.result import encode_failure, encode_result
-from workers.runner.text import printable, without_paths
 
 _STDIN, _STDOUT, _STDERR = range(3)
-_SHORT = 300
-_ALLOCATION_REFUSED = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
-"""How torch's allocator, the C++ library and the kernel word it."""
 
 
 def run_child(
@@ -98,20 +94,8 @@ def _run_job(
 
 
 def _unexpected(error: Exception, limits: Limits) -> Failure:
-    """Say in one short line what no job foresaw; the traceback is for the log."""
-    words = str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | OSError)
-        and any(phrase in words for phrase in _ALLOCATION_REFUSED)
-    ):
-        return out_of_memory(limits)
-    first_line = printable(without_paths(words.strip().partition("\n")[0]), _SHORT)
-    return Failure(
-        code=FailureCode.CRASHED,
-        message=f"The job ended with an unexpected {type(error).__name__}: "
-        f"{first_line or 'no message'}.",
-        hint="The worker's log holds the details.",
-    )
+    """Say what became of a job that did not foresee its end; the traceback is for the log."""
+    return out_of_memory(limits) if is_out_of_memory(error) else defect()
 
 
 def _write_result(fd: int, content: bytes, limits: Limits) -> None:

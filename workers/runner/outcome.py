@@ -104,6 +104,18 @@ def out_of_memory(limits: Limits) -> Failure:
     )
 
 
+def defect() -> Failure:
+    """The job ended with an error that nobody foresaw, and so nobody knows what to do about it."""
+    return Failure(
+        code=FailureCode.CRASHED,
+        message="Phiscope failed on this model or this probe, where it should have said what is "
+        "wrong with it, or done what was asked.",
+        hint="This is a defect of Phiscope: please report it, with what the worker's log holds of "
+        "this job. Until it is mended, another form of the same model (traced, scripted or "
+        "exported) may get through.",
+    )
+
+
 def deadline_passed(deadline_s: float) -> Failure:
     """The job was still running at its deadline."""
     return Failure(

@@ -38,6 +38,7 @@ _SUPERVISORS_CODES = frozenset(
         FailureCode.TIME_LIMIT,
         FailureCode.POLICY_VIOLATION,
         FailureCode.QUARANTINED,
+        FailureCode.STORED_FILE_DAMAGED,
     }
 )
 """A child cannot claim these: they say what happened to it, and some lead to another attempt."""

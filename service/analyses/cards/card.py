@@ -85,7 +85,8 @@ def of_a_share(card: MetricCard) -> MetricCard:
         formula="(x + z²/2m ± z·√(x(1 − x)/m + z²/4m²))/(1 + z²/m), z = 1.96, m independent rows",
         failure_modes=(
             "It covers the choice of samples, not that of the training seed. Positions of one "
-            "sample are alike: they count for as many rows as the folds show, at least one."
+            "sample are alike, and so are its labels: they count for as many rows as the folds "
+            "show, at least one."
         ),
         reference="Wilson: JASA 22 (1927); Korn, Graubard: Survey Methodology 24 (1998)",
     )

@@ -101,8 +101,14 @@ _COMPRESSION = (
     MetricCard(
         key="compression.*.accuracy",
         title="Accuracy with k features",
-        definition="Share of rows whose label is told from the first k eigenfunctions.",
-        formula="(1/m) #{i : argmax f_k(x_i) = y_i}",
+        definition=(
+            "Share of rows whose label is told from the first k eigenfunctions; of several labels, "
+            "share of the decisions."
+        ),
+        formula=(
+            "(1/m) #{i : argmax f_k(x_i) = y_i}, f_k what the model's link makes of the projected "
+            "outputs"
+        ),
         range="[0, 1]; null for regression or without targets",
         reading="Where it levels off, further features add nothing to the answers.",
         failure_modes=(
@@ -113,9 +119,15 @@ _COMPRESSION = (
     MetricCard(
         key="compression.*.agreement",
         title="Answers kept with k features",
-        definition="Share of rows for which the first k eigenfunctions give the model's answer.",
-        formula="(1/m) #{i : argmax f_k(x_i) = argmax f(x_i)}",
-        range="[0, 1]; null for regression",
+        definition=(
+            "Share of rows for which the first k eigenfunctions give the model's answer; of "
+            "several labels, share of the decisions."
+        ),
+        formula=(
+            "(1/m) #{i : argmax f_k(x_i) = argmax f(x_i)}, f_k what the model's link makes of the "
+            "projected outputs"
+        ),
+        range="[0, 1]; null for regression, and where the answers decide nothing",
         reading="The smallest k near 1 is the width that the model really needs. No labels needed.",
         failure_modes=(
             "Counted on all rows or the same random 10,000 for every model, not weighted."

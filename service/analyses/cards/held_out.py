@@ -12,7 +12,7 @@ _DESCRIPTION = ("version", "n", "classes", "class_counts", "ignored")
 _CUMULATIVE = ("cumulative_quality", "cumulative_utilization", "quality_at_dim_target")
 _CHANCE = ("quality_chance_level", "quality_at_dim_target_chance")
 _DIMENSIONS = ("dim_target", "dim_learned")
-_PERFORMANCE = ("accuracy", "loss")
+_PERFORMANCE = ("accuracy", "loss", "loss_kind", "subset_accuracy", "average_precision")
 _PROJECTIONS_WITH_INTERVAL = (
     "dim_target",
     "dim_learned",
@@ -27,6 +27,8 @@ _WITH_INTERVAL = {
     "minimality.energy",
     "performance.accuracy",
     "performance.loss",
+    "performance.subset_accuracy",
+    "performance.average_precision",
 }
 # What the cumulative figures sum, in the formula on one probe and in that on two.
 _SPANS = {"Σ_{j≤k} Q*_j": "tr(P_{H*} P_k)", "Σ_{j≤k} Q̂_j": "tr(P_Ĥ P_k)"}
@@ -174,7 +176,7 @@ def _interval(card: MetricCard) -> MetricCard:
     part, name = card.key.rsplit(".", 1)
     part = "held_out.centered" if part == "held_out.centered" else "held_out"
     found = interval(card, f"{part}.confidence_interval.{name}")
-    found = of_a_share(found) if name == "accuracy" else found
+    found = of_a_share(found) if name in {"accuracy", "subset_accuracy"} else found
     return replace(
         found,
         failure_modes=(

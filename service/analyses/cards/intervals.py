@@ -25,9 +25,14 @@ _FIGURES = (
     *(f"effective_rank.uncentered.{name}" for name in _RANKS),
     *(f"neural_collapse.{name}" for name in _COLLAPSE),
     "performance.loss",
+    "performance.average_precision",
 )
 _OF_THE_TAIL = (".entropy", ".rankme", ".rank")
-_SHARES = ("performance.accuracy", "neural_collapse.nc4_mismatch")
+_SHARES = (
+    "performance.accuracy",
+    "performance.subset_accuracy",
+    "neural_collapse.nc4_mismatch",
+)
 
 _DESCRIBED = {
     card.key: card for part in (collapse, context, projections, spectra) for card in part.CARDS
@@ -44,11 +49,12 @@ def _card(figure: str) -> MetricCard:
     return of_the_tail(card) if figure.endswith(_OF_THE_TAIL) else card
 
 
-_ACCURACY, _MISMATCH = (of_a_share(_beside(figure)) for figure in _SHARES)
+_ACCURACY, _SUBSET_ACCURACY, _MISMATCH = (of_a_share(_beside(figure)) for figure in _SHARES)
 
 CARDS = (
     *map(_card, _FIGURES),
     _ACCURACY,
+    _SUBSET_ACCURACY,
     replace(
         _MISMATCH,
         formula=(

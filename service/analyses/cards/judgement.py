@@ -234,11 +234,17 @@ _ASSESSMENT = (
         key="verdict.assessment.skill",
         title="Skill of the answers",
         definition="How far the answers are from guessing towards perfect.",
-        formula="(accuracy − a)/(1 − a) with a the share of the largest class; R² for regression",
-        range="at most 1, 0 for guessing; null without targets",
+        formula=(
+            "(accuracy − a)/(1 − a) with a the share of the largest class; R² of f for regression; "
+            "mean over labels of (true positive rate + true negative rate − 1)"
+        ),
+        range="at most 1, 0 for guessing; null without targets, or where there is no accuracy",
         reading="From 0.5 on extended networks are called accurate.",
-        failure_modes="Negative where a model is worse than always naming the largest class.",
-        reference="Phiscope",
+        failure_modes=(
+            "Negative where a model is worse than always naming the largest class. Of labels that "
+            "all samples have, or none, nothing can be said: they are left out."
+        ),
+        reference="Phiscope; of labels: Youden: Cancer 3 (1950)",
     ),
     MetricCard(
         key="verdict.assessment.k99_agreement",
@@ -247,7 +253,10 @@ _ASSESSMENT = (
         formula="min {k : agreement(k') ≥ 0.99 for all k' ≥ k}, on the compression curve",
         range="0 … centred rank; null for regression",
         reading="Compare it with the width p: a layer so wide would give the same answers.",
-        failure_modes="Above 32 the curve's steps are 15 %. Answers on other data may need more.",
+        failure_modes=(
+            "Above 32 the curve's steps are 15 %. Answers on other data may need more. Of rare "
+            "labels 99 % of the decisions are no, which the mean output keeps."
+        ),
         reference="Phiscope",
     ),
 )
@@ -266,8 +275,8 @@ _ASSESSMENT_INTERVALS = (
     replace(
         _SKILL,
         formula=(
-            "(bound − a)/(1 − a), of both bounds of the interval of accuracy; for regression "
-            f"{_SKILL.formula}"
+            "(bound − a)/(1 − a), of both bounds of the interval of accuracy; for regression and "
+            f"labels {_SKILL.formula}"
         ),
         failure_modes=(
             "It covers the choice of samples, not that of the training seed. The share a of the "

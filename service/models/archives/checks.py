@@ -5,25 +5,13 @@ import re
 from functools import partial
 from typing import BinaryIO, Literal
 
-from service.models.archives.errors import damaged, something_else, unsafe
+from service.models.archives.errors import ArchiveError, damaged, something_else, unsafe
+from service.models.archives.kinds import HEAD_BYTES, UNKNOWN, kind_of_head, kind_of_zip
 from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
 from service.models.archives.programs import MAX_GRAPH_BYTES, check_code, check_graph
 from service.models.archives.zips import LOCAL_MAGIC, Archive, shown
 
 ModelFormat = Literal["torchscript", "torch_export"]
-
-# What a file starts with, and how people call it.
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\x80\x02", "a Python pickle (torch.save in its old format, or pickle)"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"\x80\x05", "a Python pickle"),
-    (b"\x93NUMPY", "a NumPy .npy array"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras?)"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x08", "a protocol buffer (ONNX?)"),
-    (b"{", "JSON text"),
-)
 
 _MAX_TABLE_BYTES = 32 << 20
 _SHORT = 64
@@ -63,37 +51,29 @@ def check_archive(file: BinaryIO) -> ModelFormat:
             looks like.
     """
     file.seek(0)
-    head = file.read(64)
+    head = file.read(HEAD_BYTES)
     if not head.startswith(LOCAL_MAGIC):
-        raise something_else(f"it looks like {_describe_head(head)}")
-    archive = Archive(file)
-    inner = archive.entries
-    if "constants.pkl" in inner and "data.pkl" in inner:
+        raise something_else(kind_of_head(head))
+    try:
+        return _check_zip(Archive(file))
+    except ArchiveError as error:
+        # Whoever sent a wheel need not read that its names are unusual for a model.
+        kind = kind_of_zip(file)
+        if kind is None:
+            raise
+        raise something_else(kind) from error
+
+
+def _check_zip(archive: Archive) -> ModelFormat:
+    if "constants.pkl" in archive.entries and "data.pkl" in archive.entries:
         _check_torchscript(archive)
+        archive.check_sums()
         return "torchscript"
-    if any(name.startswith("models/") for name in inner):
+    if any(name.startswith(_GRAPHS) for name in archive.entries):
         _check_torch_export(archive)
+        archive.check_sums()
         return "torch_export"
-    raise something_else(f"it is {_describe_zip(set(inner))}")
-
-
-def _describe_head(head: bytes) -> str:
-    if len(head) > 8 and head[8:9] == b"{":  # noqa: PLR2004 - after the 8-byte header length
-        return "a safetensors file: weights without the program that uses them"
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            return name
-    return "none of the formats known here"
-
-
-def _describe_zip(inner: set[str]) -> str:
-    if any(name.startswith("data/aotinductor/") for name in inner):
-        return "a program compiled by AOTInductor, whose layers cannot be seen"
-    if "serialized_exported_program.json" in inner:
-        return "a torch.export .pt2 archive of an old kind; save it again with torch 2.8 or newer"
-    if "data.pkl" in inner:
-        return "a torch.save checkpoint (a state_dict or a pickled module), not a program"
-    return "a zip file of something else"
+    raise something_else(UNKNOWN)
 
 
 def _check_torchscript(archive: Archive) -> None:

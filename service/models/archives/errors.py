@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from service.models.archives.kinds import Kind
+
 
 class ArchiveError(Exception):
     """An upload that is no model archive, or one that no exporter writes.
@@ -37,18 +39,14 @@ def damaged(what: str) -> ArchiveError:
     return ArchiveError(
         "not_a_model",
         f"The file begins like a model archive but is cut off or damaged: {what}.",
-        "Upload it again; torch.jit.load(path), or torch.export.load(path), on your side tells "
-        "whether the original is whole.",
+        "Upload it again: the upload was damaged, unless the file was so before. "
+        "`python -m zipfile -t FILE` on your side tells which; a file that is not whole there has "
+        "to be saved again.",
     )
 
 
-def something_else(what: str) -> ArchiveError:
+def something_else(kind: Kind) -> ArchiveError:
     """A file of another kind."""
     return ArchiveError(
-        "not_a_model",
-        f"The file is no model archive: {what}.",
-        "Save the model itself, not its state_dict, with "
-        "torch.jit.save(torch.jit.script(model.eval()), path), or with "
-        "torch.export.save(torch.export.export(model.eval(), (example,)), path), and send that "
-        "file.",
+        "not_a_model", f"The file is no model archive: it is {kind.what}.", kind.instead
     )

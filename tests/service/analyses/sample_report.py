@@ -49,7 +49,13 @@ def _held_out() -> dict[str, Any]:
         **whole,
         "centered": part(2),
         "minimality": {"rank": 1, "utilization": 0.9, "energy": 0.8},
-        "performance": {"accuracy": 0.9, "loss": 0.3},
+        "performance": {
+            "accuracy": 0.9,
+            "loss": 0.3,
+            "loss_kind": "cross_entropy",
+            "subset_accuracy": None,
+            "average_precision": None,
+        },
         "confidence_interval": whole["confidence_interval"]
         | {
             "rank": [1.0, 1.0],
@@ -148,6 +154,7 @@ def sample_report() -> dict[str, Any]:
             "outputs": 2,
             "bias": True,
             "link": "identity",
+            "answer": "logits",
             "output": None,
             "verified": True,
             "weights": {"shape": [2, 4], "norm": 1.0},
@@ -214,6 +221,9 @@ def sample_report() -> dict[str, Any]:
         "performance": {
             "accuracy": 0.98,
             "loss": 0.1,
+            "loss_kind": "cross_entropy",
+            "subset_accuracy": None,
+            "average_precision": None,
             "confidence_interval": {"accuracy": [0.96, 0.99], "loss": None},
         },
         "held_out": _held_out(),

@@ -111,12 +111,15 @@ def test_figures_are_those_of_full_matrices(
         (logits[TRAIN:].argmax(1) == y[TRAIN:]).mean()
     )
     assert held_out["performance"]["loss"] > report["performance"]["loss"]
-    assert held_out["probe"] == {
+    about = held_out["probe"]
+    assert [each["array"] for each in about.pop("inputs")] == ["x"]
+    assert about == {
         **{key: test[key] for key in ("id", "name", "version", "sha256")},
         "n": n,
         "classes": 10,
         "class_counts": np.bincount(y[TRAIN:]).tolist(),
         "task": "classification",
+        "notes": [],
     }
 
 

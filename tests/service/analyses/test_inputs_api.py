@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from giving import specs_in
 from support import npz, scripted
 from torch import Tensor, nn
 
@@ -33,8 +34,8 @@ class Tokens(nn.Module):
 
 
 class Masked(Tokens):
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.head(self.features(ids, mask))
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.features(input_ids, attention_mask))
 
 
 class Unmasked(Tokens):
@@ -77,6 +78,26 @@ def test_a_model_of_tokens_and_mask_gets_both(
     assert report["feature_map"]["positions"] == 1
     assert report["feature_map"]["location"] == "head.weight"
     assert report["probe"]["class_counts"] == [SAMPLES // CLASSES] * CLASSES
+    assert report["probe"]["inputs"] == [
+        {
+            "argument": "input_ids",
+            "array": "input_ids",
+            "stored": "int32",
+            "dtype": "int64",
+            "transform": {"dtype": "int64"},
+            "done": "'input_ids' (int32 (400, 12)): as int64, which the model takes.",
+        },
+        {
+            "argument": "attention_mask",
+            "array": "attention_mask",
+            "stored": "bool",
+            "dtype": "bool",
+            "transform": {},
+            "done": "'attention_mask' (bool (400, 12)): as stored.",
+        },
+    ]
+    (note,) = report["probe"]["notes"]
+    assert "(by name): input_ids ← 'input_ids', attention_mask ← 'attention_mask'" in note
 
 
 def test_the_order_of_inputs_is_that_of_the_spec(
@@ -104,14 +125,32 @@ def test_tokens_stored_as_int32_reach_the_model(
     np.testing.assert_allclose(report["spectrum"]["eigenvalues"][:10], expected[:10], 1e-5)
 
 
-def test_a_model_that_is_given_too_few_inputs_fails_with_what_it_was_given(
+def test_a_model_that_is_given_too_few_inputs_fails_with_what_there_is(
     client: Client, sentences: dict[str, np.ndarray]
 ) -> None:
     with pytest.raises(AnalysisFailedError) as failed:
         analyse(client, Masked(), x=sentences["input_ids"], y=sentences["labels"])
     error = failed.value.analysis["error"]
     assert error["code"] == "input_mismatch"
-    assert error["detail"]["inputs"] == [{"shape": [16, LENGTH], "dtype": "int64"}]
+    assert "(input_ids: Tensor, attention_mask: Tensor)" in error["message"]
+    assert error["detail"]["arrays"] == ["x"]
+
+
+def test_names_that_do_not_match_are_asked_about(
+    client: Client, sentences: dict[str, np.ndarray]
+) -> None:
+    arrays = {"words": sentences["input_ids"], "kept": sentences["attention_mask"]}
+    labels = sentences["labels"]
+    with pytest.raises(AnalysisFailedError) as failed:
+        analyse(client, Masked(), **arrays, labels=labels)
+    error = failed.value.analysis["error"]
+    assert error["detail"]["code"] == "ambiguous_input"
+    (spec, _) = specs_in(error["hint"])
+    assert spec == {"input": {"input_ids": "words", "attention_mask": "kept"}}
+    model = Masked()
+    report = analyse(client, model, spec, **arrays, labels=labels)
+    expected = spectrum(model, arrays["words"], arrays["kept"])
+    np.testing.assert_allclose(report["spectrum"]["eigenvalues"][:10], expected[:10], 1e-5)
 
 
 def test_labels_per_position_need_a_dense_model(

@@ -75,20 +75,12 @@ def failure(client: Client, model: str, probe: str) -> dict[str, Any]:
             {"layout": "NHWC->NCHW"}, id="channels-last",
         ),
         pytest.param(
-            np.ascontiguousarray(COLOURS.transpose(0, 3, 1, 2)), AS_STORED, "as float32",
-            {"dtype": "float32", "scale": BYTE_SCALE}, id="bytes",
-        ),
-        pytest.param(
             COLOURS, AS_STORED, "takes 3 channels",
-            {"layout": "NHWC->NCHW", "dtype": "float32", "scale": BYTE_SCALE}, id="both",
+            {"layout": "NHWC->NCHW", "dtype": "float32", "scale": BYTE_SCALE}, id="bytes",
         ),
         pytest.param(
-            COLOURS.transpose(0, 3, 1, 2) / 255, AS_STORED, "as float32", {"dtype": "float32"},
-            id="double",
-        ),
-        pytest.param(
-            COLOURS, {"dtype": "float32", "scale": BYTE_SCALE, "mean": [0.5]}, "takes 3 channels",
-            {"layout": "NHWC->NCHW", "dtype": "float32", "scale": BYTE_SCALE, "mean": [0.5]},
+            COLOURS.astype(np.float32) / 255, {"dtype": "float32", "mean": [0.5]},
+            "takes 3 channels", {"layout": "NHWC->NCHW", "dtype": "float32", "mean": [0.5]},
             id="joined",
         ),
     ],
@@ -130,8 +122,8 @@ def test_tokens_beyond_the_vocabulary_name_both_ends(client: Client) -> None:
 def test_a_missing_second_input_is_named(client: Client) -> None:
     vectors = np.ones((120, 64), np.float32)
     error = failure(client, upload(client, Masked()), register(client, vectors, AS_STORED))
-    assert "takes 2 inputs (input_ids: Tensor, attention_mask: Tensor)" in error["message"]
-    assert "gives 1 tensor" in error["message"]
+    assert "takes (input_ids: Tensor, attention_mask: Tensor)" in error["message"]
+    assert "the probe's spec names array 'x'" in error["message"]
 
 
 def test_images_for_a_network_of_vectors_are_to_be_flattened(client: Client) -> None:

@@ -62,6 +62,10 @@ FIGURES = {
 # Figures in words.
 FIGURES["verdict.regime"] = SCHEMA["$defs"]["Verdict"]["properties"]["regime"]
 FIGURES["verdict.assessment.summary"] = SCHEMA["$defs"]["Assessment"]["properties"]["summary"]
+FIGURES["performance.loss_kind"] = SCHEMA["$defs"]["Performance"]["properties"]["loss_kind"]
+FIGURES["held_out.performance.loss_kind"] = SCHEMA["$defs"]["HeldOutPerformance"]["properties"][
+    "loss_kind"
+]
 
 
 def test_every_figure_has_a_card_and_every_card_a_figure() -> None:

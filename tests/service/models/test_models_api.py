@@ -6,11 +6,13 @@ import pickle
 import socket
 import uuid
 import zipfile
+from typing import Any
 
 import httpx
 import pytest
 import torch
 from support import Stack, multilayer, scripted
+from torch import nn
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -61,6 +63,61 @@ def test_the_same_bytes_under_the_same_name_are_the_same_model(
     assert (first.status_code, again.status_code, other_step.status_code) == (201, 200, 201)
     assert again.json() == first.json()
     assert other_step.json()["id"] != first.json()["id"]
+
+
+def test_what_becomes_of_other_metadata_for_the_same_bytes_is_said(
+    http: httpx.Client, archive: bytes
+) -> None:
+    name = unique()
+    first = upload(http, archive, name=name, metadata='{"lr": 0.1}')
+    assert first.json()["notice"] is None
+    for same in ({}, {"metadata": '{"lr": 0.1}'}):
+        assert upload(http, archive, name=name, **same).json() == first.json()
+    again = upload(http, archive, name=name, metadata='{"lr": 0.2}')
+    assert again.status_code == 200
+    assert again.json()["metadata"] == {"lr": 0.1}
+    notice = again.json()["notice"]
+    assert "metadata of this upload was not kept" in notice
+    # What it advises works.
+    assert f"DELETE /v1/models/{first.json()['id']} first" in notice
+    assert http.delete(f"/v1/models/{first.json()['id']}").status_code == 204
+    after = upload(http, archive, name=name, metadata='{"lr": 0.2}').json()
+    assert (after["metadata"], after["notice"]) == ({"lr": 0.2}, None)
+
+
+def test_a_flipped_bit_in_the_weights_is_refused(http: httpx.Client, archive: bytes) -> None:
+    content = bytearray(archive)
+    content[content.index(b"data/0") + 1000] ^= 1
+    response = upload(http, bytes(content))
+    assert response.status_code == 422
+    assert "the checksum of 'data/0' is wrong" in response.json()["detail"]
+    assert "the upload was damaged" in response.json()["detail"]
+
+
+def test_a_stored_model_that_changed_is_not_analysed_and_the_same_bytes_mend_it(
+    http: httpx.Client, stack: Stack
+) -> None:
+    content = scripted(nn.Sequential(nn.Flatten(), *multilayer(seed=4711)))
+    name, sha256 = unique(), hashlib.sha256(content).hexdigest()
+    model = upload(http, content, name=name).json()
+    (path,) = stack.data_dir.rglob(sha256)
+    changed = bytearray(content)
+    changed[changed.index(b"data/0") + 1000] ^= 1
+    path.write_bytes(changed)
+    body = {"model": model["id"], "probe": "builtin:digits"}
+
+    def analyse() -> dict[str, Any]:
+        started = http.post("/v1/analyses", json=body).json()
+        ended: dict[str, Any] = http.get(f"/v1/analyses/{started['id']}?wait=60").json()
+        return ended
+
+    error = analyse()["error"]
+    assert error["code"] == "stored_file_damaged"
+    assert "stored copy of the model has changed" in error["message"]
+    assert "Upload the same file once more" in error["hint"]
+    assert upload(http, content, name=name).status_code == 200
+    assert path.read_bytes() == content
+    assert analyse()["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(("right", "status"), [(True, 201), (False, 422)])

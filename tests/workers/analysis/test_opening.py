@@ -14,10 +14,10 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis.opening import Subject, open_subject
 from workers.errors import JobError
-from workers.extraction.loading import Device
 from workers.probes.container import Limits
 from workers.probes.probe import load_probe
 from workers.runner.progress import ProgressWriter
+from workers.runner.protocol import Device
 
 pytestmark = pytest.mark.skipif(
     torch.version.cuda is not None, reason="this torch can use a GPU, and there may be one"

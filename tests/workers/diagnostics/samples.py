@@ -6,13 +6,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.diagnostics import Diagnosis, Moments, diagnose
+from workers.diagnostics import Answer, Diagnosis, Moments, Performance, Rows, Task, diagnose
 from workers.diagnostics.folds import Folds
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Independent standard normal numbers, float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def measured(outputs: Tensor, targets: Tensor, task: Task) -> Performance:
+    """How good outputs are as they are, as logits or values."""
+    return Answer.of_logits(task, outputs.shape[1]).measure(outputs.double(), targets)
+
+
+def told(logits: Tensor) -> Tensor:
+    """The class that logits tell for each row."""
+    classes = Answer.of_logits("classification", logits.shape[1]).decide(logits.double())
+    assert classes is not None
+    return classes
+
+
+def kept_rows(features: Tensor, logits: Tensor, labels: Tensor | None) -> Rows:
+    """Rows of a classifier that returns its logits."""
+    return Rows(features, told(logits), labels, decide=told)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from samples import measured
 
 from workers.diagnostics import (
     CompressedModel,
     Evidence,
     Moments,
-    Performance,
     Regime,
     assess,
     diagnose,
@@ -133,7 +133,7 @@ def test_accuracy_and_quality_never_enter() -> None:
             rows = slice(100 * i, 100 * (i + 1))
             fold.update(phi[rows], outputs[rows], targets[rows])
         performances = [
-            Performance.of(outputs[rows], targets[rows], task="classification")
+            measured(outputs[rows], targets[rows], "classification")
             for rows in torch.arange(1000).split(100)
         ]
         found = diagnose(folds, task="classification", performances=performances)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from samples import kept_rows, told
 
-from workers.diagnostics import Diagnosis, Moments, Rows, answers, diagnose
+from workers.diagnostics import Diagnosis, Moments, Rows, diagnose
 from workers.diagnostics.performance import Task
 
 N, P, C = 600, 45, 5
@@ -38,7 +39,7 @@ def diagnosed(
 def test_each_point_is_the_network_projected_on_k_eigenfunctions(outputs: int) -> None:
     phi, f, labels = network(outputs)
     targets = torch.eye(max(outputs, 2))[labels]
-    rows = Rows(phi, answers(f), labels)
+    rows = kept_rows(phi, f, labels)
     curve = diagnosed(phi, f, targets, "classification", rows).compression
 
     x, logits = phi.double().numpy(), f.double().numpy()
@@ -51,9 +52,9 @@ def test_each_point_is_the_network_projected_on_k_eigenfunctions(outputs: int) -
     for point in curve:
         basis = left[:, : point.k]
         kept = basis @ (basis.T @ deviations)
-        told = answers(torch.from_numpy(logits.mean(0) + kept)).numpy()
-        assert point.accuracy == pytest.approx((told == labels.numpy()).mean(), abs=2 / N)
-        assert point.agreement == pytest.approx((told == answers(f).numpy()).mean(), abs=2 / N)
+        decided = told(torch.from_numpy(logits.mean(0) + kept)).numpy()
+        assert point.accuracy == pytest.approx((decided == labels.numpy()).mean(), abs=2 / N)
+        assert point.agreement == pytest.approx((decided == told(f).numpy()).mean(), abs=2 / N)
         error = deviations - kept
         if outputs > 1:  # softmax does not see the mean logit
             error = error - error.mean(1, keepdims=True)
@@ -75,7 +76,7 @@ def test_regression_has_an_error_and_no_answers() -> None:
 
 def test_without_labels_the_answers_still_agree() -> None:
     phi, f, _ = network()
-    curve = diagnosed(phi, f, None, "classification", Rows(phi, answers(f), None)).compression
+    curve = diagnosed(phi, f, None, "classification", kept_rows(phi, f, None)).compression
     assert {point.accuracy for point in curve} == {None}
     assert curve[-1].agreement == 1.0
 
@@ -84,9 +85,9 @@ def test_constant_outputs_have_no_curve_and_constant_features_one_point() -> Non
     phi, f, labels = network()
     targets = torch.eye(C)[labels]
     constant = f[:1].expand(N, -1)
-    rows = Rows(phi, answers(constant), labels)
+    rows = kept_rows(phi, constant, labels)
     assert diagnosed(phi, constant, targets, "classification", rows).compression == ()
     same = torch.ones_like(phi)
-    rows = Rows(same, answers(f), labels)
+    rows = kept_rows(same, f, labels)
     (point,) = diagnosed(same, f, targets, "classification", rows).compression
     assert (point.k, point.output_error) == (0, 1.0)

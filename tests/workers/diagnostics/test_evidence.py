@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from samples import measured
 
-from workers.diagnostics import Evidence, Moments, Performance
+from workers.diagnostics import Evidence, Moments
 from workers.diagnostics.evidence import gather
 from workers.diagnostics.performance import Task
 from workers.diagnostics.projections import Projections
@@ -20,7 +21,7 @@ def evidence(
         moments = Moments.zeros(1, outputs.shape[1], targets.shape[1])
         moments.update(outputs[rows, :1], outputs[rows], targets[rows])
         folds.append(moments)
-        performances.append(Performance.of(outputs[rows], targets[rows], task=task))
+        performances.append(measured(outputs[rows], targets[rows], task))
     projections = Projections(
         quality=None,
         utilization=np.zeros(0),

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
+from samples import measured
 from torch import Tensor
 
 from workers.diagnostics import (
@@ -169,11 +170,11 @@ def test_figures_are_shares_and_ignore_rotation_and_scale_of_the_features(
 
 def test_performance_adds_and_equals_the_whole() -> None:
     _, outputs, targets = _batch(6)
-    whole = Performance.of(outputs, targets, task="classification")
+    whole = measured(outputs, targets, "classification")
     parts = Performance()
     for start in range(0, N, 7):
         rows = slice(start, start + 7)
-        parts = parts + Performance.of(outputs[rows], targets[rows], task="classification")
+        parts = parts + measured(outputs[rows], targets[rows], "classification")
     labels = targets.argmax(1)
     expected = torch.nn.functional.cross_entropy(outputs.double(), labels)
     assert parts.accuracy == whole.accuracy == float((outputs.argmax(1) == labels).double().mean())
@@ -182,7 +183,7 @@ def test_performance_adds_and_equals_the_whole() -> None:
 
 def test_performance_of_one_logit_is_logistic() -> None:
     logits = torch.tensor([[2.0], [-1.0], [0.5]])
-    found = Performance.of(logits, torch.eye(2)[[1, 0, 0]], task="classification")
+    found = measured(logits, torch.eye(2)[[1, 0, 0]], "classification")
     assert found.accuracy == pytest.approx(2 / 3)
     labels = torch.tensor([[1.0], [0.0], [0.0]])
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
@@ -194,13 +195,13 @@ def test_performance_of_a_regression_is_its_mean_squared_error() -> None:
         torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
         torch.tensor([[0.0, 2.0], [0.0, 2.0]]),
     )
-    found = Performance() + Performance.of(outputs, targets, task="regression")
+    found = Performance() + measured(outputs, targets, "regression")
     assert found.accuracy is None
     assert found.loss == pytest.approx(1.25)
     with pytest.raises(IncompatibleShapesError, match="one target for each output"):
-        Performance.of(outputs, targets[:, :1], task="regression")
+        measured(outputs, targets[:, :1], "regression")
 
 
 def test_a_probe_with_more_classes_than_outputs_is_refused() -> None:
     with pytest.raises(IncompatibleShapesError, match="name 4 classes, the model tells 2 apart"):
-        Performance.of(torch.zeros(4, 2), torch.eye(4), task="classification")
+        measured(torch.zeros(4, 2), torch.eye(4), "classification")

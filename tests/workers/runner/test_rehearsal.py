@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from elsewhere import on_gpu
 from safetensors.numpy import save
 from support import exported, multilayer, npz, read_only, scripted
+from torch import nn
 
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
@@ -91,6 +93,24 @@ def test_an_exported_program_imports_nothing_once_warm(runner: Runner) -> None:
     archive = exported(multilayer(), torch.zeros(3, 64))
     found = run(runner, "analyse", analysis(NPZ), archive, probe, probe, export=True)
     assert found["imported"] == []
+
+
+@pytest.mark.parametrize("kind", ["scripted", "exported"])
+def test_what_was_made_on_a_gpu_imports_nothing(runner: Runner, kind: str) -> None:
+    probe, example = npz(x=X, y=Y), torch.zeros(3, 64)
+    made = scripted(OnGpu()) if kind == "scripted" else on_gpu(exported(multilayer(), example))
+    found = run(runner, "analyse", analysis(NPZ), made, probe, probe, export=kind == "exported")
+    assert found["imported"] == []
+
+
+class OnGpu(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = multilayer()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layers(x.to("cuda:0"))
 
 
 @pytest.mark.parametrize("probe", [npz(x=X, y=Y), save({"x": X, "y": Y})], ids=["npz", "tensors"])

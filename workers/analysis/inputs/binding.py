@@ -129,9 +129,9 @@ def _by_name(known: _Known, target: str | None) -> list[Binding]:
         raise _miscounted(
             known,
             f"its array {target!r} was taken for the targets",
-            hint=f'If {target!r} is what the argument {taker!r} takes, set "target" in the '
-            'probe\'s spec to the array with the targets, or to null, and "input" to '
-            f"{_as_spec(known, {**named, taken_for_target[0]: str(target)})}.",
+            hint=f'If {target!r} is what the argument {taker!r} takes, set "input": '
+            f"{_as_spec(known, {**named, taken_for_target[0]: str(target)})} in the probe's spec, "
+            'and "target" to the array with the targets, or to null.',
         )
     left = [name for name in known.arrays if name not in named.values()]
     if named and not missing:

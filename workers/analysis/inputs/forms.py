@@ -83,9 +83,13 @@ def _dtypes(
         # Models take single precision as a rule, which numpy does not default to.
         first = [] if name == "float64" else kept
         return [*first, *floats, *_whole(stored)]
+    if name == "bool":
+        return [*kept, *integer, *floats]
+    # What is nothing but 0 and 1 may be a mask, of which nothing is lost as bool.
+    masks: list[TransformDtype] = ["bool"] if stored.min() >= 0 and stored.max() <= 1 else []
     if name in _IMAGES:
-        return [*floats, *integer, *kept]
-    return [*kept, *integer, *floats] if name == "bool" else [*integer, *floats, *kept]
+        return [*floats, *integer, *kept, *masks]
+    return [*integer, *floats, *kept, *masks]
 
 
 def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
@@ -95,7 +99,7 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 
 
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
-    """Bytes with channels last are images as files hold them; models take channels first."""
+    """Bytes with channels last are images as files hold them; most models take channels first."""
     shape = stored.shape
     channels_last = (
         stored.dtype.name in _IMAGES
@@ -103,4 +107,4 @@ def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
         and shape[-1] in _IMAGE_CHANNELS
         and shape[1] not in _IMAGE_CHANNELS
     )
-    return ["NHWC->NCHW", None] if channels_last else [None]
+    return ["NHWC->NCHW", "NHWC->NHWC"] if channels_last else [None]

@@ -20,7 +20,9 @@ from workers.extraction.fit.first_steps import first_steps
 from workers.extraction.fit.value_range import norm_ratio
 from workers.extraction.tape import Tape
 
-_LARGEST = {"uint8": 255, "uint16": 65535}
+LARGEST = {"uint8": 255, "uint16": 65535}
+"""Of values that may be pixels, by their dtype."""
+
 _MATRIX_AXES = 2
 _SAME_ANSWERS = 1e-5
 
@@ -70,11 +72,11 @@ def _may_be_pixels(stored: npt.NDArray[np.generic], settled: Transform) -> bool:
     is_table = stored.ndim <= _MATRIX_AXES
     if stored.dtype == np.uint16 and is_table:
         return False
-    return stored.dtype.name in _LARGEST and is_float and int(stored.max(initial=0)) > 1
+    return stored.dtype.name in LARGEST and is_float and int(stored.max(initial=0)) > 1
 
 
 def _indicators(stored: npt.NDArray[np.generic]) -> str:
-    is_binary = stored.dtype.name in _LARGEST and int(stored.max(initial=0)) <= 1
+    is_binary = stored.dtype.name in LARGEST and int(stored.max(initial=0)) <= 1
     return "it holds nothing but 0 and 1, so these are no pixels" if is_binary else ""
 
 
@@ -84,7 +86,7 @@ def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | No
     fractions = all(0 <= mean <= 1 for mean in means) and all(std <= 1 for std in deviations)
     whole = np.issubdtype(stored.dtype, np.integer)
     largest = int(stored.max(initial=0)) if whole else 0
-    divisor = next((unit for unit in _LARGEST.values() if largest <= unit), 0)
+    divisor = next((unit for unit in LARGEST.values() if largest <= unit), 0)
     if not fractions or largest <= 1 or not divisor:
         return None
     return Scale(
@@ -106,7 +108,7 @@ def shown_scale(
         place: Where in the batch this input is.
         stored: The whole array.
     """
-    unit = _LARGEST[stored.dtype.name]
+    unit = LARGEST[stored.dtype.name]
     divided = tuple(t / unit if k == place else t for k, t in enumerate(plain))
     as_stored, as_units = _recorded(model, plain), _recorded(model, divided)
     told = dict(_by_first_steps(as_stored, place, unit))

@@ -12,7 +12,8 @@ _SAME_VALUES = frozenset(
     f"aten::{name}"
     for name in (
         "alias", "clone", "constant_pad_nd", "contiguous", "detach", "dropout", "flatten",
-        "movedim", "pad", "permute", "reshape", "select", "slice", "squeeze", "transpose",
+        "flip", "movedim", "pad", "permute", "reshape", "roll", "select", "slice", "squeeze",
+        "transpose",
         "unflatten", "unsqueeze", "view", "_unsafe_view", "expand", "_to_copy", "to", "type_as",
         "upsample_bilinear2d", "upsample_nearest2d",
     )

@@ -1,6 +1,8 @@
 """Which archives pass the checks, and what is said of those that do not."""
 
 import io
+import re
+import tracemalloc
 import zipfile
 from contextlib import suppress
 
@@ -48,11 +50,64 @@ def test_what_a_packer_makes_of_the_same_entries_passes() -> None:
     assert check_archive(io.BytesIO(pack(entries, root="mein Modell é", packed=code)))
 
 
-def test_a_large_model_is_checked_without_being_read() -> None:
+def test_a_large_model_is_read_once_and_never_held() -> None:
     counted = Counted(scripted(nn.Sequential(nn.Linear(3000, 3000), nn.Linear(3000, 4))))
+    size = len(counted.getvalue())
+    assert size > 36_000_000
+    tracemalloc.start()
     check_archive(counted)
-    assert len(counted.getvalue()) > 36_000_000
-    assert counted.bytes_read < 100_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counted.bytes_read < size + 100_000
+    assert peak < 5_000_000
+
+
+FLIPPED = [
+    (kind, name)
+    for kind, content in (("script", GOOD), ("export", GOOD_EXPORT))
+    for name in zipfile.ZipFile(io.BytesIO(content)).namelist()
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), FLIPPED)
+def test_a_flipped_bit_in_any_record_is_found(kind: str, name: str) -> None:
+    content = bytearray(GOOD if kind == "script" else GOOD_EXPORT)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entry = archive.getinfo(name)
+        start = content.index(name.encode(), entry.header_offset) + len(name)
+        extra = int.from_bytes(
+            content[entry.header_offset + 28 : entry.header_offset + 30], "little"
+        )
+    content[start + extra + entry.compress_size // 2] ^= 1
+    error = refusal(bytes(content))
+    if error.code == "not_a_model":
+        # Else it is found earlier, by what the record says.
+        assert "damaged" in error.message
+        assert name.partition("/")[2] in error.message
+        assert "the upload was damaged" in error.hint
+
+
+def test_a_flipped_weight_is_told_as_damage() -> None:
+    content = bytearray(scripted(nn.Linear(40, 3)))
+    content[content.index(b"data/0") + 4000 // 40] ^= 1
+    error = refusal(bytes(content))
+    assert "the checksum of 'data/0' is wrong" in error.message
+
+
+@pytest.mark.parametrize("end", [0, 1, -1])
+def test_a_deflated_record_of_another_size_is_found(end: int) -> None:
+    """The sum may be right for what is there, and what is there not all that there should be."""
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        entries = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    code = next(name for name in entries if name.endswith(".py"))
+    entries["extra/notes"] = bytes(range(256)) * 20
+    packed = bytearray(pack(entries, packed=(code, "extra/notes")))
+    assert check_archive(io.BytesIO(packed)) == "torchscript"
+    at = [m.start() for m in re.finditer((5120).to_bytes(4, "little"), packed)]
+    for place in at:
+        packed[place : place + 4] = (5120 + end).to_bytes(4, "little")
+    if end:
+        refusal(bytes(packed))
 
 
 class Named(nn.Module):

@@ -25,7 +25,7 @@ from service.probes.spec import ProbeSpec, Transform
 from workers.errors import JobError
 from workers.extraction import discover
 from workers.extraction.execution import execute
-from workers.extraction.fit.mismatch import explain, suggesting_after
+from workers.extraction.fit.mismatch import CorrectableError, explain
 from workers.probes.container import Limits
 from workers.probes.probe import load_probe
 
@@ -182,19 +182,19 @@ def test_a_suggestion_holds_what_the_probes_transform_did(
     earlier: dict[str, object] | None, whole: dict[str, object], archive: Archive
 ) -> None:
     model = archive(images(), torch.rand(2, 3, 8, 8))
-    transform = None if earlier is None else Transform.model_validate(earlier)
-    with pytest.raises(JobError) as caught, suggesting_after(transform):
+    with pytest.raises(CorrectableError) as caught:
         discover(model, (torch.rand(20, 8, 8, 3),))
-    failure = caught.value.failure
+    failure = caught.value.after(Transform.model_validate(earlier or {})).failure
     assert failure.detail["suggestion"] == whole
     assert all(f'"{key}": ' in (failure.hint or "") for key in whole)
 
 
 def test_a_suggestion_that_no_transform_can_hold_stays_as_it_was_tried(archive: Archive) -> None:
     model = archive(Tokens(), torch.ones(2, 7, dtype=torch.int64))
-    with pytest.raises(JobError) as caught, suggesting_after(Transform(dtype="float32", scale=1)):
+    with pytest.raises(CorrectableError) as caught:
         discover(model, (torch.ones(20, 7),))
-    assert caught.value.failure.detail["suggestion"] == {"dtype": "int64"}
+    failure = caught.value.after(Transform(dtype="float32", scale=1)).failure
+    assert failure.detail["suggestion"] == {"dtype": "int64"}
 
 
 def test_bytes_to_be_flattened_take_both(archive: Archive) -> None:

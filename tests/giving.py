@@ -1,0 +1,95 @@
+"""Gives arrays to models as an analysis does, and says what the features then are."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import npz, scripted
+from torch import Tensor, nn
+
+from service.failures import Failure
+from service.probes.spec import ProbeSpec
+from workers.analysis.inputs import Fitted, fit
+from workers.errors import JobError
+from workers.extraction import discover, load_model
+from workers.probes.container import Limits
+from workers.probes.probe import ProbeData, inspect_probe, load_probe
+
+_KEY = re.compile(r'"([a-z_]+)": ')
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a model got, and its features of all samples, `[n, p]`."""
+
+    fitted: Fitted
+    phi: Tensor
+
+    @property
+    def done(self) -> str:
+        """What was done to the only input, in words."""
+        (only,) = self.fitted.inputs
+        return only.done
+
+    @property
+    def arrays(self) -> dict[str, str]:
+        """The array of each argument."""
+        return {each.argument: each.array for each in self.fitted.inputs}
+
+
+def registered(spec: dict[str, Any] | None, arrays: dict[str, np.ndarray]) -> ProbeData:
+    """A probe as an analysis reads it: with the spec that its validation wrote back."""
+    content = npz(**arrays)
+    given = ProbeSpec.model_validate(spec or {})
+    written = inspect_probe(io.BytesIO(content), given, Limits()).spec
+    again = ProbeSpec.model_validate(written.model_dump(mode="json"))
+    return load_probe(io.BytesIO(content), again, Limits())
+
+
+def give(
+    model: nn.Module | bytes, spec: dict[str, Any] | None = None, **arrays: np.ndarray
+) -> Given:
+    """Runs a model on arrays."""
+    content = model if isinstance(model, bytes) else scripted(model)
+    loaded = load_model(io.BytesIO(content))
+    fitted = fit(loaded, registered(spec, arrays))
+    batches = [inputs for inputs, _ in fitted.probe.batches(64)]
+    extractor = discover(fitted.model, batches[0])
+    return Given(fitted, torch.cat([extractor.run(batch).phi for batch in batches]))
+
+
+def refused(
+    model: nn.Module | bytes, spec: dict[str, Any] | None = None, **arrays: np.ndarray
+) -> Failure:
+    """The failure of a model that is not run."""
+    with pytest.raises(JobError) as caught:
+        give(model, spec, **arrays)
+    return caught.value.failure
+
+
+def specs_in(hint: str | None) -> list[dict[str, Any]]:
+    """The spec keys that a hint spells out, taken literally: one dictionary an alternative."""
+    assert hint is not None
+    found: list[dict[str, Any]] = [{}]
+    at = 0
+    while (match := _KEY.search(hint, at)) is not None:
+        try:
+            value, at = json.JSONDecoder().raw_decode(hint, match.end())
+        except json.JSONDecodeError:
+            at = match.end()
+            continue
+        if match[1] in found[-1]:
+            found.append({})
+        found[-1][match[1]] = value
+    return found
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether features agree, relative to their size."""
+    distance = torch.linalg.vector_norm(found.double() - expected.double())
+    return bool(distance <= tolerance * torch.linalg.vector_norm(expected.double()))

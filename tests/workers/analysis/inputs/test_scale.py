@@ -1,0 +1,288 @@
+"""What whole numbers mean to a model: proved by values or model, or asked for with what was tried.
+
+Truth is the model's own features in eager mode.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from giving import close, give, refused, specs_in
+from support import exported, scripted, traced
+from torch import Tensor, nn
+
+ROWS = 60
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (ROWS, 3, 8, 8), dtype=np.uint8)
+GREY = RNG.integers(0, 256, (ROWS, 1, 8, 8), dtype=np.uint8)
+TABLE = RNG.integers(0, 256, (ROWS, 12), dtype=np.uint8)
+BITS = (RNG.random((ROWS, 12)) < 0.3).astype(np.uint8)
+LABELS = np.arange(ROWS) % 4
+UNIT = 1 / 255
+
+
+class Pictures(nn.Module):
+    """A convolutional network that may do something to its input first."""
+
+    def __init__(self, first: Callable[[Tensor], Tensor] | None = None, channels: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = first
+        self.conv = nn.Conv2d(channels, 8, 3)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, x: Tensor) -> Tensor:
+        if self.first is not None:
+            x = self.first(x)
+        return torch.relu(self.conv(x)).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+class Vectors(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(12, 16)
+        self.head = nn.Linear(16, 4)
+
+    def phi(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+def truth(model: Any, x: np.ndarray | Tensor, scale: float = 1.0) -> Tensor:
+    with torch.inference_mode():
+        return model.eval().phi(torch.as_tensor(x).float() * scale)
+
+
+BITS_OF_ALL_KINDS = {
+    "fingerprints": BITS,
+    "one-hot sequences": np.eye(4, dtype=np.uint8)[RNG.integers(0, 4, (ROWS, 3))].reshape(ROWS, 12),
+    "bits as bool": BITS.astype(bool),
+    "bits as int8": BITS.astype(np.int8),
+    "bits as int64": BITS.astype(np.int64),
+    "bits as float64": BITS.astype(np.float64),
+    "bits as uint16": BITS.astype(np.uint16),
+    "counts as uint32": BITS.astype(np.uint32) * 9,
+    "counts as int16": BITS.astype(np.int16) * 300,
+    "counts as uint16": BITS.astype(np.uint16) * 300,
+}
+
+
+@pytest.mark.parametrize("kind", BITS_OF_ALL_KINDS)
+@pytest.mark.parametrize("how", ["scripted", "traced", "exported"])
+def test_numbers_that_are_no_pixels_stay_what_they_are(kind: str, how: str) -> None:
+    model, x = Vectors(), BITS_OF_ALL_KINDS[kind]
+    example = torch.zeros(3, 12)
+    save = {"scripted": lambda: scripted(model), "traced": lambda: traced(model, example)}
+    content = save.get(how, lambda: exported(model, example))()
+    assert close(give(content, x=x, y=LABELS).phi, truth(model, x.astype(np.float64)))
+
+
+def test_binarised_pictures_are_not_divided() -> None:
+    model, x = Pictures(channels=1), (GREY > 128).astype(np.uint8)
+    given = give(model, x=x, y=LABELS)
+    assert close(given.phi, truth(model, x))
+    assert "holds nothing but 0 and 1, so these are no pixels" in given.done
+
+
+TAKE_BYTES: dict[str, Callable[[Tensor], Tensor]] = {
+    "divides": lambda x: x / 255,
+    "divides after a cast": lambda x: x.float() / 255.0,
+    "multiplies": lambda x: x * (1 / 255),
+    "divides and normalises": lambda x: (x.float() / 255 - 0.5) / 0.25,
+    "normalises by channel": lambda x: (x - MEANS * 255) / (DEVIATIONS * 255),
+    "subtracts the middle": lambda x: (x - 127.5) / 127.5,
+    "subtracts a mean only": lambda x: x - MEANS * 255,
+    "permutes first": lambda x: x.flip(1).permute(0, 1, 3, 2) / 256,
+}
+TAKE_UNITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "centres": lambda x: x * 2 - 1,
+    "normalises": lambda x: (x - 0.5) / 0.5,
+    "normalises by channel": lambda x: (x - MEANS) / DEVIATIONS,
+    "subtracts a mean": lambda x: x - MEANS,
+    "grey statistics": lambda x: (x - 0.1307) / 0.3081,
+    "mean is taken away by rsub": lambda x: -(0.5 - x) / 0.5,
+}
+MEANS = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+DEVIATIONS = torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+
+
+@pytest.mark.parametrize("first", TAKE_BYTES)
+def test_a_model_that_scales_bytes_itself_gets_bytes(first: str) -> None:
+    model = Pictures(TAKE_BYTES[first])
+    given = give(traced(model, torch.zeros(3, 3, 8, 8)), x=PICTURES, y=LABELS)
+    assert close(given.phi, truth(model, PICTURES))
+    assert "the model scales it itself" in given.done
+
+
+@pytest.mark.parametrize("first", TAKE_UNITS)
+def test_a_model_that_normalises_values_from_0_to_1_gets_those(first: str) -> None:
+    model = Pictures(TAKE_UNITS[first])
+    given = give(traced(model, torch.zeros(3, 3, 8, 8)), x=PICTURES, y=LABELS)
+    assert close(given.phi, truth(model, PICTURES, UNIT))
+    assert "÷ 255" in given.done
+    assert "as values from 0 to 1" in given.done
+
+
+class Normed(nn.Module):
+    """A network whose batch norm remembers what it was trained on."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 4)
+        self.train()
+        for _ in range(120):
+            self(torch.from_numpy(PICTURES).float() * scale)
+        self.eval()
+
+    def phi(self, x: Tensor) -> Tensor:
+        return self.body(x).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+@pytest.mark.parametrize("scale", [1.0, UNIT])
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+def test_a_batch_norm_tells_the_scale(scale: float, layout: str) -> None:
+    model = Normed(scale)
+    stored = PICTURES if layout == "channels first" else PICTURES.transpose(0, 2, 3, 1)
+    given = give(model, x=stored, y=LABELS)
+    assert close(given.phi, truth(model, PICTURES, scale))
+    assert "batch norm" in given.done
+    assert ("÷ 255" in given.done) == (scale != 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (Pictures(), PICTURES),
+        (Pictures(channels=1), GREY),
+        (Pictures(), PICTURES.transpose(0, 2, 3, 1)),
+        (Vectors(), TABLE),
+        (Pictures(channels=1), (GREY // 16)),
+        (Pictures(torch.abs), PICTURES),
+        (Normed(0.01), PICTURES),
+    ],
+)
+def test_what_does_not_show_is_asked_and_both_answers_work(model: nn.Module, x: np.ndarray) -> None:
+    archive = traced(model, torch.zeros(3, 12 if x.ndim == 2 else 1 if x.shape[1] == 1 else 3, 8, 8)
+                     if x.ndim > 2 else torch.zeros(3, 12))  # fmt: skip
+    failure = refused(archive, x=x, y=LABELS)
+    assert (failure.code, failure.detail["code"]) == ("input_mismatch", "ambiguous_input")
+    specs = specs_in(failure.hint)
+    assert [spec["transform"]["scale"] for spec in specs] == ["1/255", 1]
+    channels_first = x.transpose(0, 3, 1, 2) if x.shape[-1] == 3 else x
+    for spec, scale in zip(specs, (UNIT, 1.0), strict=True):
+        given = give(archive, spec, x=x, y=LABELS)
+        assert close(given.phi, truth(model, channels_first, scale))
+        assert "as the probe's spec says" in given.done
+
+
+def test_wide_pixels_are_asked_about_too() -> None:
+    deep = PICTURES.astype(np.uint16) * 257
+    failure = refused(Pictures(), x=deep, y=LABELS)
+    scales = [spec["transform"]["scale"] for spec in specs_in(failure.hint)]
+    assert scales == ["1/65535", 1]
+
+
+class Flat(nn.Module):
+    """Takes pixels in whatever order it is given them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(192, 16)
+        self.head = nn.Linear(16, 4)
+
+    def phi(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x.flatten(1) / 255))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+def test_the_order_of_pixels_is_asked_for_where_both_run() -> None:
+    model, x = Flat(), PICTURES.transpose(0, 2, 3, 1)
+    specs = specs_in(refused(model, x=x, y=LABELS).hint)
+    assert [spec["transform"].get("layout") for spec in specs] == ["NHWC->NCHW", "NHWC->NHWC"]
+    for spec, stored in zip(specs, (PICTURES, np.ascontiguousarray(x)), strict=True):
+        assert close(give(model, spec, x=x, y=LABELS).phi, truth(model, stored))
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        ({"mean": [0.5], "std": [0.25]}, lambda x: (x / 255 - 0.5) / 0.25),
+        ({"mean": [0.5, 0.4, 0.3]}, lambda x: x / 255 - MIXED),
+        ({"mean": [127.5], "std": [127.5]}, lambda x: (x - 127.5) / 127.5),
+        ({"scale": 1, "mean": [0.5], "std": [0.25]}, lambda x: (x - 0.5) / 0.25),
+        ({"scale": "1/255", "mean": [0.5]}, lambda x: x / 255 - 0.5),
+        ({"scale": 1}, lambda x: x),
+        ({"dtype": "float32"}, lambda x: x),
+        ({}, lambda x: x),
+    ],
+)
+def test_what_the_spec_says_is_done(
+    transform: dict[str, Any], expected: Callable[[Tensor], Tensor]
+) -> None:
+    model = Pictures()
+    given = give(model, {"transform": transform}, x=PICTURES, y=LABELS)
+    assert close(given.phi, truth(model, expected(torch.from_numpy(PICTURES).double())))
+
+
+MIXED = torch.tensor([0.5, 0.4, 0.3]).reshape(3, 1, 1)
+
+
+class Bytes(nn.Module):
+    """Byte tokens, looked up or made indicators of."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how = how
+        self.table = nn.Embedding(256, 8)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, x: Tensor) -> Tensor:
+        if self.how == "cast":
+            x = x.long()
+        if self.how == "indicators":
+            return (nn.functional.one_hot(x.long(), 256).float() @ self.table.weight).mean(1)
+        return self.table(x).mean(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+@pytest.mark.parametrize("how", ["looked up", "cast", "indicators"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "float32", "float64"])
+def test_tokens_of_any_number_type_reach_the_table(how: str, dtype: str) -> None:
+    model = Bytes(how)
+    with torch.inference_mode():
+        expected = model.phi(torch.from_numpy(TABLE).long())
+    assert close(give(model, x=TABLE.astype(dtype), y=LABELS).phi, expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "weights"),
+    list(itertools.product(["float16", "float32", "float64"], ["float16", "bfloat16", "float64"])),
+)
+def test_the_dtype_follows_the_model(stored: str, weights: str) -> None:
+    model = Vectors().to(getattr(torch, weights))
+    x = RNG.standard_normal((ROWS, 12)).astype(stored)
+    given = give(model, x=x, y=LABELS)
+    with torch.inference_mode():
+        expected = model.phi(torch.from_numpy(x).to(getattr(torch, weights)))
+    assert close(given.phi.double(), expected.double(), 1e-2 if weights != "float64" else 1e-12)
+    assert given.fitted.inputs[0].transform.dtype in {None, weights}

@@ -1,0 +1,335 @@
+"""What a model's answer f = link(u) is: what it decides, and which loss it is fit for.
+
+What f is, is never taken from the name of an operation. The link is evaluated on outputs u that
+cover what outputs can be, and f is what it then shows itself to be.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.diagnostics.errors import IncompatibleShapesError
+from workers.diagnostics.performance import LabelCounts, Performance, Task
+
+Form = Literal[
+    "logits", "probabilities", "log-probabilities", "decisions", "signed scores", "scores", "values"
+]
+LossKind = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
+
+# Outputs that the link is tried on: far enough out for a sigmoid to reach 0 and 1 in float32.
+_LARGEST_OUTPUT = 40.0
+_TRIED = 65
+# Scores that go so far both ways make any class certain to 5e-5, as logits must be able to.
+_SERVES_AS_LOGITS = 10.0
+# What floors under the probabilities of all classes may add to their sum.
+_FLOORS = 0.01
+_ROUNDING = 8  # in units of the dtype's epsilon
+
+_THRESHOLDS: dict[Form, float] = {
+    "logits": 0.0,
+    "signed scores": 0.0,
+    "probabilities": 0.5,
+    "decisions": 0.5,
+    "log-probabilities": math.log(0.5),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model's answer f is, for a task.
+
+    Attributes:
+        task: What the targets are.
+        form: What f shows itself to be, each output by itself or all together.
+        exclusive: Whether the outputs are classes that exclude each other: their probabilities sum
+            to one. Otherwise each output stands for itself, as a single one does.
+        sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: decisions and loss
+            are then of these, in full precision. 0: they are of f.
+        smallest: Probabilities below it count as it: the smallest that f's dtype holds in full
+            precision.
+    """
+
+    task: Task
+    form: Form
+    exclusive: bool
+    sign: int = 0
+    smallest: float = torch.finfo(torch.float32).tiny
+
+    @classmethod
+    def of_logits(cls, task: Task, outputs: int) -> Self:
+        """The answer of a model that returns u itself.
+
+        Args:
+            task: What the targets are.
+            outputs: C.
+        """
+        if task == "regression":
+            return cls(task, "values", exclusive=False)
+        return cls(task, "logits", exclusive=task == "classification" and outputs > 1, sign=1)
+
+    @classmethod
+    def of_link(
+        cls, task: Task, link: Callable[[Tensor], Tensor], outputs: int, dtype: torch.dtype
+    ) -> Self:
+        """Finds out what f is, from what the link makes of outputs all over their range.
+
+        Args:
+            task: What the targets are.
+            link: Gives f, `(rows, C)`, for rows of u.
+            outputs: C.
+            dtype: That of u, in which the link works.
+        """
+        if task == "regression":
+            return cls(task, "values", exclusive=False)
+        tried = _outputs_to_try(outputs).to(dtype)
+        found = link(tried)
+        precision = found.dtype if found.is_floating_point() else dtype
+        close = _Closeness(precision)
+        form, exclusive, sign = _recognise(tried.double(), found.double(), close)
+        if task == "multilabel" and exclusive:
+            sign = 0  # each label is judged by its own probability, whatever the others have
+        if form == "logits" and not sign:
+            exclusive = task == "classification" and outputs > 1
+        if form == "logits" and sign:
+            return cls.of_logits(task, outputs)
+        return cls(task, form, exclusive=exclusive, sign=sign, smallest=torch.finfo(precision).tiny)
+
+    @classmethod
+    def unknown(cls, task: Task) -> Self:
+        """The answer of a model of which only the largest output tells something."""
+        return cls(task, "values" if task == "regression" else "scores", exclusive=False)
+
+    @property
+    def name(self) -> str:
+        """What f is, in words."""
+        if self.form in ("probabilities", "log-probabilities"):
+            return f"{self.form} {'of classes' if self.exclusive else 'of each output'}"
+        return self.form
+
+    @property
+    def loss_kind(self) -> LossKind | None:
+        """The loss that f is fit for; None if it is fit for none."""
+        if self.task == "regression":
+            return "squared_error"
+        if self._scale not in ("logits", "probabilities", "log-probabilities"):
+            return None
+        return (
+            "cross_entropy"
+            if self.exclusive and self.task == "classification"
+            else "binary_cross_entropy"
+        )
+
+    def values(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        """What decisions and loss are of, `(rows, C)` float64 on the CPU.
+
+        Args:
+            outputs: u, `(rows, C)`.
+            answers: f, `(rows, C)`.
+        """
+        taken = outputs if self.sign else answers
+        taken = taken.detach().to("cpu", torch.float64)
+        return -taken if self.sign < 0 else taken
+
+    def decide(self, values: Tensor) -> Tensor | None:
+        """What the model decides.
+
+        Args:
+            values: As `values` gives them.
+
+        Returns:
+            For classification the class of each row, `(rows,)` int64; for multilabel whether it has
+            each label, `(rows, L)` bool. None for regression, and where f does not say from where
+            on it stands for yes.
+        """
+        if self.task == "regression":
+            return None
+        if self.task == "classification" and values.shape[1] > 1:
+            return values.argmax(1)
+        threshold = _THRESHOLDS.get(self._scale)
+        if threshold is None:
+            return None
+        if self.task == "multilabel":
+            return values >= threshold
+        return (values[:, 0] > threshold).long()
+
+    def measure(self, values: Tensor, targets: Tensor) -> Performance:
+        """Sums of right answers and of the loss over some rows.
+
+        Args:
+            values: As `values` gives them.
+            targets: Class indicators, labels' columns or regression targets, `(rows, d)`.
+
+        Raises:
+            IncompatibleShapesError: The model has no output for some target.
+        """
+        wanted = targets.detach().to("cpu", torch.float64)
+        if self.task == "classification":
+            return self._measure_classes(values, wanted)
+        if values.shape != wanted.shape:
+            one = "label" if self.task == "multilabel" else "target"
+            raise IncompatibleShapesError(
+                f"The model has {values.shape[1]} outputs, the probe {wanted.shape[1]} {one}s a "
+                f"sample; expected one {one} for each output."
+            )
+        if self.task == "regression":
+            squared = (values - wanted).square().mean(1).sum()
+            return Performance(len(values), correct=None, total_loss=_finite(squared))
+        decided = self.decide(values)
+        labels = None if decided is None else LabelCounts.of(decided, wanted)
+        return Performance(
+            len(values),
+            correct=None if labels is None else labels.right,
+            total_loss=self._binary_loss(values, wanted),
+            labels=labels,
+            decisions=wanted.numel(),
+        )
+
+    @property
+    def _scale(self) -> Form:
+        """What `values` are."""
+        return "logits" if self.sign else self.form
+
+    def _measure_classes(self, values: Tensor, indicators: Tensor) -> Performance:
+        outputs, classes = max(values.shape[1], 2), indicators.shape[1]
+        if classes > outputs:
+            raise IncompatibleShapesError(
+                f"The labels name {classes} classes, the model tells {outputs} apart. Use a probe "
+                "with the classes the model was trained on."
+            )
+        labels = indicators.argmax(1)
+        decided = self.decide(values)
+        if values.shape[1] == 1:
+            loss = self._loss_of_one(values, labels)
+        elif self.exclusive:
+            loss = self._loss_of_classes(values, labels)
+        else:
+            hot = functional.one_hot(labels, values.shape[1])
+            loss = self._binary_loss(values, hot.to(values.dtype))
+        return Performance(
+            len(values),
+            correct=None if decided is None else int((decided == labels).sum()),
+            total_loss=loss,
+        )
+
+    def _loss_of_one(self, values: Tensor, labels: Tensor) -> float | None:
+        if self._scale == "logits":
+            # A single logit u stands for the two of its classes: sigmoid(u) is softmax of (0, u).
+            two = functional.pad(values, (1, 0))
+            return _finite(functional.cross_entropy(two, labels, reduction="sum"))
+        return self._binary_loss(values, labels[:, None].to(values.dtype))
+
+    def _loss_of_classes(self, values: Tensor, labels: Tensor) -> float | None:
+        if self.loss_kind is None:
+            return None
+        if self._scale == "logits":
+            return _finite(functional.cross_entropy(values, labels, reduction="sum"))
+        yes, _ = self._logarithms(values.gather(1, labels[:, None]))
+        return _finite(-yes.sum())
+
+    def _binary_loss(self, values: Tensor, wanted: Tensor) -> float | None:
+        """Sum over rows of the mean binary cross-entropy of the outputs."""
+        if self.loss_kind is None:
+            return None
+        if self._scale == "logits":
+            losses = functional.binary_cross_entropy_with_logits(values, wanted, reduction="none")
+        else:
+            yes, no = self._logarithms(values)
+            losses = -(wanted * yes + (1 - wanted) * no)
+        return _finite(losses.mean(1).sum())
+
+    def _logarithms(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """`ln p` and `ln(1 − p)`, neither below that of the smallest probability."""
+        logarithms = self._scale == "log-probabilities"
+        p = values.exp() if logarithms else values
+        yes, no = values if logarithms else p.log(), (-p.clamp(max=1.0)).log1p()
+        floor = math.log(self.smallest)
+        return yes.clamp(floor, 0.0), no.clamp(floor, 0.0)
+
+
+def _finite(total: Tensor) -> float | None:
+    """A sum over rows; None where answers are infinite."""
+    return float(total) if bool(total.isfinite()) else None
+
+
+@dataclass(frozen=True)
+class _Closeness:
+    """Whether values are equal up to the rounding of a dtype."""
+
+    dtype: torch.dtype
+
+    def __call__(self, found: Tensor, expected: Tensor) -> bool:
+        rounding = _ROUNDING * torch.finfo(self.dtype).eps
+        return torch.allclose(found, expected, rtol=rounding, atol=rounding)
+
+    def of_probabilities(self, found: Tensor, logarithms: Tensor) -> bool:
+        """The same of probabilities, small ones included, given what their logarithms should be.
+
+        A floor under them would go unnoticed else, and be what mistakes cost.
+        """
+        if not self(found, logarithms.exp()):
+            return False
+        info = torch.finfo(self.dtype)
+        there = logarithms > math.log(info.tiny) + 1
+        rounding = _ROUNDING**2 * info.eps  # of an exponential, which has that of its argument
+        return torch.allclose(found[there].log(), logarithms[there], rtol=rounding, atol=rounding)
+
+
+def _outputs_to_try(outputs: int) -> Tensor:
+    """Rows in which each output takes values from −40 to 40, other ones than its neighbours."""
+    # Cubed, so that most are small: there the functions that people take bend.
+    range_ = torch.linspace(-1, 1, _TRIED, dtype=torch.float64) ** 3 * _LARGEST_OUTPUT
+    # 23 and 65 have no common factor: each output is far from where its neighbours are.
+    starts = (23 * torch.arange(outputs)) % _TRIED
+    return range_[(torch.arange(_TRIED)[:, None] + starts) % _TRIED]
+
+
+def _recognise(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int]:
+    """The form of f, whether outputs exclude each other, and the sign if f is known exactly."""
+    if bool(f.isnan().any()):
+        return "scores", False, 0
+    if u.shape[1] > 1 and (over_classes := _recognise_classes(u, f, close)) is not None:
+        return over_classes
+    if close(f, u):
+        return "logits", False, 1
+    for sign in (1, -1):
+        logarithms = functional.logsigmoid(sign * u)
+        if close.of_probabilities(f, logarithms):
+            return "probabilities", False, sign
+        if close(f, logarithms):
+            return "log-probabilities", False, sign
+    return _recognise_scores(u, f, close), False, 0
+
+
+def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int] | None:
+    """The form of f where its outputs, or their exponentials, sum to one."""
+    logarithms = torch.log_softmax(u, 1)
+    if _sum_to_one(f):
+        return "probabilities", True, int(close.of_probabilities(f, logarithms))
+    if _sum_to_one(f.exp()):
+        return "log-probabilities", True, int(close(f, logarithms))
+    return None
+
+
+def _sum_to_one(p: Tensor) -> bool:
+    """Whether these are probabilities, floors and ceilings as people put on them let pass."""
+    return bool((p >= 0).all()) and bool(((p.sum(1) - 1).abs() < _FLOORS).all())
+
+
+def _recognise_scores(u: Tensor, f: Tensor, close: _Closeness) -> Form:
+    """The form of an f that belongs to each output by itself and is no common function of it."""
+    lowest, highest = f.amin(0), f.amax(0)
+    if bool(((lowest >= 0) & (lowest < 0.5) & (highest > 0.5) & (highest <= 1)).all()):  # noqa: PLR2004  (half)
+        return "decisions" if bool(((f == 0) | (f == 1)).all()) else "probabilities"
+    in_order = f.gather(0, u.argsort(0))
+    steps = in_order.diff(dim=0)
+    monotone = bool(((steps >= 0).all(0) | (steps <= 0).all(0)).all())
+    far = bool(((lowest < -_SERVES_AS_LOGITS) & (highest > _SERVES_AS_LOGITS)).all())
+    if monotone and far:
+        return "logits"
+    # u in order is symmetric about 0, so an odd function is its own negative in reverse.
+    return "signed scores" if monotone and close(in_order, -in_order.flip(0)) else "scores"
