@@ -177,7 +177,7 @@ def load_probe(
         JobError: `probe_unreadable`, `too_few_samples`, or `non_finite` for targets. Inputs are
             looked at as they are handed out.
     """
-    found_format, container = open_container(file, spec.format, limits)
+    container, spec = open_container(file, spec, limits)
     arrays = container.arrays
     target_name = choose_target(spec, arrays)
     names = choose_inputs(spec, target_name, arrays)
@@ -207,7 +207,7 @@ def load_probe(
     for name in names:
         array = container.read(name)
         stored[name] = array if len(rows) == n else array[rows]
-    decided: dict[str, object] = {"format": found_format, "target": target_name}
+    decided: dict[str, object] = {"target": target_name}
     task = None if stored_targets is None else decided_task(stored_targets)
     if stored_targets is None or task is not None:
         decided["task"] = task

@@ -19,6 +19,7 @@ from workers.errors import JobError
 from workers.inspection.job import inspect_model
 from workers.probes.container import Limits
 from workers.probes.job import validate_probe
+from workers.probes.rehearsal import probe_files
 from workers.runner import gpu
 from workers.runner.progress import ProgressWriter
 from workers.runner.protocol import Job
@@ -54,6 +55,8 @@ def rehearse() -> None:
     for model, probe in product((small_archive(), b"none"), probes):
         for kind, arguments, files in _requests(model, probe):
             _run(JOBS[kind], arguments, files)
+    for probe in probe_files():
+        _run(JOBS["validate_probe"], {"spec": {}, "max_bytes": _GIB}, (probe,))
 
 
 def _requests(

@@ -16,6 +16,8 @@ from zoo.elsewhere import on_gpu
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
+from tests.workers.probes.data import CASES
+from tests.workers.probes.data.case import Case
 from workers.analysis.requests import AnalysisArguments
 from workers.probes.container import Limits as ProbeLimits
 from workers.runner.outcome import Succeeded
@@ -136,6 +138,12 @@ def test_a_validation_imports_nothing(runner: Runner, probe: bytes) -> None:
     spec = {"format": "npz" if probe[:2] == b"PK" else "safetensors", "input": "x", "target": "y"}
     found = run(runner, "validate_probe", {"spec": spec, "max_bytes": GIB}, probe)
     assert found["imported"] == []
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.refused is None], ids=str)
+def test_data_of_any_kind_imports_nothing(runner: Runner, case: Case) -> None:
+    arguments = {"spec": dict(case.spec), "max_bytes": GIB}
+    assert run(runner, "validate_probe", arguments, case.make())["imported"] == []
 
 
 def test_an_inspection_imports_nothing(runner: Runner) -> None:
