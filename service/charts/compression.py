@@ -79,7 +79,7 @@ def _title(points: list[CompressionPoint]) -> str:
 def _description(points: list[CompressionPoint]) -> str:
     about = (
         "What is left of the network when its outputs are projected on the first k eigenfunctions, "
-        "over k on a logarithmic axis: the share of samples with the same answer as before, the "
+        "over k on a logarithmic axis: the share of answers that stay as they were, the "
         "accuracy, and the relative error of the outputs."
     )
     sentences = [about]

@@ -198,6 +198,34 @@ _ROWS = (
         "Samples that influence each other",
         "As the model computes it for the batches it was given; `batch_dependent` warns of it.",
     ),
+    _works(
+        "ones",
+        "Sums, means and maxima over a single entry: one step in time, one place, one output",
+        "Nothing changes, wherever they stand.",
+    ),
+    _works(
+        "features_beside",
+        "Features, hidden states, gates or a pooled output returned beside the logits",
+        "That of the last result: the run shows that the others lie on the way to it. "
+        "`earlier_outputs` names them.",
+    ),
+    _works(
+        "parts",
+        "The last layer applied to parts of a batch, to steps in time, to views or dropouts of a "
+        "sample, and its results joined or averaged",
+        "That of each part, joined or averaged as the results are.",
+    ),
+    _works(
+        "several_layers",
+        "Several linear layers on the same features, side by side or added",
+        "What all of them see; W is made of all of theirs, and `several_layers` names them. That "
+        "they see the same features is proved on every batch.",
+    ),
+    _works(
+        "adapters",
+        "A last layer with low-rank updates (LoRA)",
+        "What the layer sees. W is its weight with the updates added; `layers_in_series` says so.",
+    ),
     _choice(
         "several_heads",
         "Several results, each of a head of its own",
@@ -207,8 +235,9 @@ _ROWS = (
     ),
     _choice(
         "features_returned",
-        "Logits returned together with the features",
-        'Say which of them are the features: `{"features_output": "embedding"}`.',
+        "Features returned beside an answer that cannot be followed to them",
+        'Say which result is the features: `{"features_output": "embedding"}`; beside logits that '
+        "can be followed there is no need to.",
         _AMBIGUOUS,
     ),
     _choice(
@@ -228,8 +257,8 @@ _ROWS = (
     ),
     _refused(
         "sums_of_heads",
-        "Sums and joins of heads: ensembles, wide and deep, test-time augmentation, distilled "
-        "tokens, a residual around the last layer",
+        "Sums and joins of heads on different features: ensembles, wide and deep, test-time "
+        "augmentation, distilled tokens, a residual around the last layer",
         "Analyse the members one by one: save each so that it returns the outputs of one layer. "
         "Augmented views work if they go through the head as one batch.",
         _SUM,

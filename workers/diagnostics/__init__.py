@@ -7,11 +7,6 @@ model or knows of the service.
 from workers.diagnostics.alignment import Alignment
 from workers.diagnostics.answer import Answer, LossKind
 from workers.diagnostics.assessment import Assessment, assess
-from workers.diagnostics.average_precision import (
-    AveragePrecision,
-    RankedLabels,
-    average_precision,
-)
 from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
@@ -39,6 +34,7 @@ from workers.diagnostics.moments import Averages, Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.performance import LabelCounts, Performance, Task
 from workers.diagnostics.projections import Projections
+from workers.diagnostics.ranking import AveragePrecision, RankedLabels, average_precision
 from workers.diagnostics.ranks import EffectiveRank
 from workers.diagnostics.uncertainty import performance_intervals
 from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict

@@ -281,7 +281,8 @@ class _Closeness:
 
 def _outputs_to_try(outputs: int) -> Tensor:
     """Rows in which each output takes values from −40 to 40, other ones than its neighbours."""
-    range_ = torch.linspace(-_LARGEST_OUTPUT, _LARGEST_OUTPUT, _TRIED, dtype=torch.float64)
+    # Cubed, so that most are small: there the functions that people take bend.
+    range_ = torch.linspace(-1, 1, _TRIED, dtype=torch.float64) ** 3 * _LARGEST_OUTPUT
     # 23 and 65 have no common factor: each output is far from where its neighbours are.
     starts = (23 * torch.arange(outputs)) % _TRIED
     return range_[(torch.arange(_TRIED)[:, None] + starts) % _TRIED]

@@ -1,14 +1,25 @@
-"""Carrying z = Φ Wᵀ + b from the head to the output, by the table of rules."""
+"""Carrying z = Φ Wᵀ + b from the heads to the output, by the table of rules."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
-from workers.extraction.heads import Head
-from workers.extraction.path import Hop
+from torch import Tensor
+
+from workers.errors import JobError
+from workers.extraction.heads import HEADS, Head
+from workers.extraction.operations import Step
+from workers.extraction.path import Hop, Join, Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
-from workers.extraction.rules import AFFINE, CHOOSING, POOLING, RULES
+from workers.extraction.rules import AFFINE, CHOOSING, JOINING, POOLING, RULES
+from workers.extraction.rules.composing import compose
+from workers.extraction.rules.joining import ADDING, not_one_layer
 from workers.extraction.rules.links import linked
+from workers.extraction.rules.positions import keeps_values, reshape
+from workers.extraction.rules.redoing import redone
+
+Reading = Callable[[Step], tuple[Head, Tensor]]
+"""Gives a head as it is read, and what it gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,30 +27,42 @@ class Carried:
     """Where the relation leads.
 
     Attributes:
+        relation: The relation at the end of the way; past a nonlinearity, that of its argument.
         logits: The relation u = Φ Wᵀ + b just before the first nonlinearity.
-        depth: How many hops lead to u; the rest is the link.
-        link: The function f = link(u): `identity`, one name, or several joined by ` then `.
+        outputs: u, as the operations give it.
+        tail: The operations from u to the end of the way.
+        stem: Names the way to u: equal for results of the same u.
     """
 
+    relation: Relation
     logits: Relation
-    depth: int
-    link: str
+    outputs: Tensor
+    tail: tuple[Hop, ...]
+    stem: Hashable
+
+    @property
+    def link(self) -> str:
+        """What leads from u to f: `identity`, one name, or several joined by ` then `."""
+        return " then ".join(self.relation.links) or "identity"
 
 
-def carry(head: Head, hops: Sequence[Hop]) -> Carried:
-    """Follows the relation along the hops.
+def carry(path: Path, read: Reading) -> Carried:
+    """Follows the relation along a path.
 
     Raises:
-        JobError: `nonlinear_pool` if positions are pooled after a nonlinearity; `no_linear_head`
-            if a hop breaks the relation in another way.
+        JobError: `nonlinear_pool` if positions are pooled after a nonlinearity; `multiple_heads` if
+            what is joined is not one linear layer; `no_linear_head` if an operation breaks the
+            relation in another way.
     """
-    relation = Relation.of(head)
-    logits, depth = relation, 0
-    for hop in hops:
-        relation = _step(relation, hop)
-        if not relation.links:
-            logits, depth = relation, depth + 1
-    return Carried(logits, depth, " then ".join(relation.links) or "identity")
+    if isinstance(path.origin, Join):
+        carried = _join(path.origin, _branches(path.origin, read))
+    else:
+        head, product = read(path.origin)
+        relation = Relation.of(head)
+        carried = Carried(relation, relation, product, (), path.origin.index)
+    for hop in path.hops:
+        carried = _take(carried, hop)
+    return carried
 
 
 def follow(relation: Relation, hops: Sequence[Hop]) -> Relation:
@@ -53,8 +76,20 @@ def follow(relation: Relation, hops: Sequence[Hop]) -> Relation:
     return relation
 
 
+def _take(carried: Carried, hop: Hop) -> Carried:
+    relation = _step(carried.relation, hop)
+    if relation.links:
+        return replace(carried, relation=relation, tail=(*carried.tail, hop))
+    stem = (carried.stem, hop.step.index, hop.output)
+    return Carried(relation, relation, hop.replay(carried.outputs), (), stem)
+
+
 def _step(relation: Relation, hop: Hop) -> Relation:
     name = hop.step.name
+    if name in HEADS:
+        return compose(relation, hop)
+    if keeps_values(hop):
+        return reshape(relation, hop)
     if relation.links:
         link = " then ".join(relation.links)
         if name in POOLING:
@@ -70,3 +105,30 @@ def _step(relation: Relation, hop: Hop) -> Relation:
         if name in AFFINE:
             return linked(relation, name.removeprefix("aten::").removesuffix("_"))
     return RULES[name](relation, hop)
+
+
+def _branches(join: Join, read: Reading) -> list[Carried]:
+    try:
+        return [carry(branch, read) for branch in join.branches]
+    except JobError as error:
+        raise not_one_layer(join.step, len(join.branches)) from error
+
+
+def _join(join: Join, branches: list[Carried]) -> Carried:
+    logits = JOINING[join.step.name]([branch.logits for branch in branches], join)
+    outputs = join.replay([branch.outputs for branch in branches])
+    stem = (join.step.name, logits.class_axis, *(branch.stem for branch in branches))
+    joined = Carried(logits, logits, outputs, (), stem)
+    if not any(branch.tail for branch in branches):
+        return joined
+    if any(branch.relation.links != branches[0].relation.links for branch in branches):
+        raise not_one_layer(join.step, len(branches), "other functions follow each of them")
+    if join.step.name in ADDING:
+        raise not_one_layer(join.step, len(branches), "it adds what follows a nonlinearity")
+    for hop in branches[0].tail:
+        again = redone(hop, replay(joined.tail, outputs), branches[0].logits, logits)
+        if again is None:
+            reason = f"each of them is {branches[0].link} of a layer"
+            raise not_one_layer(join.step, len(branches), reason)
+        joined = _take(joined, again)
+    return joined

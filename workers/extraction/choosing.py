@@ -1,13 +1,18 @@
 """Which of a model's results and linear layers are meant: by what is unique, or by its owner."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.execution import Output
+from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step
 from workers.extraction.refusals import Refusal, printable, refuse
+from workers.extraction.rules.positions import HARMLESS
 from workers.extraction.structure import (
     Names,
     Structure,
@@ -59,15 +64,17 @@ def choose(
         outputs = [choose_output(outputs, choice.output)]
     if choice.module is None and choice.operation is None:
         return trace_output(tape, outputs[0], names)
-    step = _chosen_step(tape, names, choice)
+    steps = _chosen_steps(tape, names, choice)
     for output in outputs:
         try:
             structure = trace_output(tape, output, names)
         except JobError:
             continue
-        if structure.head is step:
+        if all(any(head is step for step in steps) for head in structure.heads):
             return structure
-    return declare_head(tape, step, names)
+    if len(steps) > 1:
+        raise _not_one(tape, names, choice, steps)
+    return declare_head(tape, steps[0], names)
 
 
 def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Structure:
@@ -90,23 +97,109 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Struc
     # An output that merely has no head (an embedding, an attention map) is no rival. One that has
     # a head of another kind is: it may be the one meant.
     rivals = [
-        label
-        for label, error in refused.items()
-        if error.failure.detail["code"] != Refusal.NO_LINEAR_HEAD
+        output
+        for output in outputs
+        if output.label in refused
+        and refused[output.label].failure.detail["code"] != Refusal.NO_LINEAR_HEAD
     ]
-    if found and not rivals and all(_agree(found[0], other) for other in found[1:]):
-        # Logits and their softmax, say: the same u, so the one with the shortest way is taken.
-        return min(found, key=lambda structure: len(structure.names))
     if not found and not rivals:
         raise _none_has_a_head(refused)
-    labels = sorted([str(structure.output) for structure in found] + rivals)
+    last = _last(tape, found, rivals)
+    if last is not None:
+        for output in outputs:
+            if output.label in refused and _goes_on(tape, last, output.tensor):
+                raise _not_the_last(str(last.output), output.label)
+        return last
+    labels = sorted([str(structure.output) for structure in found] + [r.label for r in rivals])
     raise refuse(
         Refusal.AMBIGUOUS_OUTPUT,
         f"The model returns {len(outputs)} float tensors, of which {', '.join(labels)} could each "
-        "be the network's outputs; expected exactly one that ends in a linear layer.",
+        "be the network's outputs, and none of them lies on the way to another; expected exactly "
+        "one that ends in a linear layer.",
+        hint=(
+            f"Name the one that is meant, as options.feature_map = "
+            f"{json.dumps({'output': labels[0]}, ensure_ascii=False)}; or save the model so that "
+            "it returns one tensor, its logits."
+        ),
         outputs=[output.label for output in outputs],
         candidates=list(labels),
     )
+
+
+def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> Structure | None:
+    """The result that all others lie on the way to, or are the same u as; `None` if there is none.
+
+    Features returned beside the logits may end in a linear layer themselves. They are no rivals:
+    the run shows that the head of the logits works on what was computed from them.
+    """
+    # Of logits and their softmax, say, the one with the shortest way is taken.
+    for structure in sorted(found, key=lambda one: len(one.names)):
+        before = _computed_from(tape, structure)
+        others = [other for other in found if not _agree(structure, other)]
+        if all(id(head.outputs[0]) in before for other in others for head in other.heads) and all(
+            _lies_among(tape, rival.tensor, before) for rival in rivals
+        ):
+            passed = [str(other.output) for other in others] + [rival.label for rival in rivals]
+            return replace(structure, passed_over=tuple(sorted(passed)))
+    return None
+
+
+def _goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
+    """Whether a result was computed from what a structure's heads gave, by a further layer."""
+    products = {id(head.outputs[0]) for head in structure.heads}
+    before = tape.ancestors([result], len(tape.steps))
+    if not products <= before:
+        return False
+    layers = [step for step in tape.steps if step.name in HEADS and id(step.outputs[0]) in before]
+    return any(
+        products <= tape.ancestors(step.tensors(), step.index)
+        for step in layers
+        if id(step.outputs[0]) not in products
+    )
+
+
+def _not_the_last(found: str, last: str) -> JobError:
+    one, both = (
+        json.dumps(choice, ensure_ascii=False)
+        for choice in ({"output": found}, {"features_output": found, "output": last})
+    )
+    return refuse(
+        Refusal.AMBIGUOUS_OUTPUT,
+        f"The result `{found}` ends in a linear layer, but `{last}` was computed from it by a "
+        "further layer, in a way that could not be followed. Either may be the network's outputs.",
+        hint=(
+            f"If `{found}` is, say options.feature_map = {one}; if it is the features of "
+            f"`{last}`, {both}; or name the last linear layer, as "
+            'options.feature_map = {"module": "fc"}.'
+        ),
+        candidates=[found, last],
+    )
+
+
+def _computed_from(tape: Tape, structure: Structure) -> set[int]:
+    """Identities of all that went into the heads of a structure."""
+    return {
+        key
+        for head in structure.heads
+        for key in tape.ancestors(
+            [factor for factor in HEADS[head.name].factors(head) if tape.depends(factor)],
+            head.index,
+        )
+    }
+
+
+def _lies_among(tape: Tape, tensor: Tensor, before: set[int]) -> bool:
+    """Whether a tensor, or what it is a mere copy or view of, is among some others."""
+    limit = len(tape.steps)
+    while id(tensor) not in before:
+        step = tape.producer(tensor, limit)
+        if step is None or step.name not in HARMLESS:
+            return False
+        sources = [source for source in step.tensors() if tape.depends(source)]
+        if len(sources) != 1:
+            return False
+        tensor, limit = sources[0], step.index
+    return True
 
 
 def choose_output(outputs: Sequence[Output], wanted: str | int) -> Output:
@@ -133,8 +226,8 @@ def choose_output(outputs: Sequence[Output], wanted: str | int) -> Output:
 
 
 def _agree(one: Structure, other: Structure) -> bool:
-    """Whether two outputs are links of the very same head, with nothing between head and link."""
-    return one.head is other.head and one.depth == other.depth == 0
+    """Whether two outputs are links of the very same u."""
+    return one.stem == other.stem
 
 
 def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
@@ -148,20 +241,32 @@ def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
     )
 
 
-def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
+def _chosen_steps(tape: Tape, names: Names, choice: FeatureMapChoice) -> list[Step]:
+    """The executions of the one layer that is meant."""
     heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
     if choice.operation is not None:
         found = [step for step in heads if step.index + 1 == choice.operation]
-        wanted = f"at operation {choice.operation}"
     else:
         module = str(choice.module)
         found = [step for step in heads if _belongs(tape, step, names, module)]
-        wanted = f"with the weights of {printable(module, 200)!r}"
-    if len(found) == 1:
-        return found[0]
-    places = [_place(tape, step, names) for step in (found or heads)[-_LISTED:]]
+    if len({_layer(tape, step, names) for step in found}) != 1:
+        raise _not_one(tape, names, choice, found)
+    return found
+
+
+def _not_one(tape: Tape, names: Names, choice: FeatureMapChoice, found: Sequence[Step]) -> JobError:
+    heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
+    wanted = (
+        f"with the weights of {printable(str(choice.module), 200)!r}"
+        if choice.operation is None
+        else f"at operation {choice.operation}"
+    )
+    places = [
+        f"{_layer(tape, step, names)} at operation {step.index + 1}"
+        for step in (found or heads)[-_LISTED:]
+    ]
     count = f"{len(found)} linear operations" if found else "no linear operation"
-    raise refuse(
+    return refuse(
         Refusal.NO_LINEAR_HEAD,
         f"The model runs {count} {wanted}; expected one. "
         f"{'They are' if found else 'It runs'}: {'; '.join(places) or 'none at all'}.",
@@ -173,9 +278,8 @@ def _chosen_step(tape: Tape, names: Names, choice: FeatureMapChoice) -> Step:
     )
 
 
-def _place(tape: Tape, step: Step, names: Names) -> str:
-    location = locate(tape, step, carrying_factor(tape, step) or 0, names)
-    return f"{location} at operation {step.index + 1}"
+def _layer(tape: Tape, step: Step, names: Names) -> str:
+    return locate(tape, step, carrying_factor(tape, step) or 0, names)
 
 
 def _belongs(tape: Tape, step: Step, names: Names, module: str) -> bool:

@@ -6,6 +6,7 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,8 @@ _DISCOVERY_ROWS = 16
 
 # Links that end a network's hidden layers as a rule, not the network.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
-_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow"}
+_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow", "prelu"}
+_ACTIVATIONS |= {"hardshrink", "softshrink", "threshold", "sin", "cos"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,8 @@ class Extractor:
 
     Attributes:
         feature_map: What was found.
-        head: Where the last linear layer runs; `None` if none is known.
+        heads: Where the last linear layer runs: at one place, unless several layers are taken for
+            one; empty if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
         link: How the model's answer f follows from u, as a function of rows of u; `None` where
             that is not known.
@@ -118,7 +121,7 @@ class Extractor:
     ) -> None:
         self.feature_map = feature_map
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
-        self.head = None if structure is None else structure.site
+        self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
         self.link = first.link
         self.residual: float | None = None
@@ -295,8 +298,22 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
             "as in a backbone that was saved without its classifier. If it is one, save it with "
             "the classifier: its features are those that are taken for outputs here."
         )
+    if structure is not None and structure.joined:
+        yield structure.joined
+    if structure is not None and structure.passed_over:
+        yield _passed_over(structure)
     if not first.precision.is_floating_point:
         yield (
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
             f"outputs up to {tolerance(first.precision):.0%} of their spread only."
         )
+
+
+def _passed_over(structure: Structure) -> str:
+    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
+    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
+    return (
+        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
+        f'judge {them} instead, name it, as options.feature_map = {{"output": '
+        f"{json.dumps(structure.passed_over[0], ensure_ascii=False)}}}."
+    )

@@ -6,14 +6,16 @@ value (a query of an attention, a branch of a concatenation), it is the last val
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor
+from torch._ops import OpOverload
 
 from workers.extraction.operations import Step
-from workers.extraction.rules.links import ELEMENTWISE
+from workers.extraction.rules.links import CURVES
 from workers.extraction.tape import Site, Tape
 
 # Positions in the schema of the two factors. Either of them may be the weight.
@@ -58,9 +60,7 @@ def _operations(*names: str) -> set[str]:
     return {f"aten::{name}{suffix}" for name in names for suffix in ("", "_")}
 
 
-_NONLINEAR = ELEMENTWISE.keys() | _operations(
-    "prelu", "rrelu", "threshold", "hardshrink", "softshrink", "glu", "sin", "cos", "reciprocal"
-)
+_NONLINEAR = CURVES.keys() | _operations("rrelu", "glu")
 _ARITHMETIC = _operations("add", "sub", "rsub", "mul", "div", "neg")
 _NORMS = _operations(
     "batch_norm",
@@ -119,23 +119,22 @@ class Value:
     activated: bool
 
 
-def follow_layers(tape: Tape, head: Site | None) -> list[Value]:
+def follow_layers(tape: Tape, heads: Sequence[Site]) -> list[Value]:
     """Finds the features of every weight layer but the head.
 
     Args:
         tape: A recorded run.
-        head: Where the last linear layer is, if one is known: its result is no feature.
+        heads: Where the last linear layer is: its result is no feature.
 
     Returns:
         One value for each execution of a weight layer, in order of these executions.
     """
     follower = _Follower()
-    executions = 0
+    places = {(site.func, site.occurrence) for site in heads}
+    executions: Counter[OpOverload] = Counter()
     for step in tape.steps:
-        is_head = False
-        if head is not None and step.func is head.func:
-            is_head = executions == head.occurrence
-            executions += 1
+        is_head = (step.func, executions[step.func]) in places
+        executions[step.func] += 1
         channels = _channels(tape, step)
         follower.see(step, None if is_head else channels, weighs=is_head or channels is not None)
     return follower.end()

@@ -193,7 +193,7 @@ def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> Layers:
         raise _differ(f"For {fewer} samples it runs other operations than for {rows}.")
     found: list[Layer] = []
     left_out: list[str] = []
-    values = follow_layers(tape, extractor.head)
+    values = follow_layers(tape, extractor.heads)
     names = _names(model, [tape.steps[value.layer] for value in values])
     for value, name in sorted(zip(values, names, strict=True), key=lambda pair: pair[0].step):
         shape = tuple(value.tensor.shape)

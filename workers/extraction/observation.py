@@ -12,8 +12,9 @@ from workers.extraction.carry import carry
 from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
 from workers.extraction.execution import Batch, Output, Watch, copied, describe_batch, execute
-from workers.extraction.heads import parse_head
+from workers.extraction.heads import Head, parse_head
 from workers.extraction.link import Link
+from workers.extraction.operations import Step
 from workers.extraction.path import Path, replay
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation
@@ -85,7 +86,7 @@ def observe(
 def _run_tapped(
     model: nn.Module, structure: Structure, batch: Batch, watches: Sequence[Watch]
 ) -> tuple[HeadTap, list[Output]]:
-    tap = HeadTap(structure.site, _ELEMENTS)
+    tap = HeadTap(structure.sites, _ELEMENTS)
     outputs = execute(model, copied(batch) if structure.changes_input else batch, tap, *watches)
     if tap.too_large:
         raise _too_large()
@@ -100,21 +101,29 @@ def _explain(
     """Reads Φ and u off a tapped run, and proves that they give the answer."""
     answer = None if structure.output is None else _find(outputs, structure.output)
     path = _path(tap, structure, answer)
-    tapped = tap.tapped[path.head.index]
-    head = parse_head(path.head, structure.site.operand, tapped.source)
-    relation = carry(head, path.hops[: structure.depth]).logits
-    logits = replay(path.hops[: structure.depth], tapped.product)
-    logits = logits.dequantize() if logits.is_quantized else logits
+    precisions: list[torch.dtype] = []
+
+    def read(step: Step) -> tuple[Head, Tensor]:
+        tapped = tap.tapped[step.index]
+        head = parse_head(step, tapped.operand, tapped.source)
+        precisions.extend(
+            [head.precision] if head.precision else [tapped.source.dtype, tapped.product.dtype]
+        )
+        return head, tapped.product
+
+    carried = carry(path, read)
+    logits = carried.outputs.dequantize() if carried.outputs.is_quantized else carried.outputs
     if not supported(logits.dtype):
         raise _changed(f"its outputs are of dtype {logits.dtype}")
     # A cast on the way rounds as much as a layer in that precision.
-    dtypes = [tapped.source.dtype, tapped.product.dtype, *(h.result.dtype for h in path.hops)]
-    precision = head.precision or coarsest(*filter(supported, dtypes))
+    passed = [output.dtype for step in path.steps() for output in step.outputs]
+    precision = coarsest(*filter(supported, [*precisions, *passed]))
+    relation = carried.logits
     features, rows, positions = _rows(relation, logits, samples)
     if answer is None:
         shape = _position_shape(relation.features.shape[:-1], samples)
         return Observation(features, rows, positions, shape, logits, precision, rows, None)
-    link = Link.following(relation, logits, path.hops[structure.depth :], samples)
+    link = Link.following(relation, logits, carried.tail, samples)
     if finite(rows):
         _check_answer(replay(link.hops, logits), answer, precision)
     if link.order is not None:
@@ -130,8 +139,8 @@ def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
         if len(tap.tapped) != 1:
             raise _changed(f"the chosen layer ran {len(tap.tapped)} times")
         return Path(tap.steps[next(iter(tap.tapped))], ())
-    path = walk_back(tap, answer)
-    if path.names != structure.names or path.head.index not in tap.tapped:
+    path = walk_back(tap, answer, ends=lambda step: step.index in tap.tapped)
+    if path.names != structure.names:
         ran, expected = " → ".join(path.names), " → ".join(structure.names)
         raise _changed(f"it ran {ran} instead of {expected}")
     return path

@@ -83,17 +83,18 @@ class Step:
         """All tensors among the arguments."""
         return list(tensors_in((*self.args, *self.kwargs.values())))
 
-    def replay(self, source: Tensor, substitute: Tensor) -> tuple[Tensor, ...]:
-        """Runs the step again with `substitute` in place of `source`.
+    def replay(self, values: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
+        """Runs the step again with other values in place of some tensors, by their identity.
 
-        An in-place operation works on a copy; nothing that was recorded changes.
+        An in-place operation works on copies; nothing that was recorded changes.
         """
-        value = substitute.clone() if self.operation.writes else substitute
+        writes = bool(self.operation.writes)
+        given = {key: value.clone() if writes else value for key, value in values.items()}
 
         def swap(argument: object) -> object:
             if isinstance(argument, (list, tuple)):
-                return [value if a is source else a for a in argument]
-            return value if argument is source else argument
+                return [given.get(id(item), item) for item in argument]
+            return given.get(id(argument), argument)
 
         kwargs = {key: swap(a) for key, a in self.kwargs.items()}
         return tuple(tensors_in((self.func(*map(swap, self.args), **kwargs),)))

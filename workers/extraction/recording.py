@@ -46,7 +46,9 @@ def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list
     return sample, tape, execute(model, copies, tape)
 
 
-def first_run(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, list[Output]]:
+def first_run(
+    model: nn.Module, batch: Batch, rows: int, *, any_size: bool = True
+) -> tuple[Batch, list[Output]]:
     """Runs a model on a few samples, unwatched; on another number if it does not take that many.
 
     Errors that pass through a dispatch mode lose their text, and a model may set itself up in its
@@ -56,6 +58,7 @@ def first_run(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, list[Ou
         model: The model.
         batch: Where the samples come from.
         rows: How many are wanted.
+        any_size: Try other numbers, too, if it does not take that many.
 
     Returns:
         The samples the model took, and its results.
@@ -64,7 +67,8 @@ def first_run(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, list[Ou
         JobError: Why the model does not take the wanted number, if it takes none.
     """
     usual = min(rows, len(batch[0]))
-    sizes = dict.fromkeys((usual, len(batch[0]), *_stated_sizes(model), *_BAKED_ROWS))
+    others = (len(batch[0]), *_stated_sizes(model), *_BAKED_ROWS) if any_size else ()
+    sizes = dict.fromkeys((usual, *others))
     errors: list[JobError] = []
     for size in list(sizes)[:_MOST_TRIES]:
         sample = resized(batch, size)

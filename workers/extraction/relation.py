@@ -17,6 +17,7 @@ class Relation:
 
     Attributes:
         features: Φ, [positions..., p]: the axes of z without its class axis, in the same order.
+        matrix: W as the head has it, [outputs of the head, p].
         shape: The shape of z.
         class_axis: The axis of z with the outputs; `None` once it is gone (C = 1).
         classes: Rows of W that are left, in order; `None` for all.
@@ -26,6 +27,7 @@ class Relation:
     """
 
     features: Tensor
+    matrix: Tensor
     shape: tuple[int, ...]
     class_axis: int | None
     classes: Tensor | None
@@ -38,23 +40,31 @@ class Relation:
         """The relation at the head itself."""
         one = torch.ones(1, dtype=torch.float64)
         bias = None if head.bias is None else head.bias.detach().double()
-        return cls(head.features, head.shape, head.class_axis, None, one, bias)
+        matrix = head.weight.detach()
+        return cls(head.features, matrix, head.shape, head.class_axis, None, one, bias)
 
     def feature_axis(self, axis: int) -> int:
         """Where an axis of z other than the class axis is in the features."""
         before = self.class_axis is None or axis < self.class_axis
         return axis if before else axis - 1
 
-    def weight(self, head: Head) -> Tensor:
+    @property
+    def outputs(self) -> int:
+        """C, the number of rows of W."""
+        return len(self.matrix if self.classes is None else self.classes)
+
+    def weight(self) -> Tensor:
         """W with all that followed folded in, [C, p] float64."""
-        weight = head.weight.detach().double()
+        weight = self.matrix.double()
         if self.classes is not None:
             weight = weight[self.classes]
         return weight * self.scale[:, None]
 
-    def bias(self, outputs: int) -> Tensor | None:
+    def bias(self) -> Tensor | None:
         """The term b with all that followed folded in, [C] float64."""
-        return None if self.shift is None else self.shift.expand(outputs).clone()
+        if self.shift is None:
+            return None
+        return self.shift.expand(self.outputs).clone()
 
 
 def not_followed(hop: Hop, reason: str) -> JobError:

@@ -1,19 +1,20 @@
 """What one recorded run fixes about a model: where its head is, and what follows it."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from workers.errors import JobError
-from workers.extraction.carry import Carried, carry
+from workers.extraction.carry import carry
 from workers.extraction.consistency import finite, supported
 from workers.extraction.execution import Output
 from workers.extraction.heads import HEADS, Head, find_operand, not_a_head, parse_head
 from workers.extraction.operations import Step
 from workers.extraction.path import Path
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.relation import Relation
+from workers.extraction.series import shared_beginnings
 from workers.extraction.tape import Site, Tape, storage_key
 from workers.extraction.walk import walk_back
 
@@ -28,28 +29,32 @@ class Structure:
     Attributes:
         output: Label of the result f; `None` if the owner chose a head that no result is known to
             follow from.
-        site: Where the head runs.
-        names: Operations from the head to the output.
+        sites: Where its heads run: one, unless several are one linear layer.
+        names: Operations from the heads to the output.
         kind: `linear`, `conv1x1`, ….
         link: The function f = link(u).
-        depth: How many operations after the head lead to u; the rest is the link.
         weight: W, [C, p] float64, affine operations after the head folded in.
         bias: b, [C] float64, likewise, or `None`.
-        head: The head in the recorded run.
+        heads: The heads in the recorded run.
+        stem: Names the way from the heads to u: equal for results of the same u.
         location: The head for people: its parameter, or its operation where those have no names.
+        joined: How several layers are one, as a warning; empty if there is one.
+        passed_over: Labels of results that were no rivals, as they lie on the way to this one.
         changes_input: The model writes into its input.
     """
 
     output: str | None
-    site: Site
+    sites: tuple[Site, ...]
     names: tuple[str, ...]
     kind: str
     link: str
-    depth: int
     weight: Tensor
     bias: Tensor | None
-    head: Step
+    heads: tuple[Step, ...]
+    stem: Hashable
     location: str
+    joined: str
+    passed_over: tuple[str, ...]
     changes_input: bool
 
 
@@ -121,7 +126,23 @@ def trace_output(tape: Tape, output: Output, names: Names) -> Structure:
             Refusal.BAD_OUTPUT,
             "The model returns a single number for the whole batch; expected one row per sample.",
         )
-    return _structure(tape, walk_back(tape, output.tensor), output.label, names)
+    return _structure(tape, find_path(tape, output.tensor), output.label, names)
+
+
+def find_path(tape: Tape, output: Tensor) -> Path:
+    """Walks back from an output to its heads; where several are joined, to those of one Φ.
+
+    Raises:
+        JobError: As `walk_back`.
+    """
+    path = walk_back(tape, output)
+    heads = {head.index: head for head in path.heads}
+    if len(heads) == 1:
+        return path
+    ends = shared_beginnings(tape, list(heads.values()))
+    if ends == heads.keys():
+        return path
+    return walk_back(tape, output, ends=lambda step: step.index in ends)
 
 
 def declare_head(tape: Tape, step: Step, names: Names) -> Structure:
@@ -133,41 +154,72 @@ def declare_head(tape: Tape, step: Step, names: Names) -> Structure:
     return _structure(tape, Path(step, ()), None, names)
 
 
-def _read(tape: Tape, step: Step) -> tuple[int, Head]:
-    operand = find_operand(step, tape.depends)
-    features = HEADS[step.name].factors(step)[operand]
-    if not supported(features.dtype):
-        raise not_a_head(step, f"it does not work on floating-point features but {features.dtype}")
-    return operand, parse_head(step, operand, features)
-
-
 def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Structure:
-    operand, head = _read(tape, path.head)
-    if output is None:
-        carried = Carried(Relation.of(head), 0, UNVERIFIED)
-    else:
-        carried = carry(head, path.hops)
-    weight = carried.logits.weight(head)
-    bias = carried.logits.bias(len(weight))
+    operands = {head.index: find_operand(head, tape.depends) for head in path.heads}
+    kinds: list[str] = []
+
+    def read(step: Step) -> tuple[Head, Tensor]:
+        features = HEADS[step.name].factors(step)[operands[step.index]]
+        if not supported(features.dtype):
+            reason = f"it does not work on floating-point features but {features.dtype}"
+            raise not_a_head(step, reason)
+        head = parse_head(step, operands[step.index], features)
+        kinds.append(head.kind)
+        return head, step.outputs[0]
+
+    carried = carry(path, read)
+    weight, bias = carried.logits.weight(), carried.logits.bias()
     if not finite(weight) or not (bias is None or finite(bias)):
         raise refuse(
             Refusal.NON_FINITE,
             "The weights of the last linear layer contain NaN or infinite values.",
             hint="Send a checkpoint from before the training diverged.",
-            operation=path.head.name,
+            operation=path.heads[0].name,
         )
+    layers = _locations(tape, path, names)
     return Structure(
         output=output,
-        site=_site(tape, path.head, operand),
+        sites=tuple(_site(tape, head, operands[head.index]) for head in path.heads),
         names=path.names,
-        kind=head.kind,
-        link=carried.link,
-        depth=carried.depth,
+        kind=kinds[0],
+        link=UNVERIFIED if output is None else carried.link,
         weight=weight,
         bias=bias,
-        head=path.head,
-        location=locate(tape, path.head, operand, names),
+        heads=path.heads,
+        stem=carried.stem,
+        location=", ".join(layers),
+        joined=_joined(path, layers),
+        passed_over=(),
         changes_input=tape.changes_inputs(),
+    )
+
+
+def _locations(tape: Tape, path: Path, names: Names) -> list[str]:
+    """Names the linear layers on a path, each once, in order."""
+    found: dict[Hashable, str] = {}
+    for step in path.steps():
+        operand = carrying_factor(tape, step)
+        if operand is not None:
+            weights = [f for k, f in enumerate(HEADS[step.name].factors(step)) if k != operand]
+            own = frozenset(storage_key(root) for f in weights for root in tape.roots(f))
+            found.setdefault(own or step.index, locate(tape, step, operand, names))
+    return list(found.values())
+
+
+def _joined(path: Path, layers: Sequence[str]) -> str:
+    """How several layers are one, as a warning."""
+    if len(layers) == 1:
+        return ""
+    listed = ", ".join(layers)
+    first = {head.index for head in path.heads}
+    if any(step.name in HEADS and step.index not in first for step in path.steps()):
+        return (
+            f"layers_in_series: W is the sum of layers on the same features, {listed}; where one "
+            "of them follows another, as in a low-rank update, it is their product."
+        )
+    return (
+        f"several_layers: the outputs are those of {len(layers)} linear layers on the same "
+        f"features, taken together: {listed}. W is made of all of theirs."
     )
 
 

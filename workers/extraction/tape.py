@@ -5,7 +5,8 @@ traced and frozen archives alike. Under inference mode composite operations such
 whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,25 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
                 return self.steps[index]
         return None
 
+    def ancestors(self, tensors: Iterable[Tensor], before: int) -> set[int]:
+        """Identities of the input-dependent tensors that some tensors were computed from.
+
+        Args:
+            tensors: The tensors, which are among the result.
+            before: Take them for what they were before this step.
+        """
+        waiting, seen = [(tensor, before) for tensor in tensors], set[tuple[int, int]]()
+        while waiting:
+            tensor, limit = waiting.pop()
+            step = self.producer(tensor, limit) if self.depends(tensor) else None
+            place = (id(tensor), -1 if step is None else step.index)
+            if place in seen:
+                continue
+            seen.add(place)
+            if step is not None:
+                waiting += [(source, step.index) for source in step.tensors()]
+        return {key for key, _ in seen}
+
     def changes_inputs(self) -> bool:
         """Whether a step wrote into the memory of an input."""
         return any(storage_key(tensor) in self._writes for tensor in self._inputs)
@@ -150,21 +170,23 @@ class Tapped:
     """Copies of what flowed through a head at one execution.
 
     Attributes:
+        operand: Which of the factors carries Φ.
         source: Φ as the operation got it.
         product: z as it gave it.
     """
 
+    operand: int
     source: Tensor
     product: Tensor
 
 
 class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
-    """Lets a model run untouched up to its head, then records the few operations that follow.
+    """Lets a model run untouched but for its heads, and records what becomes of what they give.
 
-    What flows into and out of the head is copied at that moment: a model may overwrite it later.
+    What flows into and out of a head is copied at that moment: a model may overwrite it later.
 
     Args:
-        site: Where the head is.
+        sites: Where the heads are.
         limit: Elements that the copied tensors may have together.
 
     Attributes:
@@ -172,13 +194,16 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         too_large: A tensor was not copied, for it is larger than the limit or not dense.
     """
 
-    def __init__(self, site: Site, limit: int) -> None:
+    def __init__(self, sites: Iterable[Site], limit: int) -> None:
         super().__init__(())
         self.tapped: dict[int, Tapped] = {}
         self.too_large = False
-        self._site = site
+        self._sites: dict[OpOverload, dict[tuple[int | None, int | None], Site]] = {}
+        for site in sites:
+            place = None if site.weight is not None else site.occurrence
+            self._sites.setdefault(site.func, {})[site.weight, place] = site
         self._budget = limit
-        self._countdown = site.occurrence
+        self._executions: Counter[OpOverload] = Counter()
 
     def __torch_dispatch__(
         self,
@@ -187,17 +212,34 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
+        given = kwargs or {}
         try:
-            if func is self._site.func:
-                factors = self._factors(func, args, kwargs or {})
-                if self._is_head(factors):
-                    return self._tap(func, args, kwargs or {}, factors[self._site.operand])
-            if self.steps:
+            if func in self._sites:
+                operand = self._operand_of_head(func, args, given)
+                if operand is not None:
+                    return self._tap(func, args, given, operand)
+            if self.steps and any(map(self.depends, Step(0, func, args, given, ()).tensors())):
                 return super().__torch_dispatch__(func, types, args, kwargs)
-            return func(*args, **kwargs) if kwargs else func(*args)
+            return func(*args, **given)
         except Exception as error:
             self.error = error
             raise
+
+    def _operand_of_head(
+        self, func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> int | None:
+        """Which factor of an operation carries Φ, if it is one of the heads."""
+        execution = self._executions[func]
+        self._executions[func] += 1
+        factors = self._factors(func, args, kwargs)
+        for site in self._sites[func].values() if factors else ():
+            if site.weight is None:
+                found = site.occurrence == execution
+            else:
+                found = storage_key(factors[1 - site.operand]) == site.weight
+            if found:
+                return site.operand
+        return None
 
     @staticmethod
     def _factors(
@@ -208,27 +250,21 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
         except JobError:  # an einsum of three tensors, say, which is no head
             return ()
 
-    def _is_head(self, factors: tuple[Tensor, ...]) -> bool:
-        if self._site.weight is None:
-            self._countdown -= 1
-            return bool(factors) and self._countdown < 0 and not self.steps
-        return bool(factors) and storage_key(factors[1 - self._site.operand]) == self._site.weight
-
     def _tap(
         self,
         func: OpOverload,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
-        source: Tensor,
+        operand: int,
     ) -> object:
-        kept = self._copy(source)
+        kept = self._copy(self._factors(func, args, kwargs)[operand])
         result = func(*args, **kwargs)
         self.record(func, args, kwargs, result)
         if isinstance(result, Tensor):
             self._dependent.add(storage_key(result))
             product = self._copy(result)
             if kept is not None and product is not None:
-                self.tapped[len(self.steps) - 1] = Tapped(kept, product)
+                self.tapped[len(self.steps) - 1] = Tapped(operand, kept, product)
         return result
 
     def _copy(self, tensor: Tensor) -> Tensor | None:

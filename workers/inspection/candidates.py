@@ -15,11 +15,11 @@ from workers.extraction.structure import (
     Names,
     Structure,
     carrying_factor,
+    find_path,
     locate,
     trace_output,
 )
 from workers.extraction.tape import Tape
-from workers.extraction.walk import walk_back
 
 _STEPS_NAMED = 4
 
@@ -30,13 +30,13 @@ class Ending:
 
     Attributes:
         output: The output.
-        head: The linear operation it was followed back to; `None` if it met none.
+        heads: The linear operations it was followed back to; none if it met none.
         structure: How it comes from that operation; `None` if it is not linear in its features.
         refusal: Why there is no structure.
     """
 
     output: Output
-    head: Step | None
+    heads: tuple[Step, ...]
     structure: Structure | None
     refusal: JobError | None
 
@@ -78,12 +78,13 @@ def find_endings(tape: Tape, outputs: Sequence[Output], model: nn.Module) -> lis
 
 
 def _ending(tape: Tape, output: Output, names: Names) -> Ending:
-    head: Step | None = None
+    heads: tuple[Step, ...] = ()
     try:
-        head = walk_back(tape, output.tensor).head
-        return Ending(output, head, trace_output(tape, output, names), None)
+        heads = find_path(tape, output.tensor).heads
+        return Ending(output, heads, trace_output(tape, output, names), None)
     except JobError as refusal:
-        return Ending(output, head, None, refusal)
+        # Where several were met, what becomes of each is said of it by itself.
+        return Ending(output, heads if len(heads) == 1 else (), None, refusal)
 
 
 def candidate_steps(tape: Tape) -> list[Step]:
@@ -96,7 +97,7 @@ def describe_candidates(
     tape: Tape,
     model: nn.Module,
     endings: Sequence[Ending],
-    refusal: JobError | None,
+    taken: str | JobError,
 ) -> list[Candidate]:
     """Says of linear operations why they are the head or are not.
 
@@ -105,9 +106,9 @@ def describe_candidates(
         tape: The run.
         model: The model, whose parameters give the names.
         endings: What its outputs end in.
-        refusal: Why no head was taken; `None` if one was.
+        taken: Label of the output whose head was taken, or why none was.
     """
-    describer = _Describer(tape, model, endings, refusal)
+    describer = _Describer(tape, model, endings, taken)
     return [describer.describe(step) for step in steps]
 
 
@@ -115,11 +116,11 @@ class _Describer:
     """Describes the operations of one run."""
 
     def __init__(
-        self, tape: Tape, model: nn.Module, endings: Sequence[Ending], refusal: JobError | None
+        self, tape: Tape, model: nn.Module, endings: Sequence[Ending], taken: str | JobError
     ) -> None:
         self._tape = tape
         self._endings = endings
-        self._refusal = refusal
+        self._taken = taken
         self._users = _users(tape)
         self._names = Names.of(model)
 
@@ -144,16 +145,18 @@ class _Describer:
 
     def _judge(self, step: Step) -> tuple[bool, str]:
         """Whether an operation is the head, and why."""
-        endings = [ending for ending in self._endings if ending.head is step]
+        endings = [ending for ending in self._endings if any(head is step for head in ending.heads)]
         if not endings:
             return False, f"not taken: {self._follow(step)}."
         for ending in endings:
             if ending.refusal is not None:
                 return False, f"not taken: {ending.refusal.failure.message}"
         made = " and ".join(f"{ending.name} is {_of_it(ending.structure)}" for ending in endings)
-        if self._refusal is None:
+        if isinstance(self._taken, JobError):
+            return False, f"not taken, although {made}: {self._taken.failure.message}"
+        if any(ending.output.label == self._taken for ending in endings):
             return True, f"taken: {made}."
-        return False, f"not taken, although {made}: {self._refusal.failure.message}"
+        return False, f"not taken: {made}, which lies on the way to `{self._taken}`."
 
     def _follow(self, step: Step) -> str:
         """Says what becomes of the result of an operation that no output was followed back to."""

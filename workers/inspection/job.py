@@ -104,17 +104,19 @@ def _inspect(
 ) -> Findings:
     refusal: JobError | None = None
     warnings: tuple[str, ...] = ()
+    taken: str | JobError
     try:
-        found = discover(model, example.batch).feature_map.warnings
+        found = discover(model, example.batch).feature_map
+        taken = found.output
         # An example's values are made up, so how they are scaled says nothing.
-        warnings = tuple(w for w in found if not w.startswith("value_range:"))
+        warnings = tuple(w for w in found.warnings if not w.startswith("value_range:"))
     except JobError as error:
-        refusal = error
+        taken = refusal = error
     inputs = copied(example.batch)
     tape = Tape(inputs)
     endings = find_endings(tape, _outputs(model, inputs, tape)[:MAX_OUTPUTS], model)
     steps = candidate_steps(tape)
-    candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, refusal)
+    candidates = describe_candidates(steps[-MAX_CANDIDATES:], tape, model, endings, taken)
     return Findings(
         parameters=count_parameters(model, tape),
         operations=len(tape.steps),

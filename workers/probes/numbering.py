@@ -23,6 +23,9 @@ from workers.probes.targets import (
 _IGNORE_BYTE = 255
 """What segmentation masks customarily hold where nothing is to be learned."""
 
+_IGNORE_INDEX = -100
+"""What torch's losses leave out unless told otherwise."""
+
 _LISTED = 32
 """The most labels that a message or a note spells out."""
 
@@ -231,8 +234,8 @@ def _check_nothing_ignored(stored: StoredTargets, distinct: Labels) -> None:
         raise unreadable(
             f"The targets {stored.name!r} hold 0 and 255 only, as masks of two classes do that "
             "were saved as images; 256 classes can hardly be meant.",
-            hint=f'Set "class_labels": [0, 255] in the spec if these are the two classes; if 255 '
-            f'marks what is to be left out, set "ignore_label": 255, {NO_TARGET}',
+            hint=f'Set "class_labels": [0, 255] in the spec: the two classes, in the order of the '
+            f"model's outputs, {NO_TARGET}",
             detail=_where(stored, at),
         )
     raise unreadable(
@@ -257,7 +260,9 @@ def _too_many(
         advice.append(
             'If 255 marks what is to be left out, set "ignore_label": 255 in the probe\'s spec.'
         )
-    if 1 < len(distinct) <= min(most, _LISTED):
+    if stored.spec.class_names is not None:
+        advice.append(f'List all {high + 1:,} classes in "class_names".')
+    elif 1 < len(distinct) <= min(most, _LISTED):
         advice.append(
             "If the stored labels are the classes in ascending order, set "
             f'"class_labels": {distinct.tolist()} in the probe\'s spec; list them in the order of '
@@ -354,12 +359,13 @@ def _bad_label(
     stored: StoredTargets, at: int, fault: str, distinct: Labels | None = None
 ) -> JobError:
     advice = []
-    if distinct is not None and distinct[0] < 0:
+    label = int(stored.values.flat[at]) if distinct is not None else None
+    if label is not None and label < 0:
         advice.append(
-            f'If it marks what is to be left out, set "ignore_label": {_shown(stored, at)} in the '
-            "spec."
+            f'If it marks what is to be left out, set "ignore_label": {label} in the spec.'
         )
-    if distinct is not None and 1 < len(distinct) <= _LISTED:
+    is_custom = label == _IGNORE_INDEX
+    if distinct is not None and 1 < len(distinct) <= _LISTED and not is_custom:
         advice.append(
             "If the stored labels are the classes in ascending order, set "
             f'"class_labels": {distinct.tolist()} in the spec; list them in the order of the '

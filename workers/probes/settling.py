@@ -72,16 +72,16 @@ def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
     if model.outputs > 1 or model.positions > 1:
         reason = f"the model has {model.outputs:,} outputs for one target a sample"
     elif ((stored.values == 0) | (stored.values == 1)).all():
-        reason = f"they are 0 and 1, and the model has one output, whose link is {model.link}"
+        reason = (
+            f"they are 0 and 1, and the model has one output, whose link is {model.link}. If they "
+            'are values, set "task": "regression" in the probe\'s spec'
+        )
     else:
         raise _one_output(stored)
     found = _classes(stored, model)
     if found is None:
         return None
-    note = (
-        f"The whole-valued floats {stored.name!r} are class labels: {reason}. If they are values, "
-        'set "task": "regression" in the probe\'s spec.'
-    )
+    note = f"The whole-valued floats {stored.name!r} are class labels: {reason}."
     return replace(found, notes=(note, *found.notes))
 
 
@@ -299,12 +299,12 @@ def _other_outputs(stored: StoredTargets, found: Targets, model: ModelView) -> J
         message = f"The labels name {count:,} classes, the model tells {model.classes:,} apart."
         advice = "Use a probe with the classes the model was trained on,"
     elif found.task == "multilabel":
-        message = f"The targets have {count:,} labels a sample, the model {outputs:,} outputs."
+        message = f"The model has {outputs:,} outputs and the probe {count:,} labels a sample."
         advice = 'With "task": "multilabel" use targets with a column for each output,'
         if stored.is_one_hot:
             advice += ' or set "task": "classification",'
     else:
-        message = f"The probe has {count:,} values a sample, the model {outputs:,} outputs."
+        message = f"The model has {outputs:,} outputs; values of the probe a sample: {count:,}."
         advice = "Use targets with one value for each output,"
         if count == 1 and stored.is_whole:
             advice = 'If they are labels, set "task": "classification" in the spec,'

@@ -6,32 +6,42 @@ import os
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from support import npz, traced
 from torch import Tensor, nn
 
+from service.failures import Failure
 from workers.analysis.job import analyse
+from workers.errors import JobError
 from workers.runner.progress import ProgressWriter
 
 _BYTES = 1 << 30
 
 
 def analysed(
-    model: nn.Module,
+    model: nn.Module | bytes,
     probe: dict[str, np.ndarray],
     *,
     eval_probe: dict[str, np.ndarray] | None = None,
     spec: dict[str, Any] | None = None,
+    eval_spec: dict[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What the job's result says of a traced model."""
-    example = torch.from_numpy(next(iter(probe.values()))[:2])
-    files = [io.BytesIO(traced(model, example)), io.BytesIO(npz(**probe))]
+    """What the job's result says of an archive, or of a model that is traced for it.
+
+    Both specs are the same unless both are given.
+
+    Raises:
+        JobError: As the job.
+    """
+    archive = model if isinstance(model, bytes) else _traced(model, probe)
+    files = [io.BytesIO(archive), io.BytesIO(npz(**probe))]
     if eval_probe is not None:
         files.append(io.BytesIO(npz(**eval_probe)))
     arguments = {
         "spec": spec or {},
-        "eval_spec": None if eval_probe is None else spec or {},
+        "eval_spec": None if eval_probe is None else spec or {} if eval_spec is None else eval_spec,
         "limits": {},
         "layers_bytes": _BYTES,
         "memory_bytes": 4 * _BYTES,
@@ -46,6 +56,19 @@ def analysed(
         os.close(writing)
     header: dict[str, Any] = json.loads(json.dumps(result.header, allow_nan=False))
     return header
+
+
+def _traced(model: nn.Module, probe: dict[str, np.ndarray]) -> bytes:
+    return traced(model, torch.from_numpy(next(iter(probe.values()))[:2]))
+
+
+def refused(model: nn.Module, probe: dict[str, np.ndarray], **rest: Any) -> Failure:
+    """Why an analysis is refused, and what to do."""
+    with pytest.raises(JobError) as caught:
+        analysed(model, probe, **rest)
+    failure = caught.value.failure
+    assert failure.hint
+    return failure
 
 
 class Network(nn.Module):

@@ -152,6 +152,23 @@ def test_kept_rows_of_a_subset_name_the_samples_of_the_file(writer: ProgressWrit
     torch.testing.assert_close(found.kept.rows().features, model.rows()[0][at])
 
 
+@pytest.mark.parametrize("batch_size", [7, 200])
+def test_kept_rows_name_the_positions_that_count(writer: ProgressWriter, batch_size: int) -> None:
+    out = RNG.random(PIXEL_LABELS.shape) < 0.5
+    out[:5] = True
+    masks = np.where(out, 255, PIXEL_LABELS).astype(np.uint8)
+    model = PixelNetwork()
+    found = run(model, probe({"ignore_label": 255}, x=IMAGES, y=masks), batch_size, writer)
+    at = found.kept.sample_of * POSITIONS + found.kept.position_of
+    counted = np.flatnonzero(~out.reshape(-1))
+    assert found.total().n == len(counted)
+    assert at.tolist() == counted[: len(at)].tolist()
+    rows = found.kept.rows()
+    torch.testing.assert_close(rows.features, model.rows()[0][at])
+    assert rows.labels is not None
+    assert rows.labels.tolist() == PIXEL_LABELS.reshape(-1)[at].tolist()
+
+
 def test_a_small_probe_is_kept_whole(writer: ProgressWriter) -> None:
     data = probe(x=IMAGES.reshape(SAMPLES, -1), y=np.arange(SAMPLES) % 4)
     model = nn.Sequential(nn.Linear(2 * POSITIONS, 9), nn.ReLU(), nn.Linear(9, 4))

@@ -107,7 +107,7 @@ class SumOfHeads(Base):
 class JoinedHeads(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.trunk(x)
-        return torch.cat([self.fc(h), self.other(h)], dim=1)
+        return torch.cat([self.fc(h), self.other(torch.tanh(h))], dim=1)
 
 
 class AroundTheHead(Base):

@@ -22,16 +22,16 @@ class Archive(Protocol):
 
 @torch.inference_mode()
 def candidates(model: nn.Module, example: Tensor) -> list[Candidate]:
-    refusal: JobError | None = None
+    taken: str | JobError
     try:
-        discover(model, (example,))
+        taken = discover(model, (example,)).feature_map.output
     except JobError as error:
-        refusal = error
+        taken = error
     inputs = copied((example,))
     tape = Tape(inputs)
     outputs = execute(model, inputs, tape)
     endings = find_endings(tape, outputs, model)
-    return describe_candidates(candidate_steps(tape), tape, model, endings, refusal)
+    return describe_candidates(candidate_steps(tape), tape, model, endings, taken)
 
 
 VECTORS = torch.rand(4, 8)

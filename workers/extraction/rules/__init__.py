@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from workers.extraction.rules.affine import AFFINE
 from workers.extraction.rules.indexing import CHOOSING
+from workers.extraction.rules.joining import JOINING
 from workers.extraction.rules.links import ELEMENTWISE, OVER_CLASSES, elementwise, over_classes
 from workers.extraction.rules.positions import HARMLESS, POOLING, Rule
 
-__all__ = ["AFFINE", "CHOOSING", "POOLING", "RULES"]
+__all__ = ["AFFINE", "CHOOSING", "JOINING", "POOLING", "RULES"]
 
 RULES: Mapping[str, Rule] = {
     **HARMLESS,

@@ -40,7 +40,7 @@ def part(relation: Relation, hop: Hop) -> Relation:
     along = [1] * len(relation.shape)
     along[axis] = relation.shape[axis]
     numbers = torch.arange(relation.shape[axis]).reshape(along).expand(relation.shape)
-    kept = hop.step.replay(hop.source, numbers)[hop.output].movedim(axis, -1)
+    kept = hop.replay(numbers).movedim(axis, -1)
     chosen = kept.reshape(-1, kept.shape[-1])[0]
     shape = tuple(hop.result.shape)
     if axis == relation.class_axis:
@@ -64,7 +64,7 @@ def index(relation: Relation, hop: Hop) -> Relation:
         raise not_followed(hop, "picks classes and positions together")
     new = _axis_after_indexing(relation.class_axis, indexed, tensors)
     in_place = relation.features.movedim(-1, relation.class_axis)
-    (picked,) = hop.step.replay(hop.source, in_place)
+    picked = hop.replay(in_place)
     return replace(relation, features=picked.movedim(new, -1), shape=shape, class_axis=new)
 
 

@@ -11,15 +11,17 @@ from torch import Tensor
 from workers.extraction.path import Hop
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.relation import Relation, not_followed
+from workers.extraction.rules.links import linked
 
 Rule = Callable[[Relation, Hop], Relation]
 
 
 def keep(relation: Relation, hop: Hop) -> Relation:
     """Operations that change no value: copies, casts, dropout in evaluation mode."""
-    if not (hop.result.is_floating_point() or hop.result.is_quantized):
-        raise not_followed(hop, f"casts the outputs to {hop.result.dtype}")
-    return relation
+    before, after = hop.source.dtype, hop.result.dtype
+    if not before.is_floating_point or after.is_floating_point or hop.result.is_quantized:
+        return relation
+    return linked(relation, "ne" if after is torch.bool else "trunc")
 
 
 def reshape(relation: Relation, hop: Hop) -> Relation:
@@ -66,7 +68,7 @@ def _order(hop: Hop, dims: int) -> list[int]:
     """For each axis of the result, the axis of the source it comes from."""
     # A tensor whose strides tell its axes apart says where each of them goes.
     probe = torch.empty([2] * dims, device="meta")
-    (moved,) = hop.step.replay(hop.source, probe)
+    moved = hop.replay(probe)
     return [probe.stride().index(stride) for stride in moved.stride()]
 
 
@@ -81,6 +83,36 @@ def total(relation: Relation, hop: Hop) -> Relation:
     reduced = _reduce(relation, hop, torch.sum)
     shift = relation.shift
     return replace(reduced, shift=None if shift is None else shift * count)
+
+
+def keeps_values(hop: Hop) -> bool:
+    """Whether an operation that reduces or picks leaves all values there, as it finds one alone."""
+    return _reduces_nothing(hop) or _takes_all(hop)
+
+
+def _reduces_nothing(hop: Hop) -> bool:
+    """Whether each value of a reduction is that of one entry: all axes it reduces have length 1."""
+    name, shape, dim = hop.step.name, hop.source.shape, hop.step.argument("dim")
+    if name in _POOLED_AXES:
+        spatial = _POOLED_AXES[name]
+        padding = cast("Sequence[int]", hop.step.argument("padding") or ())
+        divided = any(padding) or hop.step.argument("divisor_override")
+        sizes = (*shape[-spatial:], *hop.result.shape[-spatial:])
+        return hop.output == 0 and not divided and set(sizes) == {1}
+    if name not in _REDUCTIONS or dim is None or hop.output:
+        return False
+    dims = cast("Sequence[int]", [dim] if isinstance(dim, int) else dim)
+    return bool(dims) and all(shape[axis] == 1 for axis in dims)
+
+
+def _takes_all(hop: Hop) -> bool:
+    """Whether a slice is the whole, as in `u[:, :, None]`."""
+    return hop.step.name in _SLICES and hop.result.shape == hop.source.shape
+
+
+def refuse_reduction(_relation: Relation, hop: Hop) -> Relation:
+    """Reductions that may only be followed where they reduce nothing."""
+    raise not_followed(hop, "reduces several values to one")
 
 
 def _reduce(relation: Relation, hop: Hop, reduction: Callable[..., Tensor]) -> Relation:
@@ -116,7 +148,7 @@ def pool(relation: Relation, hop: Hop) -> Relation:
     # Each of these weights positions unevenly, so that the bias would no longer pass unchanged.
     if any(padding) or hop.step.argument("ceil_mode") or hop.step.argument("divisor_override"):
         raise not_followed(hop, "pools with padding or an own divisor")
-    (pooled,) = hop.step.replay(hop.source, relation.features.movedim(-1, 1))
+    pooled = hop.replay(relation.features.movedim(-1, 1))
     return replace(relation, features=pooled.movedim(1, -1), shape=tuple(hop.result.shape))
 
 
@@ -156,6 +188,7 @@ _KEEPING = (
     "dequantize",
     "quantize_per_tensor",
 )
+KEEPING = {f"aten::{name}" for name in _KEEPING}
 _RESHAPING = (
     "view",
     "_unsafe_view",
@@ -182,10 +215,21 @@ _MAXIMA = (
     *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)),
 )
 _POOLS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
+_OTHER_REDUCTIONS = ("prod", "nansum", "nanmean", "nanmedian", "mode", "cumsum", "cumprod")
+_REDUCTIONS = {
+    f"aten::{name}"
+    for name in ("mean", "sum", "amax", "amin", "max", "min", "median", *_OTHER_REDUCTIONS)
+}
+_SLICES = {"aten::slice", "aten::narrow"}
+_POOLED_AXES = {
+    f"aten::{kind}_pool{n}d": n
+    for kind in ("avg", "adaptive_avg", "max", "adaptive_max")
+    for n in (1, 2, 3)
+}
 
 # Allowed after the link too: they neither mix positions nor leave any out.
 HARMLESS: Mapping[str, Rule] = {
-    **{f"aten::{name}": keep for name in _KEEPING},
+    **dict.fromkeys(KEEPING, keep),
     **{f"aten::{name}": reshape for name in _RESHAPING},
     **{f"aten::{name}": permute for name in _PERMUTING},
 }
@@ -194,4 +238,5 @@ POOLING: Mapping[str, Rule] = {
     "aten::sum": total,
     **{f"aten::{name}": pool for name in _POOLS},
     **{f"aten::{name}": maximum for name in _MAXIMA},
+    **{f"aten::{name}": refuse_reduction for name in _OTHER_REDUCTIONS},
 }

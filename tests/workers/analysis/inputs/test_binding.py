@@ -212,3 +212,25 @@ def test_one_of_several_arrays_is_proved_by_its_shape_or_asked_for() -> None:
     failure = refused(model, a=VECTORS * 2, b=VECTORS, y=LABELS)
     assert specs_in(failure.hint) == [{"input": {"input": "a"}}, {"input": {"input": "b"}}]
     assert give(model, x=VECTORS, b=VECTORS * 2, y=LABELS).arrays == {"input": "x"}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
+def test_a_mask_of_any_number_type_reaches_a_model_that_wants_it_as_bool(dtype: str) -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.body = nn.Linear(7, 16)
+            self.head = nn.Linear(16, 4)
+
+        def phi(self, x: Tensor, padding: Tensor) -> Tensor:
+            return torch.relu(self.body(x.masked_fill(padding, 0.0)))
+
+        def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+            return self.head(self.phi(x, padding))
+
+    model = Padded().eval()
+    given = give(model, x=VECTORS, padding=MASK.astype(dtype), y=LABELS)
+    with torch.inference_mode():
+        expected = model.phi(torch.tensor(VECTORS), torch.tensor(MASK > 0))
+    assert close(given.phi, expected)

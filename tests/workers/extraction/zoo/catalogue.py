@@ -1,13 +1,16 @@
 """All cases of the zoo."""
 
+from zoo.beside import beside
 from zoo.broken import broken
 from zoo.chosen import chosen
 from zoo.control import control
 from zoo.convolutional import convolutional
 from zoo.heads import heads
+from zoo.layers import layers
 from zoo.made import made
 from zoo.maps import maps
 from zoo.numerics import numerics
+from zoo.parts import parts
 from zoo.refused import refused
 from zoo.sequential import sequential
 from zoo.signatures import signatures
@@ -23,6 +26,9 @@ CASES = [
         tails,
         numerics,
         signatures,
+        beside,
+        parts,
+        layers,
         control,
         made,
         chosen,

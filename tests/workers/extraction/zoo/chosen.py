@@ -116,6 +116,15 @@ class NamedFeatures(LogitsAndFeatures):
         return {"embedding": h, "logits": self.head(h)}
 
 
+class HandWrittenWithFeatures(LogitsAndFeatures):
+    """The features end in a linear layer, and the answer in nothing that can be followed."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.trunk(x)
+        e = torch.exp(self.head(h))
+        return {"embedding": h, "probabilities": e / e.sum(dim=1, keepdim=True)}
+
+
 def of_other(model: nn.Module, batch: Batch) -> Truth:
     return linear(model.trunk(*batch), model.other.weight, model.other.bias)
 
@@ -210,8 +219,8 @@ def _features() -> Iterator[Case]:
             of_head, answer=lambda r, key=logits: r[key], choice={"features_output": label}
         )
         yield from cases(family, model, vectors, declared, *WAYS, name=f"{name}chosen")
-        unchosen = _ambiguous(label)
-        yield from cases(family, model, vectors, unchosen, "scripted", name=f"{name}unchosen")
+    unchosen = _ambiguous("embedding")
+    yield from cases(family, HandWrittenWithFeatures, vectors, unchosen, *WAYS)
 
 
 def _unknown() -> Iterator[Case]:

@@ -1,12 +1,84 @@
 """What comes after the last linear layer: links, affine functions, a choice of classes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.case import Accepted, Batch, Case, Headed, Truth, cases, linear, of_head, vectors
+
+
+def floored(u: Tensor) -> Tensor:
+    return functional.threshold(u, 0.2, -1.0)
+
+
+def finite(u: Tensor) -> Tensor:
+    return torch.nan_to_num(u, 0.0)
+
+
+def kept_apart(u: Tensor) -> Tensor:
+    """A probability away from 0 and 1, back to a logit."""
+    return torch.logit(torch.sigmoid(u), eps=0.2)
+
+
+def decided(u: Tensor) -> Tensor:
+    return torch.sigmoid(u).round()
+
+
+def decided_by_class(u: Tensor) -> Tensor:
+    thresholds = torch.tensor([0.3, 0.45, 0.5, 0.55, 0.7])
+    return torch.ge(torch.sigmoid(u), thresholds).to(torch.float32)
+
+
+def counted(u: Tensor) -> Tensor:
+    return torch.round(u).to(torch.int64).to(torch.float32)
+
+
+def bounded(u: Tensor) -> Tensor:
+    return u.clamp(-0.2, 0.3)
+
+
+def positive(u: Tensor) -> Tensor:
+    return (u > 0.1).float()
+
+
+def cut(u: Tensor) -> Tensor:
+    return torch.floor(u).clamp_min(-1.0)
+
+
+def whole(u: Tensor) -> Tensor:
+    return u.long().float()
+
+
+def leaking(u: Tensor) -> Tensor:
+    return functional.prelu(u, torch.full([1], 0.25))
+
+
+def of_two_values(u: Tensor) -> Tensor:
+    return torch.where(u > 0.0, 2.0, -1.0)
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "threshold": floored,
+    "nan_to_num": finite,
+    "sigmoid then logit": kept_apart,
+    "sigmoid then round": decided,
+    "sigmoid then ge": decided_by_class,
+    "round then trunc": counted,
+    "clamp": bounded,
+    "gt": positive,
+    "floor then clamp_min": cut,
+    "trunc": whole,
+    "prelu": leaking,
+    "gt then where": of_two_values,
+    "sign": torch.sign,
+    "log_sigmoid": functional.logsigmoid,
+    "hardtanh": functional.hardtanh,
+    "reciprocal": torch.reciprocal,
+}
+"""By the name under which the product reports each."""
 
 LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda u: torch.softmax(u, 1),
@@ -16,8 +88,9 @@ LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "softplus": functional.softplus,
     "exp": torch.exp,
+    **FUNCTIONS,
 }
-"""By the name under which the product reports each."""
+"""Those, and the ones that have a model of their own."""
 
 
 class Softmax(Headed):
@@ -55,6 +128,17 @@ class Exp(Headed):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x)).exp()
+
+
+class Linked(Headed):
+    """Any function of the outputs."""
+
+    def __init__(self, link: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.link = link
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.link(self.head(self.trunk(x)))
 
 
 class Temperature(Headed):
@@ -131,6 +215,50 @@ class ClassIndexSelect(ClassIndex):
 class Flipped(Headed):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x)).flip(1)
+
+
+class SingleStep(Headed):
+    """A length of one step in time is taken off after the head, by a maximum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x).unsqueeze(1)).max(dim=1)[0]
+
+
+class SingleStepMean(Headed):
+    """The same before the head and after the link, by means."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x).unsqueeze(1).mean(1).unsqueeze(2)
+        return torch.softmax(self.head(h.sum(2)).unsqueeze(2), dim=1).mean(2)
+
+
+class SinglePlace(Headed):
+    """Pooled after the nonlinearity, over a map of one place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(self.trunk(x)).sigmoid()[:, :, None, None]
+        return functional.adaptive_max_pool2d(y, 1).flatten(1)
+
+
+class SinglePlaceAveraged(Headed):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.head(self.trunk(x)))[:, :, None, None]
+        return functional.adaptive_avg_pool2d(y, 1).amax(dim=[2, 3])
+
+
+class SingleOutputSummed(Headed):
+    """One output, whose axis is summed away."""
+
+    def __init__(self) -> None:
+        super().__init__(outputs=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x)).sum(-1)
+
+
+class SingleOutputOfMany(SingleOutputSummed):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x)).sigmoid().amin(dim=1)
 
 
 class OneOutput(Headed):
@@ -211,20 +339,40 @@ REGRESSION: dict[type[nn.Module], Accepted] = {
     Denormalised: Accepted(of_denormalised),
 }
 
+ONES: dict[type[nn.Module], Accepted] = {
+    SingleStep: Accepted(of_head),
+    SingleStepMean: Accepted(of_head, "softmax"),
+    SinglePlace: Accepted(of_head, "sigmoid"),
+    SinglePlaceAveraged: Accepted(of_head, "relu", warnings=("ends_in_activation",)),
+    SingleOutputSummed: Accepted(of_head),
+    SingleOutputOfMany: Accepted(of_head, "sigmoid"),
+}
+
+# What looks like a hidden layer's activation may be one.
+ACTIVATIONS = {"relu", "softplus", "threshold", "hardtanh", "prelu"}
+
 EXPORTED = {NormAfter, ClassIndex, OneOutputSqueezed}
 EXPORTED_LINKS = {"softmax", "sigmoid"}
 
 
 def tails() -> Iterator[Case]:
-    for model, link in zip(
-        (Softmax, LogSoftmax, Sigmoid, Tanh, Relu, Softplus, Exp), LINKS, strict=True
-    ):
-        # What looks like a hidden layer's activation may be one.
-        warnings = ("ends_in_activation",) if link in {"relu", "softplus"} else ()
-        expected = Accepted(of_head, link, warnings=warnings)
+    written = (Softmax, LogSoftmax, Sigmoid, Tanh, Relu, Softplus, Exp)
+    for model, link in zip(written, LINKS, strict=False):
         ways = ("scripted", "exported") if link in EXPORTED_LINKS else ("scripted",)
-        yield from cases("links", model, vectors, expected, *ways)
+        yield from cases("links", model, vectors, _linked(link), *ways)
+    for link, function in FUNCTIONS.items():
+        build = partial(Linked, function)
+        name = f"linked_{link.replace(' ', '_')}"
+        ways = ("scripted", "traced", "exported")
+        yield from cases("links", build, vectors, _linked(link), *ways, name=name)
+    for model, expected in ONES.items():
+        yield from cases("ones", model, vectors, expected, "scripted", "traced", "exported")
     for family, table in (("affine", AFFINE), ("regression", REGRESSION)):
         for model, expected in table.items():
             ways = ("scripted", "frozen", *(["exported"] if model in EXPORTED else []))
             yield from cases(family, model, vectors, expected, *ways)
+
+
+def _linked(link: str) -> Accepted:
+    warnings = ("ends_in_activation",) if link in ACTIVATIONS else ()
+    return Accepted(of_head, link, warnings=warnings)

@@ -62,11 +62,11 @@ def average_precision(ranked: RankedLabels) -> AveragePrecision:
     labels = torch.zeros(len(counted), dtype=torch.float64)
     width = max(1, _VALUES_AT_ONCE // len(ranked.scores))
     for first in range(0, ranked.scores.shape[1], width):
-        some = slice(first, first + width)
-        scores, truth = ranked.scores[:, some], ranked.labels[:, some]
-        order = scores.argsort(0, descending=True)
-        in_order, true = scores.gather(0, order), truth.gather(0, order)
-        last = _last_of_equals(in_order)
+        # One row a label: what is sorted and summed lies together in memory.
+        scores = ranked.scores[:, first : first + width].T.contiguous()
+        order = scores.argsort(1, descending=True)
+        true = ranked.labels[:, first : first + width].T.gather(1, order)
+        last = _last_of_equals(scores.gather(1, order))
         for j, samples in enumerate(counted):
             found = _of_each_label(samples[order], true, last)
             there = ~found.isnan()
@@ -82,16 +82,18 @@ def average_precision(ranked: RankedLabels) -> AveragePrecision:
 
 
 def _last_of_equals(in_order: Tensor) -> Tensor:
-    """For each place in decreasing order, the last place with an equal score."""
-    places = torch.arange(len(in_order))[:, None].expand(in_order.shape)
-    ends = torch.ones(in_order.shape, dtype=torch.bool)
-    ends[:-1] = in_order[:-1] != in_order[1:]
-    marked = torch.where(ends, places, len(in_order))
-    return marked.flip(0).cummin(0).values.flip(0)
+    """For each place in decreasing order, the last place with an equal score, `(L, m)`."""
+    count = in_order.shape[1]
+    ends = torch.full(in_order.shape, count)
+    ends[:, -1] = count - 1
+    different = in_order[:, :-1] != in_order[:, 1:]
+    ends[:, :-1] = torch.where(different, torch.arange(count - 1), count)
+    return ends.flip(1).cummin(1).values.flip(1)
 
 
 def _of_each_label(counted: Tensor, true: Tensor, last: Tensor) -> Tensor:
     """Average precision of each label over the samples that count, NaN for one that none has."""
-    hits = (counted & true).double()
-    precision = hits.cumsum(0) / counted.double().cumsum(0).clamp(min=1.0)
-    return (hits * precision.gather(0, last)).sum(0) / hits.sum(0)
+    hits = counted & true
+    precision = hits.cumsum(1).double() / counted.cumsum(1).clamp(min=1)
+    found: Tensor = (hits * precision.gather(1, last)).sum(1, dtype=torch.float64) / hits.sum(1)
+    return found
