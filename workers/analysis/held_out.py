@@ -135,7 +135,7 @@ def _check_task(first: Task | None, second: Task | None) -> None:
         return
     raise JobError(
         FailureCode.INPUT_MISMATCH,
-        f"Its targets are of a {second}, those of the probe of a {first}; expected the same task.",
+        f"Its task is {second}, that of the probe {first}; expected the same task.",
         hint="Register both probes from one dataset; where values look like labels, with "
         f'"task": "{first}" in the spec.',
     )
