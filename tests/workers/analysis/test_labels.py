@@ -236,5 +236,5 @@ def test_two_probes_of_other_tasks_are_refused() -> None:
             spec=SPEC,
             eval_spec={"task": "classification"},
         )
-    assert "Its task is classification, that of the probe multilabel" in caught.value.failure.message
+    assert "of a classification, those of the probe of a multilabel" in caught.value.failure.message
     assert caught.value.failure.hint

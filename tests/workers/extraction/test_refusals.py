@@ -319,5 +319,5 @@ def test_not_a_model(content: bytes, advice: str) -> None:
 def test_a_state_dict_is_not_a_model() -> None:
     failure = refusal(lambda: load_model(io.BytesIO(pickled_state())))
     assert failure.code is FailureCode.NOT_A_MODEL
-    assert "torch.save" in failure.message
+    assert "torch.save checkpoint" in failure.message
     assert "Load them into the model" in (failure.hint or "")
