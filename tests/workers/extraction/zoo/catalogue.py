@@ -8,6 +8,7 @@ from zoo.convolutional import convolutional
 from zoo.embeddings import embeddings
 from zoo.heads import heads
 from zoo.layers import layers
+from zoo.made import made
 from zoo.maps import maps
 from zoo.numerics import numerics
 from zoo.parts import parts
@@ -31,6 +32,7 @@ CASES = [
         layers,
         embeddings,
         control,
+        made,
         chosen,
         refused,
         broken,
