@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.analyses.options import Options
 from service.probes.spec import Task
 from workers.analysis.answering import read_answer
-from workers.analysis.evaluation import target_functions
+from workers.analysis.evaluation import count_classes, target_functions
 from workers.analysis.rows import KeptScores, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
@@ -19,6 +19,7 @@ from workers.diagnostics import (
     average_precision,
     held_out,
 )
+from workers.diagnostics.output_space import OutputSpace
 from workers.errors import JobError
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
@@ -65,6 +66,7 @@ def evaluate_held_out(
     weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
+    space: OutputSpace | None = None,
 ) -> HeldOutEvaluation:
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
@@ -77,6 +79,7 @@ def evaluate_held_out(
         weights: How much the eval probe's rows count.
         progress: Told of the samples seen.
         task: That of the first probe; None if it has no targets.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
         JobError: The model fails on a batch.
@@ -95,6 +98,8 @@ def evaluate_held_out(
         task=answer.task,
         positions=rows_a_sample(probe, found.positions),
         seed=options.seed,
+        by_class=count_classes(probe) is not None,
+        space=space,
         answer=answer,
     )
     seen = 0

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.moments import Averages
-from workers.diagnostics.projections import TARGET_TOLERANCE, orthonormal_coefficients
+from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.target_space import TargetSpace, target_space
 
 # Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
 # before it have been taken out, counts in so far as its square is above this. Of one that depends
@@ -120,9 +121,9 @@ def project_held_out(
     )
     if not averages.y.shape[0]:
         return projections
-    target = _target_basis(averages)
-    dimension = target.shape[1]
-    quality = functions.inner(averages.phi_y @ target)
+    target = target_space(averages)
+    dimension = target.dimension
+    quality = functions.inner(target.cross)
     cumulative = _cumulative(_squares(functions.in_order(quality)), dimension)
     chance = _chance_level(averages, functions, target)
     needed = min(dimension, len(cumulative))
@@ -137,12 +138,6 @@ def project_held_out(
     )
 
 
-def _target_basis(averages: Averages) -> Tensor:
-    return orthonormal_coefficients(
-        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
-    )
-
-
 def _squares(inner: Tensor) -> Tensor:
     return inner.square().sum(1).clamp(max=1.0)
 
@@ -152,17 +147,18 @@ def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
     return share
 
 
-def _chance_level(averages: Averages, functions: HeldOutFunctions, target: Tensor) -> np.ndarray:
+def _chance_level(
+    averages: Averages, functions: HeldOutFunctions, target: TargetSpace
+) -> np.ndarray:
     """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
 
     The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
     """
-    dimension = target.shape[1]
-    constant = float((target.T @ averages.y).square().sum())
+    constant = target.constant
     in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
     elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
-    share = (dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + elsewhere * share, dimension)
+    share = (target.dimension - constant) / max(averages.effective_n - 1, 1.0)
+    return _cumulative(in_constant * constant + elsewhere * share, target.dimension)
 
 
 def energy_outside(inside: float, energy: float, noise: float) -> float | None:

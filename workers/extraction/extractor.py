@@ -86,8 +86,8 @@ class Extracted:
     Attributes:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
-        answers: f, [n · positions, C]: the model's answer, laid out as u is; u itself where it is
-            not known how the answer follows from it.
+        answers: f, [n · positions, C]: the model's answer, laid out as u is, or fewer columns where
+            it picks some; u itself where it is not known how the answer follows from it.
         positions: Rows per sample.
     """
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from elsewhere import on_gpu
 from safetensors.numpy import save
 from support import exported, multilayer, npz, read_only, scripted
 from torch import nn
+from zoo.elsewhere import on_gpu
 
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest

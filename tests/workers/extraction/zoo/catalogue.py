@@ -7,6 +7,7 @@ from zoo.control import control
 from zoo.convolutional import convolutional
 from zoo.heads import heads
 from zoo.layers import layers
+from zoo.made import made
 from zoo.maps import maps
 from zoo.numerics import numerics
 from zoo.parts import parts
@@ -29,6 +30,7 @@ CASES = [
         parts,
         layers,
         control,
+        made,
         chosen,
         refused,
         broken,
