@@ -110,7 +110,7 @@ class FeatureMap(Part):
     p: Annotated[Positive, figure("feature_map.p")]
     # Reports written before there were dense models lack it.
     positions: Annotated[Positive, figure("feature_map.positions")] = 1
-    outputs: Annotated[Positive, figure("feature_map.outputs")]
+    outputs: Annotated[Count, figure("feature_map.outputs")]
     bias: Annotated[bool, Field(description="Whether the head adds a bias.")]
     link: Annotated[
         Name,
@@ -179,18 +179,18 @@ class CenteredProjections(Part):
     """Projections with the constant removed from features, outputs and targets."""
 
     quality: Annotated[Shares | None, figure("projections.centered.quality")]
-    utilization: Annotated[Shares, figure("projections.centered.utilization")]
+    utilization: Annotated[Shares | None, figure("projections.centered.utilization")]
     cumulative_quality: Annotated[
         Cumulative | None, figure("projections.centered.cumulative_quality")
     ]
     cumulative_utilization: Annotated[
-        Cumulative, figure("projections.centered.cumulative_utilization")
+        Cumulative | None, figure("projections.centered.cumulative_utilization")
     ]
     quality_chance_level: Annotated[
         Cumulative | None, figure("projections.centered.quality_chance_level")
     ]
     dim_target: Annotated[Count | None, figure("projections.centered.dim_target")]
-    dim_learned: Annotated[Count, figure("projections.centered.dim_learned")]
+    dim_learned: Annotated[Count | None, figure("projections.centered.dim_learned")]
     quality_at_dim_target: Annotated[
         Share | None, figure("projections.centered.quality_at_dim_target")
     ]
@@ -204,12 +204,14 @@ class Projections(Part):
     """How the eigenfunctions lie to the target functions and to the learned ones."""
 
     quality: Annotated[Shares | None, figure("projections.quality")]
-    utilization: Annotated[Shares, figure("projections.utilization")]
+    utilization: Annotated[Shares | None, figure("projections.utilization")]
     cumulative_quality: Annotated[Cumulative | None, figure("projections.cumulative_quality")]
-    cumulative_utilization: Annotated[Cumulative, figure("projections.cumulative_utilization")]
+    cumulative_utilization: Annotated[
+        Cumulative | None, figure("projections.cumulative_utilization")
+    ]
     quality_chance_level: Annotated[Cumulative | None, figure("projections.quality_chance_level")]
     dim_target: Annotated[Count | None, figure("projections.dim_target")]
-    dim_learned: Annotated[Count, figure("projections.dim_learned")]
+    dim_learned: Annotated[Count | None, figure("projections.dim_learned")]
     quality_at_dim_target: Annotated[Share | None, figure("projections.quality_at_dim_target")]
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("projections.quality_at_dim_target_chance")

@@ -372,13 +372,15 @@ class ProbeSummary(BaseModel):
         min_length=1,
         max_length=MAX_INPUTS,
     )
-    task: Task | None = Field(description="null for a probe without targets.")
+    task: Task | None = Field(
+        description="null for a probe without targets, and where only a model decides."
+    )
     classes: PositiveInt | None = Field(
-        description="Number of classes; null for values and without targets."
+        description="Number of classes; null for values, without targets, and where only a model "
+        "decides."
     )
     class_counts: list[NonNegativeInt] | None = Field(
         description="Labels of each class: one a sample, or one for each position of each sample; "
-        "of several labels a sample, how many samples carry each. null for values and without "
-        "targets."
+        "of several labels a sample, how many samples carry each. null as `classes`."
     )
     spec: ProbeSpec

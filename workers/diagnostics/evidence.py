@@ -154,7 +154,7 @@ def _r_squared(performances: Sequence[Performance], folds: Sequence[Moments]) ->
         return None
     weight = sum(fold.weight for fold in folds)
     mean = reduce(add, (fold.y for fold in folds)) / weight
-    squares = sum(float(fold.y_y.trace()) for fold in folds) / weight
+    squares = sum(fold.y_squares for fold in folds) / weight
     of_mean = float(mean @ mean)
     variance = squares - of_mean
     if variance <= CENTRING_NOISE * of_mean:

@@ -33,12 +33,12 @@ class DeclaredFeatures:
 
     Attributes:
         features: Label of the result that is Φ.
-        output: Label of the result that is u.
+        output: Label of the result that is u; `None` where the model returns features alone.
         structure: Where Φ is an operation's input as well, which proves the relation; or `None`.
     """
 
     features: str
-    output: str
+    output: str | None
     structure: Structure | None
 
 
@@ -297,6 +297,8 @@ def _declared_features(
     others = [output for output in outputs if output is not features]
     if choice.output is not None:
         others = [choose_output(outputs, choice.output)]
+    if not others:
+        return DeclaredFeatures(features.label, None, None)
     if len(others) != 1 or others[0] is features:
         raise refuse(
             Refusal.AMBIGUOUS_OUTPUT,

@@ -48,9 +48,10 @@ def rehearse() -> None:
     x = np.zeros((_SAMPLES, *SMALL_SHAPE), np.float32)
     x[:, 0] = np.arange(_SAMPLES)[:, None, None]
     y = np.arange(_SAMPLES) % _CLASSES
-    compressed = io.BytesIO()
+    compressed, written = io.BytesIO(), io.BytesIO()
     np.savez_compressed(compressed, x=x, y=y)
-    probes = (compressed.getvalue(), save({"x": x, "y": y}), b"neither")
+    np.savez(written, x=x, y=y.astype(np.bytes_))
+    probes = (compressed.getvalue(), written.getvalue(), save({"x": x, "y": y}), b"neither")
     for model, probe in product((small_archive(), b"none"), probes):
         for kind, arguments, files in _requests(model, probe):
             _run(JOBS[kind], arguments, files)

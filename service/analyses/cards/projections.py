@@ -27,7 +27,7 @@ _PROJECTIONS = (
         range="[0, 1]",
         reading=(
             "1: the last layer uses the feature fully. 0: the feature exists and is ignored. In a "
-            "minimal network the first few are near 1 and the rest near 0."
+            "minimal network the first few are near 1 and the rest near 0. Null without outputs."
         ),
         failure_modes=(
             "The space counts directions, not their size, so a faint left-over direction of the "

@@ -189,7 +189,7 @@ def test_outputs_that_are_not_the_labels_are_refused() -> None:
         analysed(model, probe, spec=SPEC)
     failure = caught.value.failure
     assert failure.code == "input_mismatch"
-    assert "The targets have 3 labels a sample, the model 4 outputs" in failure.message
+    assert "4 outputs and the probe 3 labels" in failure.message
     assert '"target": null' in str(failure.hint)
     assert analysed(model, probe, spec={"target": None})["performance"]["accuracy"] is None
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from zoo import CASES, Accepted, Case, Refused, Truth
-from zoo.case import DISCOVERY_ROWS, FRESH_ROWS, UNVERIFIED
+from zoo.case import DISCOVERY_ROWS, FRESH_ROWS, NO_LINK, UNVERIFIED
 from zoo.interface import explore
 from zoo.table import rows
 from zoo.tails import LINKS
@@ -51,7 +51,7 @@ def assert_near(found: Tensor, expected: Tensor, precision: str) -> None:
     """Every element, up to the tolerance times the largest one."""
     limit = PRECISIONS[precision]
     found, expected = found.detach().double(), expected.detach().double()
-    scale = float(expected.abs().max())
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
     torch.testing.assert_close(found, expected, rtol=0, atol=limit * scale)
 
 
@@ -72,13 +72,24 @@ def test_finds_what_the_models_author_knows(name: str) -> None:
 
 def check_feature_map(extractor: Extractor, expected: Accepted, truth: Truth) -> None:
     found = extractor.feature_map
+    if expected.link == NO_LINK:
+        assert (found.W, found.b, extractor.residual) == (None, None, None)
+    else:
+        check_head(extractor, expected, truth)
+    assert (found.outputs, found.p) == truth.weight.shape
+    assert (found.link, found.verified) == (
+        expected.link,
+        expected.link not in {UNVERIFIED, NO_LINK},
+    )
+    assert found.kind == expected.kind
+    assert tuple(warning.split(":")[0] for warning in found.warnings) == expected.warnings
+
+
+def check_head(extractor: Extractor, expected: Accepted, truth: Truth) -> None:
+    found = extractor.feature_map
     assert_near(found.W, truth.weight, expected.precision)
     bias = torch.zeros(len(truth.weight)) if truth.bias is None else truth.bias
     assert_near(torch.zeros(len(found.W)) if found.b is None else found.b, bias, expected.precision)
-    assert (found.outputs, found.p) == truth.weight.shape
-    assert (found.link, found.verified) == (expected.link, expected.link != UNVERIFIED)
-    assert found.kind == expected.kind
-    assert tuple(warning.split(":")[0] for warning in found.warnings) == expected.warnings
     assert extractor.residual <= PRECISIONS[expected.precision]
 
 
@@ -90,7 +101,7 @@ def check_ground_truth(case: Case) -> None:
     bias = 0.0 if truth.bias is None else truth.bias
     assert_near(truth.phi @ truth.weight.T + bias, truth.outputs, expected.precision)
     assert len(truth.phi) == FRESH_ROWS * expected.positions
-    if expected.link != UNVERIFIED:
+    if expected.link not in {UNVERIFIED, NO_LINK}:
         answer = case.answer(batch).reshape(truth.outputs.shape)
         outputs = truth.outputs
         linked = outputs if expected.link == "identity" else LINKS[expected.link](outputs)

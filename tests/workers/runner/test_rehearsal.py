@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from elsewhere import on_gpu
 from safetensors.numpy import save
 from support import exported, multilayer, npz, read_only, scripted
 from torch import nn
+from zoo.elsewhere import on_gpu
 
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
@@ -79,6 +79,26 @@ OPTIONS = [{}, {"layers": "all"}, {"max_samples": 40}, {"class_weighting": "bala
 def test_an_analysis_imports_nothing(runner: Runner, options: dict[str, Any]) -> None:
     probe = npz(x=X, y=Y)
     found = run(runner, "analyse", analysis(NPZ, **options), scripted(multilayer()), probe, probe)
+    assert found["imported"] == []
+
+
+LABELS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "floats": (Y.astype("f4"), {}),
+    "text": (Y.astype("U"), {}),
+    "bytes": (Y.astype("S"), {"class_names": [str(k) for k in range(10)]}),
+    "listed": (Y * 10**9, {"class_labels": [k * 10**9 for k in range(10)]}),
+    "left out": (np.where(Y, Y, -100), {"ignore_label": -100}),
+    "several": (X[:, :10] > 0.5, {}),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_kind_import_nothing(runner: Runner, kind: str) -> None:
+    stored, keys = LABELS[kind]
+    probe, spec = npz(x=X, y=stored), ProbeSpec.model_validate({"input": "x", **keys})
+    arguments = {"spec": spec.model_dump(mode="json"), "max_bytes": GIB}
+    assert run(runner, "validate_probe", arguments, probe)["imported"] == []
+    found = run(runner, "analyse", analysis(spec), scripted(multilayer()), probe, probe)
     assert found["imported"] == []
 
 
