@@ -72,7 +72,7 @@ def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> Non
         x, y = torch.from_numpy(arrays["x"]), arrays["y"]
     accuracy = float((Model()(x).argmax(1).numpy() == y).mean())
     assert f"accuracy {accuracy:.4g}" in ended.stdout
-    assert "Φ is found at head: 12 features" in ended.stdout
+    assert "Φ is found at head.weight: 12 features" in ended.stdout
     spec = json.loads((folder / "probe.spec.json").read_text())
     assert spec["transform"] == {}
 
