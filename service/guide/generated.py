@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from service.analyses.metrics import CARDS, MetricCard
 from service.failures import FailureCode
+from service.guide.data import DATA_KINDS
 from service.guide.families import FAMILIES, PRECISIONS, Family, Outcome
 from service.problems import Problem
 from service.settings import Settings
@@ -140,6 +141,19 @@ def _row(cells: Iterable[str]) -> list[str]:
 def _cells(family: Family) -> list[str]:
     codes = ", or ".join(f"`{code}`: `{detail}`" for code, detail in family.codes)
     return [family.title, family.explanation, codes]
+
+
+def data() -> str:
+    """Write which data works, after the page that says how to make a probe."""
+    columns = ("file", "what is read", "what is asked for, or refused")
+    lines = [
+        files("service.guide").joinpath("pages/data.md").read_text("utf-8"),
+        *_row(columns),
+        *_row(["---"] * len(columns)),
+    ]
+    for kind in DATA_KINDS.values():
+        lines += _row([kind.title, kind.read, kind.asked])
+    return "\n".join(lines)
 
 
 def settings() -> str:
