@@ -143,6 +143,12 @@ def _cells(family: Family) -> list[str]:
     return [family.title, family.explanation, codes]
 
 
+_WHO_DECIDES = (
+    "Each analysis decides it with the model in view, and its report says it in `probe.inputs` and "
+    "`probe.notes`. Targets have [a page of their own](/guide/labels)."
+)
+
+
 def data() -> str:
     """Write which data works, after the page that says how to make a probe."""
     read = [[kind.title, kind.read, kind.asked] for kind in DATA_KINDS.values()]
