@@ -159,8 +159,7 @@ def data() -> str:
         "",
         "## What the values mean",
         "",
-        "Each analysis decides it with the model in view, and its report says it in "
-        "`probe.inputs` and `probe.notes`. Targets have [a page of their own](/guide/labels).",
+        _WHO_DECIDES,
         "",
         *_table(["inputs", "without a word in the spec", "asked for"], taken),
     ]
