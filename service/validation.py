@@ -104,13 +104,18 @@ def _message(found: Sequence[Mapping[str, Any]]) -> str:
     for entry in found:
         if entry["type"] in {"value_error", "assertion_error"}:
             said = re.sub(r"^(Value|Assertion) error, ", "", str(entry["msg"]))
-            return said if repr(entry.get("input")) in said else f"{said}{_got(entry)}"
+            value = repr(entry.get("input"))
+            return said.replace(value, _short(value)) if value in said else f"{said}{_got(entry)}"
     expected = dict.fromkeys(_expected(entry) for entry in found)
     return f"expected {' or '.join(expected)}{_got(found[0])}"
 
 
 def _expected(entry: Mapping[str, Any]) -> str:
-    text = _EXPECTED.get(entry["type"], _OTHER).format_map(entry.get("ctx", {}))
+    limits = {
+        name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        for name, limit in entry.get("ctx", {}).items()
+    }
+    text = _EXPECTED.get(entry["type"], _OTHER).format_map(limits)
     if text.startswith("at least 1 ") and text.endswith("s"):
         return text[:-1]
     return text
@@ -122,4 +127,8 @@ def _got(entry: Mapping[str, Any]) -> str:
         # Its parts may be right, and what is said here is of the whole.
         return f"; got {_OBJECT if isinstance(value, dict) else _LIST} of {len(value)}"
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
-    return f"; got {text if len(text) <= _SHOWN else f'{text[: _SHOWN - 3]}...'}"
+    return f"; got {_short(text)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

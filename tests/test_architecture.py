@@ -36,6 +36,24 @@ def test_diagnostics_are_pure_numerics() -> None:
     assert foreign == []
 
 
+def test_every_failure_says_what_to_do() -> None:
+    silent = [
+        (path, node.lineno)
+        for package in ("service", "workers")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"JobError", "Failure"}
+        and not any(word.arg == "hint" and not _is_none(word.value) for word in node.keywords)
+    ]
+    assert silent == []
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
 def test_a_slice_uses_another_ones_service_and_never_its_repository() -> None:
     foreign = [
         (path, name)

@@ -161,6 +161,18 @@ _ROWS = (
         "As ever; what has a default may be left out.",
     ),
     _works(
+        "made_on_gpu",
+        "Made on a GPU, with the device written into the program",
+        "As ever: the program runs where the worker is, and `device_remapped` says so. Weights "
+        "may have been anywhere.",
+    ),
+    _works(
+        "autocast",
+        "Regions of `torch.autocast`",
+        "In the precision that autocast gives it. A region for a device that the worker has not "
+        "casts nothing, as in PyTorch; `autocast_idle` says so.",
+    ),
+    _works(
         "programs",
         "Loops and branches that depend on the input, tasks of `torch.jit.fork`, extra methods",
         "As ever: what runs is watched, not what is written. Every batch must end in the same "
@@ -227,6 +239,15 @@ _ROWS = (
         'Say which result is the features: `{"features_output": "embedding"}`; beside logits that '
         "can be followed there is no need to.",
         _AMBIGUOUS,
+    ),
+    _choice(
+        "features_alone",
+        "Embeddings and backbones that return features and no outputs",
+        'Say that the result is the features: `{"features_output": 0}`. There is no verdict then; '
+        "spectrum, quality and what else needs no outputs is reported.",
+        _HEADLESS,
+        _SUM,
+        (_UNSUPPORTED, "nonlinear_pool"),
     ),
     _choice(
         "hidden_link",

@@ -28,11 +28,20 @@ class Convolutional(nn.Module):
         return logits
 
 
-class AtHome(Convolutional):
+class Named(Convolutional):
     """It names the CPU in its code, as traced models do that make tensors."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shift = torch.zeros(8, device=torch.device("cpu"))
+        logits: torch.Tensor = self.head(self.features((x + shift).reshape(-1, 1, 8, 8)))
+        return logits
+
+
+class AtHome(Convolutional):
+    """It makes a tensor, and does not say where: scripted code means the CPU then."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shift = torch.zeros(8)
         logits: torch.Tensor = self.head(self.features((x + shift).reshape(-1, 1, 8, 8)))
         return logits
 
@@ -77,7 +86,14 @@ def test_figures_agree_with_those_of_the_cpu(gpu_client: Client) -> None:
     ]
 
 
-def test_a_model_that_names_the_cpu_runs_there(gpu_client: Client) -> None:
+def test_a_model_that_names_the_cpu_runs_on_the_gpu(gpu_client: Client) -> None:
+    found = report(gpu_client, Named())
+    assert found["provenance"]["device"] == "cuda"
+    (warning,) = found["feature_map"]["warnings"]
+    assert warning.startswith("device_remapped: ")
+
+
+def test_a_model_that_makes_tensors_on_the_cpu_runs_there(gpu_client: Client) -> None:
     found = report(gpu_client, AtHome())
     assert found["provenance"]["device"] == "cpu"
     assert any(text.startswith("ran_on_cpu: ") for text in found["feature_map"]["warnings"])

@@ -105,8 +105,10 @@ def evaluate(
     kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
     # Without targets the answer is taken for one about classes.
     answer = read_answer(extractor, probe.spec.task or "classification")
-    scores = KeptScores(n, seed) if answer.task == "multilabel" else None
-    performances = [] if probe.targets is None else [Performance()] * folds.count
+    has_outputs = extractor.feature_map.outputs > 0
+    scores = KeptScores(n, seed) if has_outputs and answer.task == "multilabel" else None
+    is_measured = has_outputs and probe.targets is not None
+    performances = [Performance()] * folds.count if is_measured else []
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted, counted, places = leave_out(
@@ -119,7 +121,7 @@ def evaluate(
         dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
             layers.add(coordinates, targets, row_weights)
-        if targets is not None:
+        if targets is not None and is_measured:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
                 performances[fold] += answer.measure(values[rows], targets[rows])
@@ -127,7 +129,7 @@ def evaluate(
                 scores.add(extracted.answers, targets)
         kept.add(
             extracted.phi,
-            answer.decide(values),
+            answer.decide(values) if has_outputs else None,
             decisions_wanted(answer, counted),
             places=places,
             seen=len(inputs[0]) * positions,

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.analyses.options import Options
-from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.analysis.answering import read_answer
 from workers.analysis.evaluation import count_classes, target_functions
@@ -83,15 +82,13 @@ def evaluate_held_out(
         space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
-        JobError: The two probes are of different tasks, the model fails on a batch, or it gives
-            other than one row for each target.
+        JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, found = len(probe), extractor.feature_map
-    _check_task(task, probe.spec.task)
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
-    has_labels = probe.targets is not None and answer.task == "multilabel"
+    has_labels = bool(found.outputs) and probe.targets is not None and answer.task == "multilabel"
     scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,
@@ -128,14 +125,3 @@ def evaluate_held_out(
     )
     ranked = None if scores is None else average_precision(scores.ranked())
     return HeldOutEvaluation(figures, answer, ranked)
-
-
-def _check_task(first: Task | None, second: Task | None) -> None:
-    if first is None or second is None or first == second:
-        return
-    raise JobError(
-        FailureCode.INPUT_MISMATCH,
-        f"Its targets are of a {second}, those of the probe of a {first}; expected the same task.",
-        hint="Register both probes from one dataset; where values look like labels, with "
-        f'"task": "{first}" in the spec.',
-    )

@@ -12,6 +12,7 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
+from workers.analysis.answering import head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
@@ -132,7 +133,7 @@ def analyse(
             evaluation.folds,
             task=evaluation.answer.task,
             positions=problem.rows / len(probe),
-            head=extractor.feature_map.W,
+            head=head_by_class(extractor),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
             basis=evaluation.basis,

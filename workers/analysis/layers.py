@@ -238,5 +238,7 @@ def _lists(projections: LayerProjections) -> dict[str, JsonValue]:
         "rank": projections.rank,
         "eigenvalues": projections.eigenvalues.tolist(),
         "cumulative_quality": None if quality is None else quality.tolist(),
-        "cumulative_utilization": projections.cumulative_utilization.tolist(),
+        "cumulative_utilization": None
+        if projections.cumulative_utilization is None
+        else projections.cumulative_utilization.tolist(),
     }

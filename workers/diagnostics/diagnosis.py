@@ -233,6 +233,8 @@ def diagnose(
         rows = replace(rows, features=rows.features.double() @ basis)
     # Rows may be some of all; one a sample is as many as are surely independent.
     nc4, trials = None, 0 if rows is None else min(samples, len(rows.features))
+    if has_classes:
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = None
     if has_classes and rows is not None and rows.answers is not None:
         nc4, left_out = nearest_mean_mismatches(total, folds, rows.features, rows.answers)
         confidence_interval["neural_collapse"]["nc4_mismatch"] = unbiased_share_interval(

@@ -27,7 +27,8 @@ _MORE_RIDGE = 100.0
 class HeldOutProjections:
     """What the eigenfunctions hold on the second probe, in their order on the first one.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
+    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what
+    needs outputs likewise.
 
     Attributes:
         eigenvalues: `v_kᵀ M v_k`, M the features' inner products there: the energy of each
@@ -47,9 +48,9 @@ class HeldOutProjections:
 
     eigenvalues: np.ndarray
     energy_outside: float | None
-    utilization: np.ndarray
-    cumulative_utilization: np.ndarray
-    dim_learned: int
+    utilization: np.ndarray | None = None
+    cumulative_utilization: np.ndarray | None = None
+    dim_learned: int | None = None
     quality: np.ndarray | None = None
     cumulative_quality: np.ndarray | None = None
     quality_chance_level: np.ndarray | None = None
@@ -123,19 +124,23 @@ def project_held_out(
         output_tolerance: Directions of the outputs that count.
     """
     functions = HeldOutFunctions(averages, noise)
-    learned = orthonormal_coefficients(
-        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-    )
-    utilization = functions.inner(averages.phi_f @ learned)
     projections = HeldOutProjections(
         eigenvalues=functions.energy.numpy(),
         energy_outside=energy_outside(float(functions.energy.sum()), energy, noise),
-        utilization=_squares(utilization).numpy(),
-        cumulative_utilization=_cumulative(
-            _squares(functions.in_order(utilization)), learned.shape[1]
-        ),
-        dim_learned=learned.shape[1],
     )
+    if averages.f.shape[0]:
+        learned = orthonormal_coefficients(
+            averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
+        )
+        utilization = functions.inner(averages.phi_f @ learned)
+        projections = replace(
+            projections,
+            utilization=_squares(utilization).numpy(),
+            cumulative_utilization=_cumulative(
+                _squares(functions.in_order(utilization)), learned.shape[1]
+            ),
+            dim_learned=learned.shape[1],
+        )
     if not averages.y.shape[0]:
         return projections
     target = target_space(averages)

@@ -145,7 +145,7 @@ class HeldOutSums:
         self.uncentered = self._zeros(self._vectors.shape[1])
         self.centered = self._zeros(self._centered_vectors.shape[1])
         self.leading = min(targets, self.uncentered.p)
-        self.centered_leading = min(max(outputs, targets), self.centered_rank)
+        self.centered_leading = min(max(outputs, targets, 1), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
         self._performances: dict[int, Performance] = {}
@@ -178,9 +178,9 @@ class HeldOutSums:
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
         dealt = self._dealing.deal(len(phi))
-        if targets is not None:
+        if targets is not None and outputs.shape[1]:
             judged = outputs if values is None else values
-            self._measure(judged.detach().to("cpu", torch.float64), targets, dealt)
+            self._measure(judged.detach().cpu(), targets, dealt)
         # What waits are coordinates: the outputs themselves may be 65,536 a row.
         self._waiting.append((phi, self.space.coordinates(outputs), y, w, dealt))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:

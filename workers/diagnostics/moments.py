@@ -77,13 +77,14 @@ class Moments:
 
         Args:
             p: Features.
-            c: Outputs.
+            c: Outputs, 0 for none.
             d: Targets, 0 for none.
             by_class: Whether the targets are the indicators of d classes, told by labels.
         """
-        if p < 1 or c < 1 or d < 0:
+        if p < 1 or c < 0 or d < 0:
             raise IncompatibleShapesError(
-                f"Moments need at least one feature and one output, got p={p}, c={c}, d={d}."
+                f"Moments need at least one feature, and no fewer than 0 outputs and targets, got "
+                f"p={p}, c={c}, d={d}."
             )
         return cls(
             n=0,

@@ -35,7 +35,7 @@ class OutputSpace:
         self.basis = basis
         self.size = outputs if basis is None else basis.shape[1]
         if basis is None:
-            self.mean = torch.full((outputs,), 1 / outputs, dtype=torch.float64)
+            self.mean = torch.full((outputs,), 1 / max(outputs, 1), dtype=torch.float64)
             outside = 0.0
         else:
             self.mean = basis.mean(0)

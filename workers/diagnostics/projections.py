@@ -1,6 +1,6 @@
 """How the eigenfunctions lie to the target functions and to the learned ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +15,8 @@ from workers.diagnostics.target_space import TargetSpace, target_space
 class Projections:
     """Quality and utilization of each eigenfunction, in order of decreasing eigenvalue.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
+    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what needs
+    outputs likewise.
 
     Attributes:
         quality: `Q*_k = ‖P_{H*} e_k‖²`, in [0, 1].
@@ -31,15 +32,15 @@ class Projections:
         quality_at_dim_target_chance: The chance level of that figure.
     """
 
-    quality: np.ndarray | None
-    utilization: np.ndarray
-    cumulative_quality: np.ndarray | None
-    cumulative_utilization: np.ndarray
-    quality_chance_level: np.ndarray | None
-    dim_target: int | None
-    dim_learned: int
-    quality_at_dim_target: float | None
-    quality_at_dim_target_chance: float | None
+    quality: np.ndarray | None = None
+    utilization: np.ndarray | None = None
+    cumulative_quality: np.ndarray | None = None
+    cumulative_utilization: np.ndarray | None = None
+    quality_chance_level: np.ndarray | None = None
+    dim_target: int | None = None
+    dim_learned: int | None = None
+    quality_at_dim_target: float | None = None
+    quality_at_dim_target_chance: float | None = None
 
 
 def squared_projections(pairs: Eigenpairs, cross: Tensor) -> Tensor:
@@ -62,37 +63,35 @@ def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
     """
-    learned = orthonormal_coefficients(
-        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-    )
-    utilization = squared_projections(pairs, averages.phi_f @ learned)
+    projections = _on_outputs(averages, pairs, output_tolerance)
     if not averages.y.shape[0]:
-        return Projections(
-            quality=None,
-            utilization=utilization.numpy(),
-            cumulative_quality=None,
-            cumulative_utilization=_cumulative(utilization, learned.shape[1]),
-            quality_chance_level=None,
-            dim_target=None,
-            dim_learned=learned.shape[1],
-            quality_at_dim_target=None,
-            quality_at_dim_target_chance=None,
-        )
+        return projections
     target = target_space(averages)
     quality = squared_projections(pairs, target.cross)
     cumulative = _cumulative(quality, target.dimension)
     chance = _chance_level(averages, pairs, target)
     needed = min(target.dimension, pairs.rank)
-    return Projections(
+    return replace(
+        projections,
         quality=quality.numpy(),
-        utilization=utilization.numpy(),
         cumulative_quality=cumulative,
-        cumulative_utilization=_cumulative(utilization, learned.shape[1]),
         quality_chance_level=chance,
         dim_target=target.dimension,
-        dim_learned=learned.shape[1],
         quality_at_dim_target=float(cumulative[needed - 1]) if needed else None,
         quality_at_dim_target_chance=float(chance[needed - 1]) if needed else None,
+    )
+
+
+def _on_outputs(averages: Averages, pairs: Eigenpairs, tolerance: float) -> Projections:
+    """What needs no targets."""
+    if not averages.f.shape[0]:
+        return Projections()
+    learned = orthonormal_coefficients(averages.f_f, tolerance=tolerance, noise=averages.f_noise)
+    utilization = squared_projections(pairs, averages.phi_f @ learned)
+    return Projections(
+        utilization=utilization.numpy(),
+        cumulative_utilization=_cumulative(utilization, learned.shape[1]),
+        dim_learned=learned.shape[1],
     )
 
 

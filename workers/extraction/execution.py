@@ -158,7 +158,7 @@ def _float_outputs(result: object) -> list[Output]:
 def _collect(result: object, label: str, depth: int) -> Iterator[Output]:
     if isinstance(result, Tensor):
         plain = result.layout is torch.strided and result.device.type in _DEVICES
-        if plain and result.is_floating_point():
+        if plain and result.is_floating_point() and result.numel():
             yield Output(label, 0, result)
     elif isinstance(result, (Mapping, Sequence)) and not isinstance(result, str):
         if depth == _DEPTH_READ or len(result) > _OUTPUTS_READ:
@@ -182,5 +182,10 @@ def _named(result: Sequence[object]) -> Iterable[tuple[object, object]]:
 
 def _describe_result(result: object) -> str:
     if isinstance(result, Tensor):
-        return f"a tensor of dtype {dtype_name(result)}"
-    return f"a {type(result).__name__} without float tensors"
+        sparse = "" if result.layout is torch.strided else "sparse "
+        return f"a {sparse}tensor of dtype {dtype_name(result)} and shape {list(result.shape)}"
+    if result is None:
+        return "nothing"
+    if isinstance(result, (Mapping, Sequence)) and not isinstance(result, str):
+        return f"a {type(result).__name__} without float tensors"
+    return "a text" if isinstance(result, str) else "a number, or another object that is no tensor"

@@ -14,6 +14,7 @@ _TEXT_LIMIT = 300
 
 _READ = 10 * _TEXT_LIMIT
 _HERE = "<--- HERE"
+_NO_LISTING = "Traceback of TorchScript (most recent call last):"
 _AFTER_LISTING = re.compile(r"^[A-Za-z_][\w.]*: ?", re.MULTILINE)
 _AFTER_MESSAGE = re.compile(r"\n\s*\n|\n\s*(?:Exception raised from |File \"|Traceback of )")
 _PLACES = re.compile(
@@ -156,7 +157,8 @@ def gist(error: BaseException) -> str:
     Args:
         error: Any; its text is the model's, and may be of any length.
     """
-    listing, mark, rest = str(error).rpartition(_HERE)
+    words = str(error)
+    listing, mark, rest = words.rpartition(_HERE if _HERE in words else _NO_LISTING)
     after = _AFTER_LISTING.search(rest[:_READ]) if mark else None
     text = rest[after.end() :] if after else listing or rest
     message = _AFTER_MESSAGE.split(text[:_READ].strip(), maxsplit=1)[0]

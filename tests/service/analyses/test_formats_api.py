@@ -132,7 +132,7 @@ def test_declared_features_come_with_the_part_no_linear_layer_explains(client: C
         ({}, "names nothing"),
         ({"module": "fc", "operation": 3}, "exclude each other"),
         ({"layer": "fc"}, "unknown key"),
-        ("best", "Input should be 'auto'"),
+        ("best", "or 'auto'"),
     ],
 )
 def test_a_choice_that_cannot_be_meant_is_refused(

@@ -268,7 +268,7 @@ def test_a_probe_says_what_the_input_looks_like(client: Client) -> None:
         ({"input": "3x0"}, "query.input.0", "no size of 0"),
         ({"input": "99999x99999"}, "query.input.0", "at most 16777216 values"),
         ({"input": ["1"] * 17}, "query.input", "at most 16 items"),
-        ({"wait": "61"}, "query.wait", "less than or equal to 60"),
+        ({"wait": "61"}, "query.wait", "at most 60"),
         ({"inputs": "64"}, "query.inputs", "unknown key"),
     ],
 )

@@ -20,7 +20,7 @@ _BYTES = 1 << 30
 
 
 def analysed(
-    model: nn.Module,
+    model: nn.Module | bytes,
     probe: dict[str, np.ndarray],
     *,
     eval_probe: dict[str, np.ndarray] | None = None,
@@ -28,13 +28,15 @@ def analysed(
     eval_spec: dict[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What the job's result says of a traced model; both specs are the same unless both given.
+    """What the job's result says of an archive, or of a model that is traced for it.
+
+    Both specs are the same unless both are given.
 
     Raises:
         JobError: As the job.
     """
-    example = torch.from_numpy(next(iter(probe.values()))[:2])
-    files = [io.BytesIO(traced(model, example)), io.BytesIO(npz(**probe))]
+    archive = model if isinstance(model, bytes) else _traced(model, probe)
+    files = [io.BytesIO(archive), io.BytesIO(npz(**probe))]
     if eval_probe is not None:
         files.append(io.BytesIO(npz(**eval_probe)))
     arguments = {
@@ -54,6 +56,10 @@ def analysed(
         os.close(writing)
     header: dict[str, Any] = json.loads(json.dumps(result.header, allow_nan=False))
     return header
+
+
+def _traced(model: nn.Module, probe: dict[str, np.ndarray]) -> bytes:
+    return traced(model, torch.from_numpy(next(iter(probe.values()))[:2]))
 
 
 def refused(model: nn.Module, probe: dict[str, np.ndarray], **rest: Any) -> Failure:

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from elsewhere import edited, on_gpu
 from torch import Tensor, nn
+from zoo.elsewhere import edited, on_gpu
 from zoo.saving import save
 
 from service.failures import FailureCode

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from service.probes.spec import Transform, TransformDtype
+from workers.analysis.inputs.scale import largest_value
 from workers.extraction.signature import exported_inputs
 
 _IMAGE_CHANNELS = (1, 3, 4)
@@ -87,7 +88,8 @@ def _dtypes(
         return [*kept, *integer, *floats]
     # What is nothing but 0 and 1 may be a mask, of which nothing is lost as bool.
     masks: list[TransformDtype] = ["bool"] if stored.min() >= 0 and stored.max() <= 1 else []
-    if name in _IMAGES:
+    if name in _IMAGES or largest_value(stored) is not None:
+        # Models calculate with pixels and sound, so how these are scaled is to be looked at.
         return [*floats, *integer, *kept, *masks]
     return [*integer, *floats, *kept, *masks]
 

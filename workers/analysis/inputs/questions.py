@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from service.failures import FailureCode
 from service.probes.spec import Transform
 from workers.analysis.inputs.binding import as_spec
-from workers.analysis.inputs.scale import LARGEST, Scale
+from workers.analysis.inputs.scale import Scale, largest_value
 from workers.analysis.inputs.trying import Running
 from workers.errors import JobError
 from workers.probes.container import shape_text
@@ -89,7 +89,7 @@ def scaled(form: Transform, divisor: int, *, is_said: bool = False) -> Transform
 
 
 def _divisor(stored: npt.NDArray[np.generic]) -> int:
-    return LARGEST[stored.dtype.name]
+    return largest_value(stored) or 1
 
 
 def _json(transform: Transform, said: Transform | None) -> str:

@@ -20,9 +20,11 @@ from workers.extraction.fit.first_steps import first_steps
 from workers.extraction.fit.value_range import norm_ratio
 from workers.extraction.tape import Tape
 
-LARGEST = {"uint8": 255, "uint16": 65535}
-"""Of values that may be pixels, by their dtype."""
-
+_BYTE = 255
+_HALF_BYTE = 128
+_WIDE = 65535
+_SAMPLE = 32768
+_FEWEST_SAMPLES = 64
 _MATRIX_AXES = 2
 _SAME_ANSWERS = 1e-5
 
@@ -63,20 +65,35 @@ def said_scale(
         return _normalised(stored, given) or Scale(1, authority)
     if given is not None and given.dtype is not None:
         return Scale(1, f"{authority}: a dtype and no scale")
-    return None if _may_be_pixels(stored, settled) else Scale(1, _indicators(stored))
-
-
-def _may_be_pixels(stored: npt.NDArray[np.generic], settled: Transform) -> bool:
-    """Whether an array may hold pixels that the model wants divided by their largest value."""
     is_float = settled.dtype is not None and "float" in settled.dtype
-    is_table = stored.ndim <= _MATRIX_AXES
-    if stored.dtype == np.uint16 and is_table:
-        return False
-    return stored.dtype.name in LARGEST and is_float and int(stored.max(initial=0)) > 1
+    return None if is_float and largest_value(stored) else Scale(1, _indicators(stored))
+
+
+def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
+    """The largest value there can be, of what models often take divided by it.
+
+    Bytes, and whole numbers that could be pixels: 255. Wide pixels: 65535. Sound in 16 bits: 32768.
+
+    Returns:
+        None for everything else, such as indicators, counts in tables, and floats.
+    """
+    if not np.issubdtype(stored.dtype, np.integer):
+        return None
+    least, largest = int(stored.min()), int(stored.max())
+    if least < 0:
+        is_sound = stored.dtype == np.int16 and max(-least, largest) > _BYTE
+        return _SAMPLE if is_sound and stored.shape[-1] >= _FEWEST_SAMPLES else None
+    if stored.dtype == np.uint8:
+        return _BYTE if largest > 1 else None
+    if stored.ndim <= _MATRIX_AXES:
+        return None  # a table
+    if stored.dtype == np.uint16 and largest > _BYTE:
+        return _WIDE
+    return _BYTE if _HALF_BYTE <= largest <= _BYTE else None
 
 
 def _indicators(stored: npt.NDArray[np.generic]) -> str:
-    is_binary = stored.dtype.name in LARGEST and int(stored.max(initial=0)) <= 1
+    is_binary = stored.dtype == np.uint8 and int(stored.max()) <= 1
     return "it holds nothing but 0 and 1, so these are no pixels" if is_binary else ""
 
 
@@ -84,15 +101,13 @@ def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | No
     """Mean and standard deviation in [0, 1] belong to values that were divided before."""
     means, deviations = given.mean or [0.5], given.std or [0.5]
     fractions = all(0 <= mean <= 1 for mean in means) and all(std <= 1 for std in deviations)
-    whole = np.issubdtype(stored.dtype, np.integer)
-    largest = int(stored.max(initial=0)) if whole else 0
-    divisor = next((unit for unit in LARGEST.values() if largest <= unit), 0)
-    if not fractions or largest <= 1 or not divisor:
+    divisor = largest_value(stored)
+    if not fractions or divisor is None:
         return None
     return Scale(
         divisor,
         f"the mean and std of the spec lie in [0, 1], so they are of pixels divided by {divisor} "
-        f"and not of whole numbers up to {largest}",
+        f"and not of whole numbers up to {stored.max()}",
     )
 
 
@@ -108,7 +123,7 @@ def shown_scale(
         place: Where in the batch this input is.
         stored: The whole array.
     """
-    unit = LARGEST[stored.dtype.name]
+    unit = largest_value(stored) or 1
     divided = tuple(t / unit if k == place else t for k, t in enumerate(plain))
     as_stored, as_units = _recorded(model, plain), _recorded(model, divided)
     told = dict(_by_first_steps(as_stored, place, unit))

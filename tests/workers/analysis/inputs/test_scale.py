@@ -196,6 +196,48 @@ def test_wide_pixels_are_asked_about_too() -> None:
     assert scales == ["1/65535", 1]
 
 
+class Sound(nn.Module):
+    """Takes waves from -1 to 1, or makes them of what it is given."""
+
+    def __init__(self, divisor: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.divisor = divisor
+        self.conv = nn.Conv1d(1, 8, 9, stride=4)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv((x / self.divisor)[:, None])).mean(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.phi(x))
+
+
+WAVES = RNG.integers(-20000, 20000, (ROWS, 400), dtype=np.int16)
+
+
+def test_sound_in_16_bits_is_asked_about_unless_the_model_divides_it() -> None:
+    model = Sound(32768.0)
+    given = give(model, x=WAVES, y=LABELS)
+    assert close(given.phi, truth(model, WAVES))
+    assert "the model scales it itself" in given.done
+    model = Sound(1.0)
+    archive = traced(nn.Sequential(nn.Unflatten(1, (1, 400)), model.conv, nn.ReLU(),
+                                   nn.AdaptiveAvgPool1d(1), nn.Flatten(), model.head),
+                     torch.zeros(3, 400))  # fmt: skip
+    for spec, scale in zip(
+        specs_in(refused(archive, x=WAVES, y=LABELS).hint), (1 / 32768, 1), strict=True
+    ):
+        assert close(give(archive, spec, x=WAVES, y=LABELS).phi, truth(model, WAVES, scale))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "uint16"])
+def test_pixels_in_wider_integers_are_asked_about_too(dtype: str) -> None:
+    failure = refused(Pictures(), x=PICTURES.astype(dtype), y=LABELS)
+    scales = [spec["transform"]["scale"] for spec in specs_in(failure.hint)]
+    assert scales == ["1/255", 1]
+
+
 class Flat(nn.Module):
     """Takes pixels in whatever order it is given them."""
 

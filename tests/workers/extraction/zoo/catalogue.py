@@ -5,8 +5,10 @@ from zoo.broken import broken
 from zoo.chosen import chosen
 from zoo.control import control
 from zoo.convolutional import convolutional
+from zoo.embeddings import embeddings
 from zoo.heads import heads
 from zoo.layers import layers
+from zoo.made import made
 from zoo.maps import maps
 from zoo.numerics import numerics
 from zoo.parts import parts
@@ -28,7 +30,9 @@ CASES = [
         beside,
         parts,
         layers,
+        embeddings,
         control,
+        made,
         chosen,
         refused,
         broken,

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.elsewhere import on_gpu
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -19,9 +21,14 @@ def quiet() -> Iterator[None]:
 
 
 def save(model: nn.Module, example: tuple[Tensor, ...], way: str) -> bytes:
-    """Saves a model; `train_` in front of a way means that the model is in training mode."""
+    """Saves a model.
+
+    `train_` in front of a way means that the model is in training mode, `_on_gpu` after it that
+    it was on a GPU.
+    """
     with quiet():
-        return _WAYS[way.removeprefix("train_")](model, example)
+        archive = _WAYS[way.removeprefix("train_").removesuffix("_on_gpu")](model, example)
+    return on_gpu(archive) if way.endswith("_on_gpu") else archive
 
 
 def _script(model: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:  # noqa: ARG001  # one signature for all ways
