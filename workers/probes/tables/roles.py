@@ -20,6 +20,7 @@ from workers.probes.container import (
 from workers.probes.inference import TARGET_NAMES, describe
 
 _NAMES_SHOWN = 8
+_FIRST_ROWS = 16
 
 
 class Columns(Container, Protocol):
@@ -29,8 +30,13 @@ class Columns(Container, Protocol):
     def index_columns(self) -> list[str]:
         """Columns that the file itself says number or name its rows."""
 
-    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
-        """Read columns of one number a row side by side, shape (rows, columns)."""
+    def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
+        """Read columns of one number a row side by side, shape (rows, columns).
+
+        Args:
+            names: The columns.
+            rows: How many from the first on; None for all.
+        """
 
 
 class _Stacked:
@@ -239,20 +245,25 @@ def _point(text: str) -> str:
 
 def _refuse_row_numbers(table: Columns, names: Sequence[str]) -> None:
     """Refuse to take for a feature what only counts the rows, unless the owner says so."""
-    for name in names:
-        info = table.arrays[name]
-        if not np.issubdtype(np.dtype(info.dtype), np.integer):
+    integers = [
+        name for name in names if np.issubdtype(np.dtype(table.arrays[name].dtype), np.integer)
+    ]
+    first = table.stack(integers, _FIRST_ROWS) if integers else np.empty((0, 0))
+    for place, name in enumerate(integers):
+        if not _counts(first[:, place]) or not _counts(values := table.stack([name])[:, 0]):
             continue
-        values = table.stack([name])[:, 0]
-        counted = np.arange(len(values))
-        if len(values) > 1 and any(np.array_equal(values, counted + first) for first in (0, 1)):
-            raise unreadable(
-                f"The column {name!r} counts the rows, from {values[0]} to {values[-1]}; whether "
-                "your model takes it as a feature cannot be told.",
-                hint=f'Set "exclude": ["{name}"] in the spec to leave it out, or "exclude": [] to '
-                "take it as a feature.",
-                detail={"column": name},
-            )
+        raise unreadable(
+            f"The column {name!r} counts the rows, from {values[0]} to {values[-1]}; whether your "
+            "model takes it as a feature cannot be told.",
+            hint=f'Set "exclude": ["{name}"] in the spec to leave it out, or "exclude": [] to take '
+            "it as a feature.",
+            detail={"column": name},
+        )
+
+
+def _counts(values: npt.NDArray[np.generic]) -> bool:
+    counted = np.arange(len(values))
+    return len(values) > 1 and any(np.array_equal(values, counted + start) for start in (0, 1))
 
 
 def _check_is_no_single_number(table: Columns, spec: ProbeSpec) -> None:

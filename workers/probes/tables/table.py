@@ -112,13 +112,17 @@ class Table:
             read[at : at + len(values)] = values
         return read.reshape(info.shape)
 
-    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
+    def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
         """Read columns of one number a row side by side, shape (rows, columns)."""
         dtype = np.result_type(*(self._arrays[name].dtype for name in names))
-        read = np.empty((len(self), len(names)), dtype)
-        for at, batch in self._batches(names, read.nbytes):
+        wanted = len(self) if rows is None else min(rows, len(self))
+        read = np.empty((wanted, len(names)), dtype)
+        for at, batch in self._batches(names, len(self) * len(names) * dtype.itemsize):
+            if at >= wanted:
+                break
             for place, name in enumerate(names):
-                values = columns.numbers(self._columns[name], batch.column(name), (), at)
+                column = batch.column(name).slice(0, wanted - at)
+                values = columns.numbers(self._columns[name], column, (), at)
                 read[at : at + len(values), place] = values
         return read
 

@@ -112,6 +112,20 @@ CASES = [
     ),
     Case(
         "csv",
+        "whole numbers that go on as others",
+        lambda: b"a,label\n" + b"1,0\n" * 5000 + b"2.5,1\n-3e2,1\n",
+        np.array([[1.0]] * 5000 + [[2.5], [-300]]),
+        np.array([0] * 5000 + [1, 1]),
+    ),
+    Case(
+        "csv",
+        "truths that go on as numbers",
+        lambda: b"a,b,label\n" + b"true,1,0\n" * 5000 + b"1,2,1\n",
+        refused="'a' cannot be part of the inputs: it holds text",
+        hint='Set "exclude": ["a"]',
+    ),
+    Case(
+        "csv",
         "decimal commas",
         lambda: written(FRAME, sep=";", decimal=","),
         refused="perhaps a number with a decimal comma",
