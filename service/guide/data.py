@@ -116,3 +116,79 @@ _ROWS = (
 )
 
 DATA_KINDS: dict[str, DataKind] = {kind.key: kind for kind in _ROWS}
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """Inputs that are alike in what their values mean to a model.
+
+    Attributes:
+        key: Its name in the tests.
+        title: What people call them.
+        taken: How they reach the model without a word in the spec, and what shows it.
+        asked: What is asked for where nothing shows it.
+    """
+
+    key: str
+    title: str
+    taken: str
+    asked: str
+
+
+_INPUTS = (
+    InputKind(
+        "pictures",
+        "Pictures as whole numbers: uint8, uint16, or wider",
+        "As they are, or divided by 255 (65535), as the model shows: it divides or normalises its "
+        "input, or its first batch norm remembers how spread its values were. Channels that come "
+        "last are put first if the model only runs so.",
+        'The scale, as `"transform": {"scale": "1/255"}` or `{"scale": 1}`, and the `layout`.',
+    ),
+    InputKind(
+        "float_pictures",
+        "Pictures as floats",
+        "As they are stored, in the precision of the model's weights. A warning `value_range` asks "
+        "where they look like bytes, or unlike what a batch norm remembers.",
+        "",
+    ),
+    InputKind(
+        "one_hot",
+        "One-hot sequences, of DNA say",
+        "As they are, whatever number type they have: nothing but 0 and 1 are no pixels.",
+        "",
+    ),
+    InputKind(
+        "fingerprints",
+        "Indicators: fingerprints, binarised images",
+        "As they are, likewise.",
+        "",
+    ),
+    InputKind(
+        "tokens",
+        "Tokens",
+        "As int64, from any number type that holds whole numbers.",
+        "",
+    ),
+    InputKind(
+        "masked_tokens",
+        "Tokens with a mask, lengths, types; every model of several inputs",
+        "Each argument gets the array of its name, in whatever order the file has them. Masks "
+        "reach a model that wants them as bool, as numbers one that multiplies by them.",
+        'Arrays with other names, where more than one way to give them runs: `"input": {"ids": '
+        '"words", "mask": "kept"}`.',
+    ),
+    InputKind(
+        "tables",
+        "Tables of numbers, counts and categories",
+        "As they are stored, in the precision of the model's weights.",
+        "Tables of uint8: the scale, unless a batch norm shows it.",
+    ),
+    InputKind(
+        "sound",
+        "Sound: floats, or 16 bits",
+        "Floats as they are; 16 bits as they are if the model divides them.",
+        'The scale: `"1/32768"` or 1.',
+    ),
+)
+
+INPUT_KINDS: dict[str, InputKind] = {kind.key: kind for kind in _INPUTS}

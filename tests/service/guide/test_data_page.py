@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from service.guide.data import DATA_KINDS
+from borders.inputs import KINDS
+
+from service.guide.data import DATA_KINDS, INPUT_KINDS
 from service.guide.routes import render
 from service.probes.spec import FORMATS, ProbeSpec
 from tests.workers.probes.data import CASES
@@ -25,6 +27,12 @@ def test_the_page_shows_every_row_and_every_format_is_among_them() -> None:
     for kind in DATA_KINDS.values():
         assert kind.title.split("`")[0] in page
     assert {case.written["format"] for case in CASES if "format" in case.written} == set(FORMATS)
+
+
+def test_every_kind_of_input_is_tried_on_models_and_shown() -> None:
+    assert set(INPUT_KINDS) == set(KINDS)
+    page = render("data")
+    assert all(kind.title.split(":")[0] in page for kind in INPUT_KINDS.values())
 
 
 def test_a_key_that_the_page_names_is_one_of_the_spec() -> None:
