@@ -62,6 +62,11 @@ _SUFFIXES: tuple[tuple[ProbeFormat, tuple[str, ...]], ...] = (
     ("csv", csv_table.SUFFIXES),
     ("imagefolder", pictures.SUFFIXES),
 )
+_KEYS = {
+    "columns": ("parquet", "arrow", "csv"),
+    "exclude": ("parquet", "arrow", "csv"),
+    "image_mode": ("imagefolder", "parquet", "arrow"),
+}
 _TEXT_CONTROLS = b"\t\n\r\f"
 
 Opened = tuple[Container, ProbeSpec]
@@ -106,7 +111,18 @@ def open_container(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> Opened:
             f"The probe file is {found}, but its spec says {spec.format!r}.",
             hint=f'Set "format": "{found}" in the spec, or leave it out.',
         )
+    _check_keys(spec, found)
     return _OPENERS[found](held, spec.model_copy(update={"format": found}), limits)
+
+
+def _check_keys(spec: ProbeSpec, found: str) -> None:
+    """Refuse keys of the spec that say nothing about a file of this format."""
+    for key, formats in _KEYS.items():
+        if getattr(spec, key) is not None and found not in formats:
+            raise unreadable(
+                f"The spec gives {key!r}, which is for {', '.join(formats)}; the file is {found}.",
+                hint=f'Leave "{key}" out of the spec.',
+            )
 
 
 def _open_npz(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:

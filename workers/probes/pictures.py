@@ -29,6 +29,9 @@ _GREY_MODES = {"1", "L", "LA", "La"}
 _EIGHT_BIT_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_NOTES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+"""Where Pillow keeps what may say how an image is turned."""
+
 _SIZES_SHOWN = 4
 
 
@@ -142,6 +145,8 @@ def _check_mode(name: str, image: Image.Image) -> None:
 
 def _check_orientation(name: str, image: Image.Image) -> None:
     """Refuse what some readers turn and others do not."""
+    if image.format != "TIFF" and _NOTES.isdisjoint(image.info):
+        return  # looking for a note in a PNG would decode it
     orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
     if orientation != _UPRIGHT:
         raise unreadable(

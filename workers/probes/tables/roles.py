@@ -21,6 +21,7 @@ from workers.probes.inference import TARGET_NAMES, describe
 
 _NAMES_SHOWN = 8
 _FIRST_ROWS = 16
+_CUSTOMARY = {*map(str.lower, TARGET_NAMES), "class"}
 
 
 class Columns(Container, Protocol):
@@ -86,10 +87,7 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
         if target is not None:
             spec = _with(spec, target=target)
     spec = _with_class_names(table, spec)
-    inferred = spec.input is None and not any(
-        info.is_numeric and len(info.shape) > 1 and name != spec.target
-        for name, info in table.arrays.items()
-    )
+    inferred = spec.input is None and (spec.columns is not None or not _has_axes(table, spec))
     if not inferred and ALL_COLUMNS not in spec.inputs:
         _check_is_no_single_number(table, spec)
         return table, spec
@@ -102,6 +100,14 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
     if inferred and not says_which:
         _refuse_row_numbers(table, names)
     return _Stacked(table, names, limits), spec
+
+
+def _has_axes(table: Columns, spec: ProbeSpec) -> bool:
+    """Whether a column of lists or images is there to be the input."""
+    return any(
+        info.is_numeric and len(info.shape) > 1 and name != spec.target
+        for name, info in table.arrays.items()
+    )
 
 
 def _with(spec: ProbeSpec, **known: object) -> ProbeSpec:
@@ -135,10 +141,8 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
         for name, info in table.arrays.items()
         if name not in spec.inputs and name not in (spec.columns or ()) and _may_be_target(info)
     }
-    for name in TARGET_NAMES:
-        if name in others:
-            return name
-    named = [name for name, info in others.items() if info.class_names and info.is_numeric]
+    named = [name for name in others if name.lower() in _CUSTOMARY]
+    named = named or [name for name, info in others.items() if info.class_names and info.is_numeric]
     named = named or [name for name, info in others.items() if _holds_classes(table, name, info)]
     if len(named) == 1:
         return named[0]
@@ -148,8 +152,8 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
     shown = ", ".join(repr(name) for name in left[:_NAMES_SHOWN])
     more = f" and {len(left) - _NAMES_SHOWN:,} more" if len(left) > _NAMES_SHOWN else ""
     raise unreadable(
-        f"Which column holds the targets cannot be told: none has a customary name "
-        f"({', '.join(TARGET_NAMES)}), and {shown}{more} could be it.",
+        f"Which column holds the targets cannot be told: {shown}{more} could be it, and not one "
+        f"alone has a customary name ({', '.join(sorted(_CUSTOMARY))}) or holds names of classes.",
         hint=f'Set "target": "{left[-1]}" in the spec if that is the column with the labels or '
         'values to predict, or the name of another; "target": null for a probe without.',
         detail={"columns": [*left[:_NAMES_SHOWN]]},

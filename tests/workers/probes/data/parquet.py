@@ -252,7 +252,7 @@ CASES = [
         lambda: columns(age=AGES, height=HEIGHTS, price=HEIGHTS * 2),
         STACKED,
         HEIGHTS * 2,
-        refused="'age', 'height', 'price' could be it",
+        refused="'age', 'height', 'price' could be it, and not one alone has a customary name",
         hint='Set "target": "price"',
         answer={"target": "price"},
     ),
