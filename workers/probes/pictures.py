@@ -3,9 +3,10 @@
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,9 @@ SUFFIXES = (
 )
 """How the names of such files end."""
 
-_CHANNELS: dict[ImageMode, int] = {"L": 1, "RGB": 3}
+CHANNELS: Mapping[ImageMode, int] = MappingProxyType({"L": 1, "RGB": 3})
+"""Of a decoded image."""
+
 _GREY_MODES = {"1", "L", "LA", "La"}
 _EIGHT_BIT_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
 _ORIENTATION = 0x0112
@@ -53,7 +56,7 @@ class Pictures:
 
     def shape(self, mode: ImageMode) -> tuple[int, int, int, int]:
         """Of all of them, decoded: count, height, width, channels."""
-        return (self.count, self.height, self.width, _CHANNELS[mode])
+        return (self.count, self.height, self.width, CHANNELS[mode])
 
 
 def look_through(images: Iterable[tuple[str, bytes]], count: int, limits: Limits) -> Pictures:
