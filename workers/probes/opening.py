@@ -16,7 +16,7 @@ from workers.probes.tables import arrow, csv_table
 from workers.probes.tables.arrow import ArrowSource
 from workers.probes.tables.csv_table import CsvTable
 from workers.probes.tables.parquet import ParquetSource
-from workers.probes.tables.roles import settle
+from workers.probes.tables.roles import is_target, settle
 from workers.probes.tables.table import Source, Table
 
 _TAR_MAGIC_AT = 257
@@ -153,7 +153,7 @@ def _open_images(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
 
 
 def _table(source: Source, spec: ProbeSpec, limits: Limits) -> Opened:
-    table = Table(source, limits, spec.image_mode)
+    table = Table(source, limits, spec.image_mode, lambda name: is_target(name, spec))
     if table.holds_images:
         spec = spec.model_copy(update={"image_mode": table.image_mode})
     return settle(table, spec, limits)

@@ -102,6 +102,13 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
     return _Stacked(table, names, limits), spec
 
 
+def is_target(name: str, spec: ProbeSpec) -> bool:
+    """Whether a column holds the targets: as the spec says, or else as it is called."""
+    if spec.target is not None or spec.declares_no_target:
+        return name == spec.target
+    return name.lower() in _CUSTOMARY and name not in spec.inputs
+
+
 def _has_axes(table: Columns, spec: ProbeSpec) -> bool:
     """Whether a column of lists or images is there to be the input."""
     return any(
@@ -136,12 +143,17 @@ def _with_class_names(table: Columns, spec: ProbeSpec) -> ProbeSpec:
 
 
 def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
+    named = [
+        name for name, info in table.arrays.items() if info.may_be_targets and is_target(name, spec)
+    ]
     others = {
         name: info
         for name, info in table.arrays.items()
-        if name not in spec.inputs and name not in (spec.columns or ()) and _may_be_target(info)
+        if name not in spec.inputs
+        and name not in (spec.columns or ())
+        and info.may_be_targets
+        and len(info.shape) == 1
     }
-    named = [name for name in others if name.lower() in _CUSTOMARY]
     named = named or [name for name, info in others.items() if info.class_names and info.is_numeric]
     named = named or [name for name, info in others.items() if _holds_classes(table, name, info)]
     if len(named) == 1:
@@ -158,10 +170,6 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
         'values to predict, or the name of another; "target": null for a probe without.',
         detail={"columns": [*left[:_NAMES_SHOWN]]},
     )
-
-
-def _may_be_target(info: ArrayInfo) -> bool:
-    return len(info.shape) == 1 and (info.is_numeric or info.is_text)
 
 
 def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
