@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -86,9 +86,19 @@ class Client:
         return self._send_file("/v1/models", file, fields)
 
     def register_probe(
-        self, file: Path | BinaryIO, *, name: str, spec: Mapping[str, Any] | None = None
+        self,
+        file: Path | BinaryIO | Sequence[Path],
+        *,
+        name: str,
+        spec: Mapping[str, Any] | None = None,
     ) -> Document:
         """Upload a reference dataset as the next version of its name.
+
+        Args:
+            file: The file; or several that are one probe, such as `x.npy` and `y.npy`, or the
+                shards of a table.
+            name: Its name.
+            spec: How it is read, where that does not follow from the file.
 
         Raises:
             ApiError: It was refused.
@@ -222,10 +232,14 @@ class Client:
         """
         return self._json(self._http.get(path))
 
-    def _send_file(self, path: str, file: Path | BinaryIO, fields: Mapping[str, Any]) -> Document:
+    def _send_file(
+        self, path: str, file: Path | BinaryIO | Sequence[Path], fields: Mapping[str, Any]
+    ) -> Document:
         given = {name: str(value) for name, value in fields.items() if value is not None}
-        with _opened(file) as opened:
-            return self._json(self._http.post(path, data=given, files={"file": opened}))
+        with ExitStack() as opened:
+            files = [opened.enter_context(_opened(each)) for each in _listed(file)]
+            parts = [("file", each) for each in files]
+            return self._json(self._http.post(path, data=given, files=parts))
 
     def _json(self, response: httpx.Response) -> Document:
         self._check(response)
@@ -241,6 +255,10 @@ class Client:
         except ValueError:
             problem = {"title": response.reason_phrase, "detail": response.text[:500]}
         raise ApiError(response.status_code, problem)
+
+
+def _listed(file: Path | BinaryIO | Sequence[Path]) -> Sequence[Path | BinaryIO]:
+    return file if isinstance(file, Sequence) else [file]
 
 
 @contextmanager

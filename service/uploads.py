@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
+from service import bundles
 from service.problems import (
     DigestMismatch,
     InvalidRequest,
@@ -44,12 +45,15 @@ class Upload:
 
 
 @asynccontextmanager
-async def receive(request: Request, *, raw_allowed: bool) -> AsyncIterator[Upload]:
+async def receive(
+    request: Request, *, raw_allowed: bool = False, most_files: int = 1
+) -> AsyncIterator[Upload]:
     """Receive the request's file, verified against `Content-Digest` where that is given.
 
     Args:
         request: Its body is `multipart/form-data` with a part `file`, or the file itself.
         raw_allowed: Whether the body may be the file itself (`application/octet-stream`).
+        most_files: How many parts `file` there may be; several are packed into one tar.
 
     Raises:
         UnsupportedMediaType: The body is neither.
@@ -59,7 +63,7 @@ async def receive(request: Request, *, raw_allowed: bool) -> AsyncIterator[Uploa
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        reader = _multipart(request)
+        reader = _multipart(request, most_files)
     elif media_type == "application/octet-stream" and raw_allowed:
         reader = _raw(request)
     else:
@@ -78,19 +82,28 @@ async def receive(request: Request, *, raw_allowed: bool) -> AsyncIterator[Uploa
 
 
 @asynccontextmanager
-async def _multipart(request: Request) -> AsyncIterator[tuple[BinaryIO, Mapping[str, str]]]:
+async def _multipart(
+    request: Request, most_files: int
+) -> AsyncIterator[tuple[BinaryIO, Mapping[str, str]]]:
     try:
-        form = await request.form(max_files=1, max_fields=_MAX_FIELDS)
+        form = await request.form(max_files=most_files, max_fields=_MAX_FIELDS)
     except ClientDisconnect:
         raise UploadIncomplete("The connection closed before the whole body arrived.") from None
     try:
-        part = form.get("file")
-        if not isinstance(part, UploadFile):
+        parts = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+        if not parts:
             raise InvalidRequest(
                 "The form has no complete file part named `file`. With curl: -F file=@model.pt"
             )
         fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        yield part.file, fields
+        if len(parts) == 1:
+            yield parts[0].file, fields
+            return
+        files = bundles.by_name([(part.filename, part.file) for part in parts])
+        if "content-digest" in request.headers:
+            raise InvalidRequest("Content-Digest is verified for one file; several were sent.")
+        with await run_in_threadpool(bundles.pack, files) as packed:
+            yield packed, fields
     finally:
         await form.close()
 
@@ -122,14 +135,21 @@ def _verify_digest(header: str | None, sha256: str) -> None:
 
 
 def multipart_schema(
-    fields: Mapping[str, Any], required: list[str], *, raw: bool = False
+    fields: Mapping[str, Any],
+    required: list[str],
+    *,
+    raw: bool = False,
+    most_files: int = 1,
 ) -> dict[str, Any]:
     """Describe an upload's body for OpenAPI, since it is read as a stream and not by FastAPI."""
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    if most_files > 1:
+        file = {"type": "array", "items": file, "minItems": 1, "maxItems": most_files}
     content: dict[str, Any] = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"file": {"type": "string", "format": "binary"}, **fields},
+                "properties": {"file": file, **fields},
                 "required": ["file", *required],
             }
         }

@@ -36,7 +36,9 @@ class FeatureMapChoice(BaseModel):
         "them: for archives that keep no names.",
     )
     features_output: ResultName | None = Field(
-        default=None, description="The result that holds the features themselves, one row a sample."
+        default=None,
+        description="The result that holds the features themselves, one row a sample. Where the "
+        "model returns nothing else, there are no outputs, and no verdict.",
     )
 
     @model_validator(mode="after")

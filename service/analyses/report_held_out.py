@@ -80,16 +80,16 @@ class CenteredHeldOut(Part):
     eigenvalues: Annotated[Energies, figure("held_out.centered.eigenvalues")]
     energy_outside: Annotated[Share | None, figure("held_out.centered.energy_outside")]
     quality: Annotated[Shares | None, figure("held_out.centered.quality")]
-    utilization: Annotated[Shares, figure("held_out.centered.utilization")]
+    utilization: Annotated[Shares | None, figure("held_out.centered.utilization")]
     cumulative_quality: Annotated[Cumulative | None, figure("held_out.centered.cumulative_quality")]
     cumulative_utilization: Annotated[
-        Cumulative, figure("held_out.centered.cumulative_utilization")
+        Cumulative | None, figure("held_out.centered.cumulative_utilization")
     ]
     quality_chance_level: Annotated[
         Cumulative | None, figure("held_out.centered.quality_chance_level")
     ]
     dim_target: Annotated[Count | None, figure("held_out.centered.dim_target")]
-    dim_learned: Annotated[Count, figure("held_out.centered.dim_learned")]
+    dim_learned: Annotated[Count | None, figure("held_out.centered.dim_learned")]
     quality_at_dim_target: Annotated[
         Share | None, figure("held_out.centered.quality_at_dim_target")
     ]
@@ -154,12 +154,12 @@ class HeldOut(Part):
     eigenvalues: Annotated[Energies, figure("held_out.eigenvalues")]
     energy_outside: Annotated[Share | None, figure("held_out.energy_outside")]
     quality: Annotated[Shares | None, figure("held_out.quality")]
-    utilization: Annotated[Shares, figure("held_out.utilization")]
+    utilization: Annotated[Shares | None, figure("held_out.utilization")]
     cumulative_quality: Annotated[Cumulative | None, figure("held_out.cumulative_quality")]
-    cumulative_utilization: Annotated[Cumulative, figure("held_out.cumulative_utilization")]
+    cumulative_utilization: Annotated[Cumulative | None, figure("held_out.cumulative_utilization")]
     quality_chance_level: Annotated[Cumulative | None, figure("held_out.quality_chance_level")]
     dim_target: Annotated[Count | None, figure("held_out.dim_target")]
-    dim_learned: Annotated[Count, figure("held_out.dim_learned")]
+    dim_learned: Annotated[Count | None, figure("held_out.dim_learned")]
     quality_at_dim_target: Annotated[Share | None, figure("held_out.quality_at_dim_target")]
     quality_at_dim_target_chance: Annotated[
         Share | None, figure("held_out.quality_at_dim_target_chance")

@@ -66,7 +66,7 @@ class CenteredLayer(Part):
     eigenvalues: Annotated[Eigenvalues, figure("layers.*.centered.eigenvalues")]
     cumulative_quality: Annotated[Cumulative | None, figure("layers.*.centered.cumulative_quality")]
     cumulative_utilization: Annotated[
-        Cumulative, figure("layers.*.centered.cumulative_utilization")
+        Cumulative | None, figure("layers.*.centered.cumulative_utilization")
     ]
 
     @model_validator(mode="after")
@@ -89,7 +89,7 @@ class Layer(Part):
     rank: Annotated[Count, figure("layers.*.rank")]
     eigenvalues: Annotated[Eigenvalues, figure("layers.*.eigenvalues")]
     cumulative_quality: Annotated[Cumulative | None, figure("layers.*.cumulative_quality")]
-    cumulative_utilization: Annotated[Cumulative, figure("layers.*.cumulative_utilization")]
+    cumulative_utilization: Annotated[Cumulative | None, figure("layers.*.cumulative_utilization")]
     centered: CenteredLayer
     effective_rank: Annotated[
         LayerEffectiveRank | None, Field(description="Null if the features do not vary.")

@@ -25,7 +25,8 @@ def draw(drawable: Drawable) -> str:
         ("c", "target by chance", centered.quality_chance_level),
     ]
     drawn = [(classes, name, values) for classes, name, values in series if values]
-    plot = Plot(x=counts(len(centered.cumulative_utilization), LEFT, RIGHT), y=shares(BOTTOM, TOP))
+    rank = len(drawable.spectrum.centered.relative)
+    plot = Plot(x=counts(rank, LEFT, RIGHT), y=shares(BOTTOM, TOP))
     title = _title(drawable)
     return document(
         title,
@@ -38,7 +39,7 @@ def draw(drawable: Drawable) -> str:
             plot.curve([(float(k), value) for k, value in enumerate(values, 1)], classes)
             for classes, _, values in reversed(drawn)
         ),
-        *([] if drawn else [remark(plot, "The features do not vary over the probe.")]),
+        *([] if drawn else [remark(plot, _nothing(drawable))]),
     )
 
 
@@ -52,6 +53,13 @@ def _title(drawable: Drawable) -> str:
     return f"{first}: {percent(utilization)} of outputs{target}"
 
 
+def _nothing(drawable: Drawable) -> str:
+    """Why there are no curves."""
+    if drawable.spectrum.centered.relative:
+        return "The model has no outputs, and the probe no targets."
+    return "The features do not vary over the probe."
+
+
 def _description(drawable: Drawable) -> str:
     about = (
         "Share of the learned functions, and of the target functions, that the first k "
@@ -60,7 +68,7 @@ def _description(drawable: Drawable) -> str:
     sentences = [about]
     held = _held(drawable)
     if held is None:
-        sentences.append("The features do not vary over the probe, so there is nothing to show.")
+        sentences.append(_without_outputs(drawable))
         return " ".join(sentences)
     r, utilization, quality = held
     sentences.append(f"At k = r = {r}: {percent(utilization)} of the learned functions.")
@@ -74,11 +82,21 @@ def _description(drawable: Drawable) -> str:
     return " ".join(sentences)
 
 
+def _without_outputs(drawable: Drawable) -> str:
+    """Describe the chart of a model whose learned functions are not known, or there are none."""
+    centered = drawable.projections.centered
+    if not centered.cumulative_quality:
+        return f"{_nothing(drawable)} There is nothing to show."
+    return (
+        f"There are no outputs. All hold {percent(centered.cumulative_quality[-1])} of the target."
+    )
+
+
 def _held(drawable: Drawable) -> tuple[int, float, float | None] | None:
     """Return r, and both curves there; None where there are no curves."""
     centered = drawable.projections.centered
-    r = min(drawable.verdict.minimality.rank, len(centered.cumulative_utilization))
-    if r < 1:
+    utilization, quality = centered.cumulative_utilization, centered.cumulative_quality
+    r = min(drawable.verdict.minimality.rank, len(utilization or ()))
+    if utilization is None or r < 1:
         return None
-    quality = centered.cumulative_quality
-    return r, centered.cumulative_utilization[r - 1], None if quality is None else quality[r - 1]
+    return r, utilization[r - 1], None if quality is None else quality[r - 1]

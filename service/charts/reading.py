@@ -45,9 +45,9 @@ class Spectrum(_Drawn):
 
 
 class CenteredProjections(_Drawn):
-    """Cumulative projections, one entry an eigenfunction; what needs targets may be missing."""
+    """Cumulative projections, one entry an eigenfunction; some need targets, some outputs."""
 
-    cumulative_utilization: list[float]
+    cumulative_utilization: list[float] | None
     cumulative_quality: list[float] | None
     quality_chance_level: list[float] | None
 

@@ -241,6 +241,15 @@ _ROWS = (
         _AMBIGUOUS,
     ),
     _choice(
+        "features_alone",
+        "Embeddings and backbones that return features and no outputs",
+        'Say that the result is the features: `{"features_output": 0}`. There is no verdict then; '
+        "spectrum, quality and what else needs no outputs is reported.",
+        _HEADLESS,
+        _SUM,
+        (_UNSUPPORTED, "nonlinear_pool"),
+    ),
+    _choice(
         "hidden_link",
         "A function of the outputs written by hand: softmax, centred logits, `[1 − p, p]`",
         'Name the last linear layer: `{"module": "head"}`, or in a frozen archive its operation, '

@@ -17,6 +17,8 @@ router = APIRouter(prefix="/v1/probes", tags=["probes"])
 
 # A registration by URI is a small document; whatever is larger is something else.
 _MAX_JSON_BYTES = 1024 * 1024
+# Shards of a table, or arrays; images are packed into a zip or tar first.
+_MAX_FILES = 256
 
 
 def _request_schema() -> dict[str, Any]:
@@ -26,6 +28,7 @@ def _request_schema() -> dict[str, Any]:
             "spec": {"type": "string", "description": "A JSON object: how the file is read."},
         },
         ["name"],
+        most_files=_MAX_FILES,
     )
     schema["requestBody"]["content"]["application/json"] = {
         "schema": ProbeByUri.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -37,11 +40,15 @@ def _request_schema() -> dict[str, Any]:
 async def register_probe(
     request: Request, response: Response, session: Session, store: Store, settings: AppSettings
 ) -> ProbeRead:
-    """Register a probe: a form with parts `file` and `spec`, or JSON with a `uri`."""
+    """Register a probe: a form with parts `file` and `spec`, or JSON with a `uri`.
+
+    Several parts `file` are one probe: `.npy` arrays, or parts of one table in parquet, Arrow or
+    CSV. They are kept as an uncompressed tar of them, which may be uploaded as well.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
         probe = await service.add_uri(session, settings, await _read_json(request))
     else:
-        async with receive(request, raw_allowed=False) as upload:
+        async with receive(request, most_files=_MAX_FILES) as upload:
             probe = await service.add_upload(session, store, upload)
     response.headers["Location"] = f"/v1/probes/{probe.id}"
     await session.refresh(probe)

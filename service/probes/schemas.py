@@ -56,7 +56,10 @@ class ProbeRead(BaseModel):
         "argument of a model gets which, a report says. null for a probe that was validated before "
         "a model could have several."
     )
-    classes: int | None
+    classes: int | None = Field(
+        description="Number of classes or labels; null for values, without targets, and where only "
+        "a model decides it, as for labels 1 … K."
+    )
     class_counts: list[int] | None = Field(
         description="Labels of each class: one a sample, or one for each position of each sample."
     )

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-ProbeFormat = Literal["npz", "safetensors"]
+ProbeFormat = Literal["npz", "safetensors", "parquet", "arrow", "imagefolder", "csv"]
 Task = Literal["classification", "multilabel", "regression"]
 TransformDtype = Literal[
     "float16", "bfloat16", "float32", "float64", "int64", "int32", "uint8", "bool"
@@ -30,11 +30,17 @@ InputDtype = Literal[
     "int8", "int16", "int32", "int64", "bool",
 ]  # fmt: skip
 
+ImageMode = Literal["L", "RGB"]
+
 FORMATS: tuple[str, ...] = get_args(ProbeFormat)
+ALL_COLUMNS = "*"
+"""The input that is made of a table's columns of numbers."""
+
 _LAYOUT = re.compile(r"(N[A-Z]*)->(N[A-Z]*)")
 # A spec travels in a message of at most 64 KiB.
 _MAX_CHANNELS = 1024
 MAX_INPUTS = 16
+_MAX_COLUMNS_NAMED = 1024
 MAX_CLASSES_NAMED = 4096
 # Two specs and more are in one message.
 _MAX_CLASSES_BYTES = 24 * 1024
@@ -177,7 +183,23 @@ class ProbeSpec(_WritesWhatWasSet):
         description="The array that holds the inputs; for a model of several inputs their names, "
         "in the order of its arguments, or an object that names the array of each argument. Left "
         "out: an argument gets the array of its name, and where names leave a choice, that is "
-        "asked for.",
+        "asked for. Of a table, `*` is all its columns of numbers but the target, side by side.",
+    )
+    columns: (
+        Annotated[list[ArrayName], Field(min_length=1, max_length=_MAX_COLUMNS_NAMED)] | None
+    ) = Field(
+        default=None,
+        description="Of a table: the columns that make up the input `*`, in this order. Default: "
+        "all columns of numbers but the target, in the file's order.",
+    )
+    exclude: Annotated[list[ArrayName], Field(max_length=_MAX_COLUMNS_NAMED)] | None = Field(
+        default=None,
+        description="Of a table: columns that are not part of the input `*`, such as a row number.",
+    )
+    image_mode: ImageMode | None = Field(
+        default=None,
+        description="What images are decoded to: `RGB`, three channels, or `L`, one of grey. "
+        "Default: `L` if all of them are grey, else `RGB`.",
     )
     target: ArrayName | None = Field(
         default=None,
@@ -217,7 +239,7 @@ class ProbeSpec(_WritesWhatWasSet):
     def _is_supported(cls, value: object) -> object:
         if value is not None and value not in FORMATS:
             raise ValueError(
-                f"format is {value!r}; this release reads {' and '.join(map(repr, FORMATS))}: "
+                f"format is {value!r}; this release reads {', '.join(map(repr, FORMATS))}: "
                 "convert the data to one of them"
             )
         return value
@@ -263,6 +285,10 @@ class ProbeSpec(_WritesWhatWasSet):
                 f"task is {self.task!r} but target is null; expected the name of the array with "
                 "the targets, or no task"
             )
+        if self.columns is not None and self.exclude is not None:
+            raise ValueError("columns and exclude are both given; expected one of them")
+        if self.target is not None and self.target in (self.columns or ()):
+            raise ValueError(f"columns names {self.target!r}, which is the target")
         self._check_transforms()
         self._check_classes()
         return self
@@ -346,13 +372,15 @@ class ProbeSummary(BaseModel):
         min_length=1,
         max_length=MAX_INPUTS,
     )
-    task: Task | None = Field(description="null for a probe without targets.")
+    task: Task | None = Field(
+        description="null for a probe without targets, and where only a model decides."
+    )
     classes: PositiveInt | None = Field(
-        description="Number of classes; null for values and without targets."
+        description="Number of classes; null for values, without targets, and where only a model "
+        "decides."
     )
     class_counts: list[NonNegativeInt] | None = Field(
         description="Labels of each class: one a sample, or one for each position of each sample; "
-        "of several labels a sample, how many samples carry each. null for values and without "
-        "targets."
+        "of several labels a sample, how many samples carry each. null as `classes`."
     )
     spec: ProbeSpec

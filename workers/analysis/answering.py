@@ -26,6 +26,22 @@ def read_answer(extractor: Extractor, task: Task) -> Answer:
     return Answer.of_link(task, link, outputs, link.outputs.dtype)
 
 
+def head_by_class(extractor: Extractor) -> Tensor | None:
+    """The head's weights by the answer's classes, `(classes, p)`; None where some have no row.
+
+    Args:
+        extractor: What was found in the model.
+    """
+    weight, link = extractor.feature_map.W, extractor.link
+    if weight is None or link is None or link.chosen is None:
+        return weight
+    chosen = link.chosen
+    if len(chosen) > 1:
+        return weight[chosen]
+    # One of two probabilities stands for both, as a single logit does.
+    return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004
+
+
 def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor | None] | None:
     """What the model would decide from other outputs; None where its link cannot be repeated.
 

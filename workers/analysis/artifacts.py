@@ -6,17 +6,32 @@ import torch
 
 from workers.analysis.evaluation import Evaluation
 from workers.diagnostics import Diagnosis
+from workers.extraction import FeatureMap
 
 # top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
 _KEPT_PER_OUTPUT = 2
 
 
-def moments_file(evaluation: Evaluation) -> bytes:
-    """The sums that every figure comes from, as safetensors."""
+def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
+    """The sums that every figure comes from, as safetensors.
+
+    Args:
+        evaluation: The sums, and what their coordinates belong to.
+        found: W and b, which coordinates of outputs are told by.
+    """
     arrays = evaluation.total().to_arrays()
     if evaluation.basis is not None:
         arrays["basis"] = evaluation.basis.contiguous().numpy()
-    return safetensors.numpy.save(arrays)
+    space = evaluation.space
+    if space.basis is not None:
+        arrays["f_mean"] = space.mean.numpy()
+        if found.W is not None:
+            # Not the basis itself: a language model's would be as large as its head, twice.
+            columns = found.W if found.b is None else torch.cat([found.W, found.b[:, None]], 1)
+            arrays["f_head"] = (space.basis.T @ columns.double()).numpy()
+    return safetensors.numpy.save(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    )
 
 
 def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
@@ -28,7 +43,7 @@ def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int
         top_k: How many of them, or "auto" for two per output.
     """
     eigenvalues = diagnosis.spectrum.eigenvalues
-    wanted = _KEPT_PER_OUTPUT * evaluation.folds[0].c if top_k == "auto" else int(top_k)
+    wanted = _KEPT_PER_OUTPUT * evaluation.space.outputs if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
     projected = (evaluation.kept.rows().features.double() @ vectors).numpy()

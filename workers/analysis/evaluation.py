@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
@@ -23,6 +21,7 @@ from workers.diagnostics import (
     average_precision,
 )
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
@@ -49,6 +48,7 @@ class Evaluation:
         warnings: What a reader of the answer's figures must know, each as `code: sentence`.
         basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
             basis, which fewer rows than features are reduced to; None: of the features themselves.
+        space: Whose coordinates the outputs of the moments are.
     """
 
     folds: list[Moments]
@@ -59,6 +59,7 @@ class Evaluation:
     decide: Callable[[Tensor], Tensor | None] | None
     warnings: tuple[str, ...]
     basis: Tensor | None
+    space: OutputSpace
 
     def total(self) -> Moments:
         """Return the moments over all samples."""
@@ -78,6 +79,7 @@ def evaluate(
     *,
     weights: RowWeights | None = None,
     layers: LayerPass | None = None,
+    space: OutputSpace | None = None,
 ) -> Evaluation:
     """Run the model over the whole probe, once.
 
@@ -89,18 +91,24 @@ def evaluate(
         progress: Told of the samples seen.
         weights: How much rows count in the moments; None: all alike.
         layers: Sums up all layers in the same pass.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
         JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, positions = len(probe), extractor.feature_map.positions
-    folds = Folds(n, positions=rows_a_sample(probe, positions), seed=seed)
+    space = space or OutputSpace(extractor.feature_map.outputs)
+    folds = Folds(
+        n, positions=rows_a_sample(probe, positions), seed=seed, classes=count_classes(probe)
+    )
     kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
     # Without targets the answer is taken for one about classes.
     answer = read_answer(extractor, probe.spec.task or "classification")
-    scores = KeptScores(n, seed) if answer.task == "multilabel" else None
-    performances = [] if probe.targets is None else [Performance()] * folds.count
+    has_outputs = extractor.feature_map.outputs > 0
+    scores = KeptScores(n, seed) if has_outputs and answer.task == "multilabel" else None
+    is_measured = has_outputs and probe.targets is not None
+    performances = [Performance()] * folds.count if is_measured else []
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted, counted, places = leave_out(
@@ -109,10 +117,11 @@ def evaluate(
         targets = target_functions(probe, counted)
         row_weights = None if weights is None else weights.of(counted)
         values = answer.values(extracted.outputs, extracted.answers)
-        dealt = folds.update(extracted.phi, extracted.outputs, targets, row_weights)
+        coordinates = space.coordinates(extracted.outputs)
+        dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
-            layers.add(extracted.outputs, targets, row_weights)
-        if targets is not None:
+            layers.add(coordinates, targets, row_weights)
+        if targets is not None and is_measured:
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
                 performances[fold] += answer.measure(values[rows], targets[rows])
@@ -120,7 +129,7 @@ def evaluate(
                 scores.add(extracted.answers, targets)
         kept.add(
             extracted.phi,
-            answer.decide(values),
+            answer.decide(values) if has_outputs else None,
             decisions_wanted(answer, counted),
             places=places,
             seen=len(inputs[0]) * positions,
@@ -128,8 +137,9 @@ def evaluate(
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
     measured = sum(performances, Performance()) if performances else None
+    moments = folds.moments()
     return Evaluation(
-        folds=folds.moments(),
+        folds=moments,
         performance_by_fold=performances,
         answer=answer,
         average_precision=None if scores is None else average_precision(scores.ranked()),
@@ -137,6 +147,7 @@ def evaluate(
         decide=deciding(extractor, answer),
         warnings=tuple(cautions(extractor, answer, measured)),
         basis=folds.basis,
+        space=space.within(folds.output_basis),
     )
 
 
@@ -158,9 +169,18 @@ def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:
 
 
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
-    """Return labels as class indicators `(rows, classes)`, multi-hot rows and values as stored."""
-    if stored is None or probe.targets is None:
+    """Return the class of each row `(rows,)`, multi-hot rows and values as stored."""
+    return stored if stored is None or count_classes(probe) is None else stored.flatten()
+
+
+def count_classes(probe: ProbeData) -> int | None:
+    """Return how many classes labels tell apart; None of other targets and without."""
+    if probe.targets is None or probe.targets.task != "classification":
         return None
-    if probe.targets.task != "classification":
-        return stored
-    return one_hot(stored.flatten(), probe.targets.functions).to(torch.float32)
+    return probe.targets.functions
+
+
+def output_space(extractor: Extractor) -> OutputSpace:
+    """Return where the outputs lie: more outputs than features are bounded by W and b."""
+    found = extractor.feature_map
+    return OutputSpace.of_head(found.outputs, found.W, found.b)

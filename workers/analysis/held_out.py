@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.analyses.options import Options
-from service.failures import FailureCode
 from service.probes.spec import Task
 from workers.analysis.answering import read_answer
-from workers.analysis.evaluation import target_functions
+from workers.analysis.evaluation import count_classes, target_functions
 from workers.analysis.rows import KeptScores, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
@@ -20,6 +19,7 @@ from workers.diagnostics import (
     average_precision,
     held_out,
 )
+from workers.diagnostics.output_space import OutputSpace
 from workers.errors import JobError
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
@@ -66,6 +66,7 @@ def evaluate_held_out(
     weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
+    space: OutputSpace | None = None,
 ) -> HeldOutEvaluation:
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
@@ -78,17 +79,16 @@ def evaluate_held_out(
         weights: How much the eval probe's rows count.
         progress: Told of the samples seen.
         task: That of the first probe; None if it has no targets.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
-        JobError: The two probes are of different tasks, the model fails on a batch, or it gives
-            other than one row for each target.
+        JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, found = len(probe), extractor.feature_map
-    _check_task(task, probe.spec.task)
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
-    has_labels = probe.targets is not None and answer.task == "multilabel"
+    has_labels = bool(found.outputs) and probe.targets is not None and answer.task == "multilabel"
     scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,
@@ -98,6 +98,8 @@ def evaluate_held_out(
         task=answer.task,
         positions=rows_a_sample(probe, found.positions),
         seed=options.seed,
+        by_class=count_classes(probe) is not None,
+        space=space,
         answer=answer,
     )
     seen = 0
@@ -123,14 +125,3 @@ def evaluate_held_out(
     )
     ranked = None if scores is None else average_precision(scores.ranked())
     return HeldOutEvaluation(figures, answer, ranked)
-
-
-def _check_task(first: Task | None, second: Task | None) -> None:
-    if first is None or second is None or first == second:
-        return
-    raise JobError(
-        FailureCode.INPUT_MISMATCH,
-        f"Its targets are of a {second}, those of the probe of a {first}; expected the same task.",
-        hint="Register both probes from one dataset; where values look like labels, with "
-        f'"task": "{first}" in the spec.',
-    )

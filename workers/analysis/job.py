@@ -12,8 +12,9 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
+from workers.analysis.answering import head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
-from workers.analysis.evaluation import evaluate
+from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.inputs import Fitted, fit_alike
 from workers.analysis.layers import LayerPass
@@ -94,6 +95,15 @@ def analyse(
         fitted = _with_settled_targets(subject.fitted, extractor)
         probe = fitted.probe
         weights = RowWeights(probe, options.class_weighting)
+        problem = _problem(extractor, probe)
+        check_allowance(
+            problem,
+            positions=extractor.feature_map.positions,
+            taken_bytes=data_bytes() - allocated,
+            memory_bytes=request.memory_bytes,
+            result_bytes=request.result_bytes,
+        )
+        space = output_space(extractor)
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
@@ -103,15 +113,9 @@ def analyse(
                 request.layers_bytes,
                 n=len(probe),
                 seed=options.seed,
+                space=space,
+                classes=count_classes(probe),
             )
-        problem = _problem(extractor, probe)
-        check_allowance(
-            problem,
-            positions=extractor.feature_map.positions,
-            taken_bytes=data_bytes() - allocated,
-            memory_bytes=request.memory_bytes,
-            result_bytes=request.result_bytes,
-        )
     with timed(timings, "extraction"), _explained():
         evaluation = evaluate(
             extractor,
@@ -121,6 +125,7 @@ def analyse(
             progress,
             weights=weights,
             layers=layers,
+            space=space,
         )
     progress.report(Stage.DIAGONALIZING)
     with timed(timings, "diagnosis"), _explained():
@@ -128,10 +133,11 @@ def analyse(
             evaluation.folds,
             task=evaluation.answer.task,
             positions=problem.rows / len(probe),
-            head=extractor.feature_map.W,
+            head=head_by_class(extractor),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
             basis=evaluation.basis,
+            space=evaluation.space,
             precision=_REDUCED.get(extractor.feature_map.dtype),
             output_tolerance=options.output_tolerance,
             verdict_tolerance=options.verdict_tolerance,
@@ -165,6 +171,7 @@ def analyse(
                 weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,
                 task=about_probe["task"],
+                space=space,
             )
         figures = found.figures
         held_out = {"probe": layout.probe_part(eval_fitted), **layout.held_out_part(found)}
@@ -191,7 +198,7 @@ def analyse(
         },
         sections={
             "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": moments_file(evaluation),
+            "moments.safetensors": moments_file(evaluation, extractor.feature_map),
         },
     )
 
@@ -232,6 +239,11 @@ def _explained() -> Iterator[None]:
 
 def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
     found, targets = extractor.feature_map, probe.targets
-    values = 0 if targets is None else targets.functions
-    rows = count_rows(probe, found.positions)
-    return Problem(rows=rows, p=found.p, c=found.outputs, d=values)
+    return Problem(
+        rows=count_rows(probe, found.positions),
+        p=found.p,
+        c=found.outputs,
+        d=0 if targets is None else targets.functions,
+        by_class=count_classes(probe) is not None,
+        head=found.W is not None,
+    )

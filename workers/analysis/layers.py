@@ -11,6 +11,7 @@ from service.analyses.report_layers import MAX_LAYERS, MAX_LAYERS_FEATURES
 from workers.diagnostics import Alignment, EffectiveRank, Interval
 from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
 from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, diagnose_layer
+from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
 from workers.extraction.execution import Batch
 from workers.extraction.layers import Layer, LayerTap, find_layers, some
@@ -49,6 +50,8 @@ class LayerPass:
         *,
         n: int,
         seed: int = 0,
+        space: OutputSpace | None = None,
+        classes: int | None = None,
     ) -> Self:
         """Find the layers of a model and choose those whose sums fit into memory.
 
@@ -63,6 +66,9 @@ class LayerPass:
             budget: Bytes that the sums may take, and so many more the diagonalization of one layer.
             n: Samples of the probe.
             seed: Of their dealing to folds.
+            space: Whose coordinates of the outputs are summed; None: the outputs themselves.
+            classes: How many classes labels tell apart; None: there are none, or values, about as
+                many as outputs.
 
         Raises:
             JobError: The model runs other operations on other batches, or answers for each
@@ -78,20 +84,22 @@ class LayerPass:
                 positions=positions,
             )
         found = find_layers(model, extractor, batch)
-        outputs = extractor.feature_map.outputs
-        kept, left_out = _affordable(found.found, outputs, budget)
-        in_folds = _affordable_in_folds(kept, outputs, budget)
+        outputs = extractor.feature_map.outputs if space is None else space.size
+        functions = outputs + (outputs if classes is None else min(classes, n))
+        kept, left_out = _affordable(found.found, functions, budget)
+        in_folds = _affordable_in_folds(kept, functions, budget)
         undivided = [layer for layer in kept if layer not in in_folds]
         warnings = list(found.warnings)
         if left_out:
-            warnings.append(_too_wide(left_out, outputs, budget))
+            warnings.append(_too_wide(left_out, functions, budget))
         if undivided:
-            warnings.append(_without_intervals(undivided, outputs, budget))
+            warnings.append(_without_intervals(undivided, functions, budget))
         sums = LayerSums(
             [layer.p for layer in kept],
             n=n,
             in_folds=[layer in in_folds for layer in kept],
             seed=seed,
+            classes=classes,
         )
         return cls(kept, sums, LayerTap(kept, found.operations), warnings)
 
@@ -99,8 +107,8 @@ class LayerPass:
         """Take in the batch that the tap has seen.
 
         Args:
-            outputs: The network's outputs on it, `(batch, c)`.
-            targets: Its targets, `(batch, d)`, or None.
+            outputs: The network's outputs on it, or their coordinates, `(batch, c)`.
+            targets: Its values, `(batch, d)`, its labels, `(batch,)`, or None.
             weights: How much each of its samples counts, `(batch,)`; None: all alike.
 
         Raises:
@@ -131,14 +139,14 @@ class LayerPass:
 
 
 def _affordable(
-    layers: tuple[Layer, ...], outputs: int, budget: int
+    layers: tuple[Layer, ...], functions: int, budget: int
 ) -> tuple[list[Layer], list[Layer]]:
     """Divide the layers into those whose sums and report fit into the bounds, and the widest."""
     by_width = sorted(layers, key=lambda layer: layer.p)
     kept: list[Layer] = []
     needed = features = 0
     for layer in by_width[:MAX_LAYERS]:
-        needed += _bytes(layer, outputs)
+        needed += _bytes(layer, functions)
         features += layer.p
         if max(needed, _working_bytes(layer)) > budget or features > MAX_LAYERS_FEATURES:
             break
@@ -147,21 +155,21 @@ def _affordable(
     return [x for x in layers if x in chosen], by_width[len(kept) :]
 
 
-def _affordable_in_folds(layers: list[Layer], outputs: int, budget: int) -> set[Layer]:
+def _affordable_in_folds(layers: list[Layer], functions: int, budget: int) -> set[Layer]:
     """The layers, from the narrowest on, for which there is memory for sums by fold."""
-    needed = sum(_bytes(layer, outputs) for layer in layers)
+    needed = sum(_bytes(layer, functions) for layer in layers)
     chosen = set()
     for layer in sorted(layers, key=lambda layer: layer.p):
-        needed += (LAYER_FOLDS - 1) * _bytes(layer, outputs)
+        needed += (LAYER_FOLDS - 1) * _bytes(layer, functions)
         if needed > budget:
             break
         chosen.add(layer)
     return chosen
 
 
-def _bytes(layer: Layer, outputs: int) -> int:
-    """Memory of a layer's sums; targets are about as many as outputs."""
-    return _BYTES * layer.p * (layer.p + 2 * outputs)
+def _bytes(layer: Layer, functions: int) -> int:
+    """Memory of a layer's sums with itself and with outputs and targets."""
+    return _BYTES * layer.p * (layer.p + functions)
 
 
 def _working_bytes(layer: Layer) -> int:
@@ -169,8 +177,8 @@ def _working_bytes(layer: Layer) -> int:
     return _BYTES * _WORKING_MATRICES * layer.p**2
 
 
-def _too_wide(left_out: list[Layer], outputs: int, budget: int) -> str:
-    needed = sum(_bytes(layer, outputs) for layer in left_out)
+def _too_wide(left_out: list[Layer], functions: int, budget: int) -> str:
+    needed = sum(_bytes(layer, functions) for layer in left_out)
     working = _working_bytes(left_out[-1])
     return (
         f"layers_too_wide: there are no figures for the widest layers: {_widths(left_out)}. Sums "
@@ -181,8 +189,8 @@ def _too_wide(left_out: list[Layer], outputs: int, budget: int) -> str:
     )
 
 
-def _without_intervals(layers: list[Layer], outputs: int, budget: int) -> str:
-    needed = (LAYER_FOLDS - 1) * sum(_bytes(layer, outputs) for layer in layers)
+def _without_intervals(layers: list[Layer], functions: int, budget: int) -> str:
+    needed = (LAYER_FOLDS - 1) * sum(_bytes(layer, functions) for layer in layers)
     by_width = sorted(layers, key=lambda layer: layer.p)
     return (
         f"layers_without_intervals: there are no intervals for the widest layers: "
@@ -230,5 +238,7 @@ def _lists(projections: LayerProjections) -> dict[str, JsonValue]:
         "rank": projections.rank,
         "eigenvalues": projections.eigenvalues.tolist(),
         "cumulative_quality": None if quality is None else quality.tolist(),
-        "cumulative_utilization": projections.cumulative_utilization.tolist(),
+        "cumulative_utilization": None
+        if projections.cumulative_utilization is None
+        else projections.cumulative_utilization.tolist(),
     }

@@ -28,6 +28,7 @@ _TRIED = 65
 _SERVES_AS_LOGITS = 10.0
 # What floors under the probabilities of all classes may add to their sum.
 _FLOORS = 0.01
+_VALUES_AT_ONCE = 1 << 22
 _ROUNDING = 8  # in units of the dtype's epsilon
 
 _THRESHOLDS: dict[Form, float] = {
@@ -90,7 +91,9 @@ class Answer:
         found = link(tried)
         precision = found.dtype if found.is_floating_point() else dtype
         close = _Closeness(precision)
-        form, exclusive, sign = _recognise(tried.double(), found.double(), close)
+        u, f = tried.double(), found.double()
+        picks = f.shape[1] < outputs
+        form, exclusive, sign = _recognise_part(f) if picks else _recognise(u, f, close)
         if task == "multilabel" and exclusive:
             sign = 0  # each label is judged by its own probability, whatever the others have
         if form == "logits" and not sign:
@@ -125,14 +128,13 @@ class Answer:
         )
 
     def values(self, outputs: Tensor, answers: Tensor) -> Tensor:
-        """What decisions and loss are of, `(rows, C)` float64 on the CPU.
+        """What decisions and loss are of, `(rows, C)`, in the dtype it has, on the CPU.
 
         Args:
             outputs: u, `(rows, C)`.
             answers: f, `(rows, C)`.
         """
-        taken = outputs if self.sign else answers
-        taken = taken.detach().to("cpu", torch.float64)
+        taken = (outputs if self.sign else answers).detach().cpu()
         return -taken if self.sign < 0 else taken
 
     def decide(self, values: Tensor) -> Tensor | None:
@@ -162,23 +164,55 @@ class Answer:
 
         Args:
             values: As `values` gives them.
-            targets: Class indicators, labels' columns or regression targets, `(rows, d)`.
+            targets: The class of each row `(rows,)` or class indicators, labels' columns of 0 and
+                1, or regression targets, `(rows, d)`.
 
         Raises:
             IncompatibleShapesError: The model has no output for some target.
         """
-        wanted = targets.detach().to("cpu", torch.float64)
+        targets = targets.detach().cpu()
         if self.task == "classification":
-            return self._measure_classes(values, wanted)
-        if values.shape != wanted.shape:
+            labels = targets.argmax(1) if targets.ndim > 1 else targets
+            named = targets.shape[1] if targets.ndim > 1 else int(targets.max()) + 1
+            self._check_classes(values.shape[1], named)
+            measure, wanted = self._measure_classes, labels
+        else:
+            self._check_outputs(values.shape[1], targets.shape[1])
+            measure = self._measure_values if self.task == "regression" else self._measure_labels
+            wanted = targets.double()
+        # In parts: in float64, 256 rows of 65,536 outputs are 128 MiB, and copies more.
+        size = max(1, _VALUES_AT_ONCE // values.shape[1])
+        parts = (
+            measure(values[first : first + size].double(), wanted[first : first + size])
+            for first in range(0, len(values), size)
+        )
+        return sum(parts, Performance())
+
+    @property
+    def _scale(self) -> Form:
+        """What `values` are."""
+        return "logits" if self.sign else self.form
+
+    def _check_classes(self, outputs: int, classes: int) -> None:
+        if classes > max(outputs, 2):
+            raise IncompatibleShapesError(
+                f"The labels name {classes} classes, the model tells {max(outputs, 2)} apart. Use "
+                "a probe with the classes the model was trained on."
+            )
+
+    def _check_outputs(self, outputs: int, targets: int) -> None:
+        if outputs != targets:
             one = "label" if self.task == "multilabel" else "target"
             raise IncompatibleShapesError(
-                f"The model has {values.shape[1]} outputs, the probe {wanted.shape[1]} {one}s a "
-                f"sample; expected one {one} for each output."
+                f"The model has {outputs} outputs, the probe {targets} {one}s a sample; expected "
+                f"one {one} for each output."
             )
-        if self.task == "regression":
-            squared = (values - wanted).square().mean(1).sum()
-            return Performance(len(values), correct=None, total_loss=_finite(squared))
+
+    def _measure_values(self, values: Tensor, wanted: Tensor) -> Performance:
+        squared = (values - wanted).square().mean(1).sum()
+        return Performance(len(values), correct=None, total_loss=_finite(squared))
+
+    def _measure_labels(self, values: Tensor, wanted: Tensor) -> Performance:
         decided = self.decide(values)
         labels = None if decided is None else LabelCounts.of(decided, wanted)
         return Performance(
@@ -189,30 +223,18 @@ class Answer:
             decisions=wanted.numel(),
         )
 
-    @property
-    def _scale(self) -> Form:
-        """What `values` are."""
-        return "logits" if self.sign else self.form
-
-    def _measure_classes(self, values: Tensor, indicators: Tensor) -> Performance:
-        outputs, classes = max(values.shape[1], 2), indicators.shape[1]
-        if classes > outputs:
-            raise IncompatibleShapesError(
-                f"The labels name {classes} classes, the model tells {outputs} apart. Use a probe "
-                "with the classes the model was trained on."
-            )
-        labels = indicators.argmax(1)
+    def _measure_classes(self, values: Tensor, wanted: Tensor) -> Performance:
         decided = self.decide(values)
         if values.shape[1] == 1:
-            loss = self._loss_of_one(values, labels)
+            loss = self._loss_of_one(values, wanted)
         elif self.exclusive:
-            loss = self._loss_of_classes(values, labels)
+            loss = self._loss_of_classes(values, wanted)
         else:
-            hot = functional.one_hot(labels, values.shape[1])
-            loss = self._binary_loss(values, hot.to(values.dtype))
+            hot = functional.one_hot(wanted, values.shape[1])
+            loss = self._binary_loss(values, hot.double())
         return Performance(
             len(values),
-            correct=None if decided is None else int((decided == labels).sum()),
+            correct=None if decided is None else int((decided == wanted).sum()),
             total_loss=loss,
         )
 
@@ -221,7 +243,7 @@ class Answer:
             # A single logit u stands for the two of its classes: sigmoid(u) is softmax of (0, u).
             two = functional.pad(values, (1, 0))
             return _finite(functional.cross_entropy(two, labels, reduction="sum"))
-        return self._binary_loss(values, labels[:, None].to(values.dtype))
+        return self._binary_loss(values, labels[:, None].double())
 
     def _loss_of_classes(self, values: Tensor, labels: Tensor) -> float | None:
         if self.loss_kind is None:
@@ -313,6 +335,16 @@ def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, b
     if _sum_to_one(f.exp()):
         return "log-probabilities", True, int(close(f, logarithms))
     return None
+
+
+def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
+    """The same of some outputs of all, which may depend on the others."""
+    if f.shape[1] > 1 and bool((f >= 0).all()) and bool((f.sum(1) <= 1 + _FLOORS).all()):
+        return "probabilities", True, 0
+    within = bool(((f >= 0) & (f <= 1)).all())
+    if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004  (half)
+        return "probabilities", False, 0
+    return "scores", False, 0
 
 
 def _sum_to_one(p: Tensor) -> bool:

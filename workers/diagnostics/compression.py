@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.output_space import OutputSpace
 
 # Every k is looked at up to here, then each by a share more than the last.
 _EVERY = 32
 _GROWTH = 1.15
+# Outputs that are held at once, in float64: 32 MiB.
+_BLOCK = 1 << 22
 _NEARLY_ALL_ANSWERS = 0.99
 
 
@@ -60,6 +63,7 @@ def compress(
     rows: Rows,
     *,
     means: Averages,
+    space: OutputSpace,
     r: int,
 ) -> tuple[CompressedModel, ...]:
     """The compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)` with centred eigenfunctions.
@@ -70,6 +74,7 @@ def compress(
         pairs: Centred eigenpairs.
         rows: Rows with features in the coordinates of the inner products.
         means: Uncentred inner products, for the means.
+        space: Whose coordinates the outputs of the inner products are.
         r: Dimension of the learned space; it and its double are among the k.
 
     Returns:
@@ -82,21 +87,59 @@ def compress(
     explained = torch.cat([held.new_zeros(1), held.cumsum(0)]) / total
     along = (rows.features.double() - means.phi) @ pairs.eigenvectors
     weights = (pairs.eigenvectors.T @ centered.phi_f) / pairs.eigenvalues[:, None]
-    outputs = means.f.expand(len(along), -1).clone()
-    found, before = [], 0
-    for k in _steps(pairs.rank, r):
-        outputs.addmm_(along[:, before:k], weights[before:k])
-        before = k
-        told = None if rows.decide is None else rows.decide(outputs)
-        found.append(
-            CompressedModel(
-                k=k,
-                accuracy=_agreement(told, rows.labels),
-                agreement=_agreement(told, rows.answers),
-                output_error=float((1 - explained[k]).clamp(0.0, 1.0).sqrt()),
-            )
+    steps = _steps(pairs.rank, r)
+    kept = _answers_kept(along, space.expand(weights), space.expand(means.f), rows, steps)
+    return tuple(
+        CompressedModel(
+            k=k,
+            accuracy=accuracy,
+            agreement=agreement,
+            output_error=float((1 - explained[k]).clamp(0.0, 1.0).sqrt()),
         )
-    return tuple(found)
+        for k, (accuracy, agreement) in zip(steps, kept, strict=True)
+    )
+
+
+def _answers_kept(
+    along: Tensor, weights: Tensor, mean: Tensor, rows: Rows, steps: Sequence[int]
+) -> list[tuple[float | None, float | None]]:
+    """Shares of decisions that are right, and that stay, for each number of eigenfunctions.
+
+    Some rows at a time: all rows' outputs would be 5 GB for 10,000 rows of 65,536.
+
+    Args:
+        along: Rows along each eigenfunction, `(m, rank)`.
+        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
+        mean: The outputs without any, `(c,)`.
+        rows: The rows.
+        steps: Numbers of eigenfunctions, ascending.
+    """
+    found: list[tuple[float | None, float | None]] = [(None, None)] * len(steps)
+    if rows.decide is None:
+        return found
+    size = max(1, _BLOCK // len(mean))
+    for start in range(0, len(along), size):
+        block = slice(start, start + size)
+        outputs, before = mean.expand(len(along[block]), -1).clone(), 0
+        for step, k in enumerate(steps):
+            outputs.addmm_(along[block, before:k], weights[before:k])
+            before = k
+            told = rows.decide(outputs)
+            right, kept = found[step]
+            found[step] = (
+                _added(right, told, rows.labels, block),
+                _added(kept, told, rows.answers, block),
+            )
+    return found
+
+
+def _added(
+    share: float | None, told: Tensor | None, wanted: Tensor | None, block: slice
+) -> float | None:
+    """A share of all decisions, once those of a block are counted too; None where there is none."""
+    if told is None or wanted is None:
+        return None
+    return (share or 0.0) + int((told == wanted[block]).sum()) / wanted.numel()
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:
@@ -145,9 +188,3 @@ def _steps(rank: int, r: int) -> list[int]:
     while (k := k * _GROWTH) < rank:
         steps.add(round(k))
     return sorted(steps)
-
-
-def _agreement(told: Tensor | None, wanted: Tensor | None) -> float | None:
-    if told is None or wanted is None:
-        return None
-    return float((told == wanted).double().mean())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.compression import CompressedModel, Rows, compress
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
@@ -18,19 +19,20 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.evidence import Evidence, gather
+from workers.diagnostics.intervals import unbiased_share_interval
 from workers.diagnostics.minimality import (
     learned_basis,
     minimality,
     reaches,
     without_mean_output,
 )
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import (
     NeuralCollapse,
-    mismatch_interval,
-    nearest_mean_mismatch,
+    nearest_mean_mismatches,
     neural_collapse,
 )
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
@@ -129,6 +131,7 @@ def diagnose(
     rows: Rows | None = None,
     performances: Sequence[Performance] = (),
     basis: Tensor | None = None,
+    space: OutputSpace | None = None,
     precision: float | None = None,
     output_tolerance: float = 1e-6,
     verdict_tolerance: float = 1e-3,
@@ -149,6 +152,8 @@ def diagnose(
         performances: Sums over the rows of each fold; none without targets.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
+        space: Whose coordinates the outputs of the moments are; None: they are the outputs
+            themselves.
         precision: Machine epsilon of the features as the model gave them, if coarser than that of
             float32, which the rank takes for granted.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
@@ -164,6 +169,8 @@ def diagnose(
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
     samples = round(total.n / positions)
+    if space is None:
+        space = OutputSpace(total.c)
     raw, centered = total.averages(), total.centered_averages()
     p = total.p if basis is None else basis.shape[0]
     pairs = diagonalize(raw.phi_phi, rows=total.n, features=p)
@@ -179,7 +186,7 @@ def diagnose(
     projections = project(raw, pairs, output_tolerance=output_tolerance)
     centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
 
-    cleaned = without_mean_output(centered, task)
+    cleaned = without_mean_output(centered, task, space)
     learned = learned_basis(cleaned, tolerance=verdict_tolerance)
     directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
     has_classes = task == "classification" and total.d > 0
@@ -203,6 +210,7 @@ def diagnose(
         task=task,
         head=head,
         basis=basis,
+        space=space,
         features=p,
         directions=directions,
         output_tolerance=output_tolerance,
@@ -212,7 +220,7 @@ def diagnose(
     circumstances = Circumstances(
         n=samples,
         p=p,
-        outputs=total.c,
+        outputs=space.outputs,
         directions=directions,
         feature_rank=centered_pairs.rank,
         class_counts=None if task == "regression" or not total.d else total.y_count.numpy(),
@@ -225,10 +233,12 @@ def diagnose(
         rows = replace(rows, features=rows.features.double() @ basis)
     # Rows may be some of all; one a sample is as many as are surely independent.
     nc4, trials = None, 0 if rows is None else min(samples, len(rows.features))
+    if has_classes:
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = None
     if has_classes and rows is not None and rows.answers is not None:
-        nc4 = nearest_mean_mismatch(total, rows.features, rows.answers)
-        confidence_interval["neural_collapse"]["nc4_mismatch"] = mismatch_interval(
-            nc4, folds, total, rows.features, rows.answers, trials=trials
+        nc4, left_out = nearest_mean_mismatches(total, folds, rows.features, rows.answers)
+        confidence_interval["neural_collapse"]["nc4_mismatch"] = unbiased_share_interval(
+            nc4, left_out, [fold.n for fold in folds], trials
         )
     return Diagnosis(
         n=total.n,
@@ -253,7 +263,9 @@ def diagnose(
         nc4=nc4,
         compression=()
         if rows is None
-        else compress(centered, cleaned, centered_pairs, rows, means=raw, r=learned.shape[1]),
+        else compress(
+            centered, cleaned, centered_pairs, rows, means=raw, space=space, r=learned.shape[1]
+        ),
         trials=trials,
         confidence_interval=confidence_interval,
     )
@@ -274,7 +286,7 @@ def _total(folds: Sequence[Moments], positions: float) -> Moments:
         )
     total = reduce(add, folds)
     for name, sums in (("features", total.phi_phi), ("outputs", total.f_f), ("targets", total.y_y)):
-        if not bool(torch.isfinite(sums).all()):
+        if sums is not None and not bool(torch.isfinite(sums).all()):
             raise NonFiniteError(
                 f"The {name} are finite but too large to be squared in float64. Scale the model "
                 "down."

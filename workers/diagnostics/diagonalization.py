@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.linear_algebra import eigh, eigvalsh
+
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
 
@@ -59,7 +61,7 @@ def diagonalize(
     Returns:
         Eigenpairs in decreasing order; none if the matrix is zero or all noise.
     """
-    ascending, vectors = torch.linalg.eigh(gram)
+    ascending, vectors = eigh(gram)
     eigenvalues = ascending.flip(0)
     rank = numerical_rank(
         eigenvalues,
@@ -110,7 +112,7 @@ def leading_eigenpairs(gram: Tensor, count: int, *, near: Eigenpairs) -> Eigenpa
         found = _iterate(gram, count, near.eigenvectors[:, :block])
         if found is not None:
             return found
-    ascending, vectors = torch.linalg.eigh(gram)
+    ascending, vectors = eigh(gram)
     signal = int((ascending > p * _FLOAT64_EPS * ascending[-1]).sum())
     return Eigenpairs(ascending.flip(0), vectors.flip(1)).leading(signal)
 
@@ -125,13 +127,13 @@ def leading_eigenvalues(gram: Tensor, count: int) -> Tensor:
         gram: Symmetric `(p, p)`, float64.
         count: How many are wanted, at most `p`.
     """
-    eigenvalues: Tensor = torch.linalg.eigvalsh(gram).flip(0)[:count]
+    eigenvalues: Tensor = eigvalsh(gram).flip(0)[:count]
     return eigenvalues[eigenvalues > 0]
 
 
 def _iterate(gram: Tensor, count: int, start: Tensor) -> Eigenpairs | None:
     block = start.shape[1]
-    values, rotation = torch.linalg.eigh(start.T @ gram @ start)
+    values, rotation = eigh(start.T @ gram @ start)
     basis = start @ rotation
     image = gram @ basis
     directions = basis[:, :0]
@@ -145,7 +147,7 @@ def _iterate(gram: Tensor, count: int, start: Tensor) -> Eigenpairs | None:
         added = torch.linalg.qr(torch.cat([basis, residual, directions], 1))[0][:, block:]
         added_image = gram @ added
         trial, trial_image = torch.cat([basis, added], 1), torch.cat([image, added_image], 1)
-        all_values, rotation = torch.linalg.eigh(trial.T @ trial_image)
+        all_values, rotation = eigh(trial.T @ trial_image)
         values, rotation = all_values[-block:], rotation[:, -block:]
         directions = added @ rotation[block:]
         basis, image = trial @ rotation, trial_image @ rotation

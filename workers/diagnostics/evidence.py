@@ -7,9 +7,10 @@ from functools import reduce
 from operator import add
 from typing import Protocol
 
+from workers.diagnostics.averages import CENTRING_NOISE
 from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.minimality import chance_corrected
-from workers.diagnostics.moments import CENTRING_NOISE, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.uncertainty import performance_intervals
 
@@ -154,7 +155,7 @@ def _r_squared(performances: Sequence[Performance], folds: Sequence[Moments]) ->
         return None
     weight = sum(fold.weight for fold in folds)
     mean = reduce(add, (fold.y for fold in folds)) / weight
-    squares = sum(float(fold.y_y.trace()) for fold in folds) / weight
+    squares = sum(fold.y_squares for fold in folds) / weight
     of_mean = float(mean @ mean)
     variance = squares - of_mean
     if variance <= CENTRING_NOISE * of_mean:

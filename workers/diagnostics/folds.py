@@ -1,12 +1,12 @@
 """Dealing samples out to folds, so that leaving one fold out at a time measures uncertainty."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from workers.diagnostics.coordinates import reduce_features
+from workers.diagnostics.coordinates import reduce_rows
 from workers.diagnostics.moments import Moments, check_finite
 
 # Rows gathered before they are multiplied: products of a few rows would move the p×p sums through
@@ -56,22 +56,30 @@ class Folds:
     """Moments of disjoint random parts of the samples, filled batch by batch.
 
     Where there are fewer rows than features, rows are kept instead of p×p sums, and the moments are
-    those of the features' coordinates.
+    those of the features' coordinates. Where there are fewer than outputs, so are those.
 
     Args:
         n: Samples in all.
         positions: Rows a sample: one number, or that of each sample, `(n,)`.
         count: Folds.
         seed: Of the dealing.
+        classes: How many classes labels tell apart; None where targets are values.
 
     Attributes:
         count: Folds.
         basis: `(p, q)` float64, orthonormal columns: what the coordinates belong to, once the
             moments have been taken. None where these are of the features themselves.
+        output_basis: `(c, q)`, the same of the outputs.
     """
 
     def __init__(
-        self, n: int, *, positions: int | Tensor = 1, count: int = 10, seed: int = 0
+        self,
+        n: int,
+        *,
+        positions: int | Tensor = 1,
+        count: int = 10,
+        seed: int = 0,
+        classes: int | None = None,
     ) -> None:
         self._dealing = Dealing(n, positions=positions, count=count, seed=seed)
         self._rows_in_all = int(torch.as_tensor(positions).expand(n).sum())
@@ -79,8 +87,10 @@ class Folds:
         self._moments: list[Moments] = []
         self._waiting: list[list[_Part]] = [[] for _ in range(count)]
         self._rows = [0] * count
-        self._keeps_rows = False
+        self._classes = classes
+        self._keeps_features = self._keeps_outputs = False
         self.basis: Tensor | None = None
+        self.output_basis: Tensor | None = None
 
     def update(
         self,
@@ -94,18 +104,20 @@ class Folds:
         Args:
             phi: Features `(rows, p)`, all positions of the first sample first.
             outputs: Outputs `(rows, c)`.
-            targets: Targets `(rows, d)`, or None; always the same of the two.
+            targets: Values `(rows, d)`, labels `(rows,)`, or None; always the same of these.
             weights: How much each row counts, positive, `(rows,)`; None: 1 each. Likewise.
 
         Returns:
             The fold that each row went to, `(rows,)`.
 
         Raises:
-            NonFiniteError: The features hold NaN or infinity.
+            NonFiniteError: Features or outputs hold NaN or infinity.
         """
-        self._keeps_rows = self._rows_in_all < phi.shape[1]
+        self._keeps_features = self._rows_in_all < phi.shape[1]
+        self._keeps_outputs = self._rows_in_all < outputs.shape[1]
         if self._keeps_rows:
             check_finite("features", phi)
+            check_finite("outputs", outputs)
         dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
@@ -123,23 +135,30 @@ class Folds:
 
     def moments(self) -> list[Moments]:
         """Return the folds' moments over everything dealt so far, which must be all if n < p."""
-        if self._keeps_rows and self.basis is None:
-            self._reduce()
+        if self._keeps_features and self.basis is None:
+            self.basis = self._reduce("phi")
+        if self._keeps_outputs and self.output_basis is None:
+            self.output_basis = self._reduce("outputs")
         for fold in range(self.count):
             self._multiply(fold)
         return self._moments
 
-    def _reduce(self) -> None:
-        """Replace all features by their coordinates in a common basis."""
-        coordinates, self.basis = reduce_features(
-            [part.phi for parts in self._waiting for part in parts]
+    @property
+    def _keeps_rows(self) -> bool:
+        return self._keeps_features or self._keeps_outputs
+
+    def _reduce(self, name: Literal["phi", "outputs"]) -> Tensor:
+        """Replace all features, or outputs, by their coordinates in a common basis: returns it."""
+        coordinates, basis = reduce_rows(
+            [getattr(part, name) for parts in self._waiting for part in parts]
         )
         taken = 0
         for fold, parts in enumerate(self._waiting):
             self._waiting[fold] = []
             for part in parts:
                 first, taken = taken, taken + len(part.phi)
-                self._waiting[fold].append(part._replace(phi=coordinates[first:taken]))
+                self._waiting[fold].append(part._replace(**{name: coordinates[first:taken]}))
+        return basis
 
     def _multiply(self, fold: int) -> None:
         waiting, self._waiting[fold] = self._waiting[fold], []
@@ -149,9 +168,13 @@ class Folds:
         features, outputs, targets, weights = zip(*waiting, strict=True)
         phi, f, y = torch.cat(features), torch.cat(outputs), joined(targets)
         if not self._moments:
-            shape = (phi.shape[1], f.shape[1], 0 if y is None else y.shape[1])
-            self._moments = [Moments.zeros(*shape) for _ in range(self.count)]
+            self._moments = [self._zeros(phi, f, y) for _ in range(self.count)]
         self._moments[fold].update(phi, f, y, joined(weights))
+
+    def _zeros(self, phi: Tensor, f: Tensor, y: Tensor | None) -> Moments:
+        if self._classes is not None:
+            return Moments.zeros(phi.shape[1], f.shape[1], self._classes, by_class=True)
+        return Moments.zeros(phi.shape[1], f.shape[1], 0 if y is None else y.shape[1])
 
 
 def joined(parts: Sequence[Tensor | None]) -> Tensor | None:

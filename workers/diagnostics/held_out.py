@@ -7,6 +7,7 @@ from operator import add
 
 import torch
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.evidence import Evidence, gather
 from workers.diagnostics.held_out_projections import (
     HeldOutFunctions,
@@ -17,7 +18,6 @@ from workers.diagnostics.held_out_projections import (
 from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
 from workers.diagnostics.intervals import Interval, jackknife_interval, outwards
 from workers.diagnostics.minimality import learned_basis, without_mean_output
-from workers.diagnostics.moments import Averages
 from workers.diagnostics.performance import Performance
 from workers.diagnostics.uncertainty import performance_intervals
 
@@ -127,7 +127,7 @@ def held_out(
 def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutMinimality:
     """U and E of the cleaned learned space, on some of the samples."""
     centered = _coordinates(part.leading.centered_averages(), slice(sums.leading, None))
-    cleaned = without_mean_output(centered, sums.task)
+    cleaned = without_mean_output(centered, sums.task, sums.space)
     basis = learned_basis(cleaned, tolerance=tolerance)
     r = basis.shape[1]
     functions = HeldOutFunctions(_coordinates(cleaned, slice(0, r)), part.noise)
@@ -199,8 +199,8 @@ def _intervals(
 ) -> dict[str, Interval | None]:
     counts = {
         "dim_target": sums.uncentered.d,
-        "dim_learned": sums.uncentered.c,
-        "rank": sums.uncentered.c,
+        "dim_learned": sums.space.outputs,
+        "rank": sums.space.outputs,
     }
     found = {
         name: jackknife_interval(

@@ -12,20 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.moments import Averages
-from workers.diagnostics.projections import TARGET_TOLERANCE, orthonormal_coefficients
+from workers.diagnostics.averages import Averages
+from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.target_space import TargetSpace, target_space
 
 # Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
 # before it have been taken out, counts in so far as its square is above this. Of one that depends
 # on them rounding is left, about 1e-14, and there is one for each that exceeds the samples.
 _RIDGE = 1e-10
+_MORE_RIDGE = 100.0
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutProjections:
     """What the eigenfunctions hold on the second probe, in their order on the first one.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
+    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what
+    needs outputs likewise.
 
     Attributes:
         eigenvalues: `v_kᵀ M v_k`, M the features' inner products there: the energy of each
@@ -45,9 +48,9 @@ class HeldOutProjections:
 
     eigenvalues: np.ndarray
     energy_outside: float | None
-    utilization: np.ndarray
-    cumulative_utilization: np.ndarray
-    dim_learned: int
+    utilization: np.ndarray | None = None
+    cumulative_utilization: np.ndarray | None = None
+    dim_learned: int | None = None
     quality: np.ndarray | None = None
     cumulative_quality: np.ndarray | None = None
     quality_chance_level: np.ndarray | None = None
@@ -73,8 +76,7 @@ class HeldOutFunctions:
         self.norms = (self.energy > noise).double()
         self._scale = torch.where(self.energy > noise, self.energy.rsqrt(), 0.0)
         gram = averages.phi_phi * torch.outer(self._scale, self._scale)
-        gram.diagonal().fill_(1.0 + _RIDGE)
-        self._factor = torch.linalg.cholesky(gram)
+        self._factor, self._ridge = _factorized(gram)
 
     def inner(self, cross: Tensor) -> Tensor:
         """`⟨e_k|u⟩` of the renormalised eigenfunctions, given `⟨z_k|u⟩`: `(rank, m)` both."""
@@ -88,8 +90,25 @@ class HeldOutFunctions:
     def norms_in_order(self) -> Tensor:
         """Squared norm of that: 1, and 0 for those that depend on the ones before."""
         inverse = self.in_order(torch.eye(len(self.norms), dtype=torch.float64))
-        added = 1.0 + _RIDGE - self.norms  # the Gram matrix was given this much too long a diagonal
+        added = (
+            1.0 + self._ridge - self.norms
+        )  # the Gram matrix was given this much too long a diagonal
         return (1.0 - inverse.square() @ added).clamp(0.0, 1.0)
+
+
+def _factorized(gram: Tensor) -> tuple[Tensor, float]:
+    """Cholesky's factor of a Gram matrix of unit diagonal, and what was added to the diagonal.
+
+    Functions that hardly vary on the second probe have inner products of few digits. Where those
+    contradict each other, more is added, until they do not.
+    """
+    ridge = _RIDGE
+    while True:
+        gram.diagonal().fill_(1.0 + ridge)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if not int(failed):
+            return factor, ridge
+        ridge *= _MORE_RIDGE
 
 
 def project_held_out(
@@ -105,24 +124,28 @@ def project_held_out(
         output_tolerance: Directions of the outputs that count.
     """
     functions = HeldOutFunctions(averages, noise)
-    learned = orthonormal_coefficients(
-        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-    )
-    utilization = functions.inner(averages.phi_f @ learned)
     projections = HeldOutProjections(
         eigenvalues=functions.energy.numpy(),
         energy_outside=energy_outside(float(functions.energy.sum()), energy, noise),
-        utilization=_squares(utilization).numpy(),
-        cumulative_utilization=_cumulative(
-            _squares(functions.in_order(utilization)), learned.shape[1]
-        ),
-        dim_learned=learned.shape[1],
     )
+    if averages.f.shape[0]:
+        learned = orthonormal_coefficients(
+            averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
+        )
+        utilization = functions.inner(averages.phi_f @ learned)
+        projections = replace(
+            projections,
+            utilization=_squares(utilization).numpy(),
+            cumulative_utilization=_cumulative(
+                _squares(functions.in_order(utilization)), learned.shape[1]
+            ),
+            dim_learned=learned.shape[1],
+        )
     if not averages.y.shape[0]:
         return projections
-    target = _target_basis(averages)
-    dimension = target.shape[1]
-    quality = functions.inner(averages.phi_y @ target)
+    target = target_space(averages)
+    dimension = target.dimension
+    quality = functions.inner(target.cross)
     cumulative = _cumulative(_squares(functions.in_order(quality)), dimension)
     chance = _chance_level(averages, functions, target)
     needed = min(dimension, len(cumulative))
@@ -137,12 +160,6 @@ def project_held_out(
     )
 
 
-def _target_basis(averages: Averages) -> Tensor:
-    return orthonormal_coefficients(
-        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
-    )
-
-
 def _squares(inner: Tensor) -> Tensor:
     return inner.square().sum(1).clamp(max=1.0)
 
@@ -152,17 +169,18 @@ def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
     return share
 
 
-def _chance_level(averages: Averages, functions: HeldOutFunctions, target: Tensor) -> np.ndarray:
+def _chance_level(
+    averages: Averages, functions: HeldOutFunctions, target: TargetSpace
+) -> np.ndarray:
     """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
 
     The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
     """
-    dimension = target.shape[1]
-    constant = float((target.T @ averages.y).square().sum())
+    constant = target.constant
     in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
     elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
-    share = (dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + elsewhere * share, dimension)
+    share = (target.dimension - constant) / max(averages.effective_n - 1, 1.0)
+    return _cumulative(in_constant * constant + elsewhere * share, target.dimension)
 
 
 def energy_outside(inside: float, energy: float, noise: float) -> float | None:

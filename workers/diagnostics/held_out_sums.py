@@ -1,6 +1,6 @@
 """One pass over a second probe: sums over its samples, in the eigenvectors of the first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from workers.diagnostics.diagnosis import MIN_SAMPLES, Diagnosis
 from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
 from workers.diagnostics.folds import Dealing
 from workers.diagnostics.moments import Moments
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task
 
 # Rows gathered before they are multiplied, as for the folds of the first probe.
@@ -89,6 +90,8 @@ class HeldOutSums:
         n: Samples of the second probe.
         outputs: Outputs of the model, c.
         targets: Target functions of the second probe, d; 0 where it has none.
+        by_class: Whether these are classes, told by labels.
+        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
         task: What the outputs are.
         positions: Rows a sample: one number, or that of each sample, `(n,)`.
         seed: Of the dealing to folds.
@@ -97,6 +100,7 @@ class HeldOutSums:
     Attributes:
         task: What the outputs are.
         positions: Rows a sample, on average.
+        space: Whose coordinates of the outputs are summed.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
             does not matter once they are centred, and a large mean would swallow digits. One
@@ -118,6 +122,8 @@ class HeldOutSums:
         task: Task,
         positions: int | Tensor = 1,
         seed: int = 0,
+        by_class: bool = False,
+        space: OutputSpace | None = None,
         answer: Answer | None = None,
     ) -> None:
         if n < MIN_SAMPLES:
@@ -134,12 +140,15 @@ class HeldOutSums:
         self.task = task
         self._answer = answer or Answer.of_logits(task, outputs)
         self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
-        self.uncentered = Moments.zeros(self._vectors.shape[1], outputs, targets)
-        self.centered = Moments.zeros(self._centered_vectors.shape[1], outputs, targets)
+        self.space = OutputSpace(outputs) if space is None else space
+        self._targets, self._by_class = targets, by_class
+        self.uncentered = self._zeros(self._vectors.shape[1])
+        self.centered = self._zeros(self._centered_vectors.shape[1])
         self.leading = min(targets, self.uncentered.p)
-        self.centered_leading = min(max(outputs, targets), self.centered_rank)
+        self.centered_leading = min(max(outputs, targets, 1), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
+        self._performances: dict[int, Performance] = {}
         self._origin: Tensor | None = None
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
 
@@ -156,7 +165,7 @@ class HeldOutSums:
         Args:
             phi: Features `(rows, p)`, all positions of the first sample first.
             outputs: Outputs `(rows, c)`.
-            targets: Targets `(rows, d)`; None if there are none.
+            targets: Values `(rows, d)`, or labels `(rows,)`; None if there are none.
             weights: How much each row counts, positive, `(rows,)`; None: 1 each.
             values: What decisions and loss are of, as `Answer.values` gives them; None: the
                 outputs.
@@ -168,8 +177,12 @@ class HeldOutSums:
         """
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
-        judged = outputs if values is None else values
-        self._waiting.append((phi, outputs, y, w, judged.detach().to("cpu", torch.float64)))
+        dealt = self._dealing.deal(len(phi))
+        if targets is not None and outputs.shape[1]:
+            judged = outputs if values is None else values
+            self._measure(judged.detach().cpu(), targets, dealt)
+        # What waits are coordinates: the outputs themselves may be 65,536 a row.
+        self._waiting.append((phi, self.space.coordinates(outputs), y, w, dealt))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
@@ -180,13 +193,16 @@ class HeldOutSums:
             NonFiniteError: Something is too large for its square.
         """
         self._multiply()
-        found = list(self._parts.values())
+        found = [
+            replace(part, performance=self._performances.get(fold))
+            for fold, part in self._parts.items()
+        ]
         for name, sums in (
             ("features", torch.tensor([part.energy for part in found])),
             ("outputs", self.uncentered.f_f),
             ("targets", self.uncentered.y_y),
         ):
-            if not bool(torch.isfinite(sums).all()):
+            if sums is not None and not bool(torch.isfinite(sums).all()):
                 raise NonFiniteError(
                     f"The {name} are finite but too large to be squared in float64. Scale the "
                     "model down."
@@ -197,7 +213,7 @@ class HeldOutSums:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        features, outputs, targets, weights, values = (
+        features, outputs, targets, weights, dealt = (
             torch.cat(tensors) for tensors in zip(*waiting, strict=True)
         )
         phi = features.double()
@@ -211,10 +227,9 @@ class HeldOutSums:
             [uncentered[:, : self.leading], centered[:, : self.centered_leading]], 1
         )
         squares = torch.stack([rows.square().sum(1) for rows in (phi, uncentered, centered)], 1)
-        dealt = self._dealing.deal(len(phi))
         for fold in set(dealt.tolist()):
             rows = dealt == fold
-            moments = Moments.zeros(leading.shape[1], outputs.shape[1], targets.shape[1])
+            moments = self._zeros(leading.shape[1])
             moments.update(leading[rows], outputs[rows], targets[rows], weights[rows])
             w = weights[rows].double()
             energy, inside, centered_inside = (w @ squares[rows]).tolist()
@@ -225,7 +240,17 @@ class HeldOutSums:
                 inside,
                 w @ centered[rows],
                 centered_inside,
-                self._answer.measure(values[rows], targets[rows]) if targets.shape[1] else None,
+                None,
             )
             held = self._parts.get(fold)
             self._parts[fold] = part if held is None else held + part
+
+    def _measure(self, values: Tensor, targets: Tensor, dealt: Tensor) -> None:
+        for fold in set(dealt.tolist()):
+            rows = dealt == fold
+            measured = self._answer.measure(values[rows], targets[rows])
+            held = self._performances.get(fold)
+            self._performances[fold] = measured if held is None else held + measured
+
+    def _zeros(self, features: int) -> Moments:
+        return Moments.zeros(features, self.space.size, self._targets, by_class=self._by_class)

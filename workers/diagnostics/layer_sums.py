@@ -1,12 +1,14 @@
 """One pass over the samples for many layers: sums of all their features at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from workers.diagnostics.class_sums import Indicators, indicators, united, widened
 from workers.diagnostics.folds import Dealing, joined
 from workers.diagnostics.moments import Moments
 
@@ -26,6 +28,53 @@ class _Batch(NamedTuple):
     weights: Tensor | None
 
 
+@dataclass(eq=False)
+class _Part:
+    """Sums over some samples of one layer's p features.
+
+    Attributes:
+        gram: Of the features with one another, `(p, p)`.
+        cross: With the outputs, values for targets, and 1, `(p, m)`.
+        classes: Classes that occur, `(k,)`.
+        by_class: The features' sums over each of them, `(p, k)`.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    classes: Tensor
+    by_class: Tensor
+
+    @classmethod
+    def zeros(cls, p: int, functions: int) -> Self:
+        """Sums over no samples, with so many functions."""
+        none = torch.zeros(0, dtype=torch.int64)
+        return cls(_zeros(p, p), _zeros(p, functions), none, _zeros(p, 0))
+
+    def add(self, phi: Tensor, functions: "_Functions") -> None:
+        """Add rows of features `(rows, p)`, weighted."""
+        self.gram.addmm_(phi.T, phi)
+        self.cross.addmm_(phi.T, functions.values)
+        if functions.of_class is None:
+            return
+        here, values = functions.of_class
+        classes = united(self.classes, here)
+        self.by_class = widened(self.by_class, self.classes, classes)
+        self.by_class.index_add_(1, torch.searchsorted(classes, here), phi.T @ values)
+        self.classes = classes
+
+
+class _Functions(NamedTuple):
+    """What is the same for every layer, of some rows.
+
+    Attributes:
+        values: Outputs, values for targets, and 1, weighted `(rows, m)`.
+        of_class: Indicators of classes, weighted; None where targets are values.
+    """
+
+    values: Tensor
+    of_class: Indicators | None
+
+
 class LayerSums:
     """Sums over samples of the features of several layers at once, in float64.
 
@@ -37,15 +86,23 @@ class LayerSums:
         n: Samples in all.
         in_folds: Which layers are summed by fold; all others over all samples at once.
         seed: Of the dealing to folds, which is at random as in `Folds`.
+        classes: How many classes labels tell apart; None where targets are values.
     """
 
     def __init__(
-        self, widths: Sequence[int], *, n: int, in_folds: Sequence[bool], seed: int = 0
+        self,
+        widths: Sequence[int],
+        *,
+        n: int,
+        in_folds: Sequence[bool],
+        seed: int = 0,
+        classes: int | None = None,
     ) -> None:
         self._dealing = Dealing(n, count=LAYER_FOLDS, seed=seed)
-        self._parts = [LAYER_FOLDS if split else 1 for split in in_folds]
-        self._grams = [_zeros(parts, p, p) for parts, p in zip(self._parts, widths, strict=True)]
-        self._crosses: list[Tensor] = []
+        self._widths = widths
+        self._counts = [LAYER_FOLDS if split else 1 for split in in_folds]
+        self._classes = classes
+        self._parts: list[list[_Part]] = []
         # Moments of the one feature that is 1 everywhere: all that is the same for every layer.
         self._functions: list[Moments] = []
         self._waiting: list[_Batch] = []
@@ -62,7 +119,7 @@ class LayerSums:
         Args:
             features: Of each layer, `(batch, p)`, any real dtype.
             outputs: Outputs of the network's final linear layer, `(batch, c)`.
-            targets: Targets `(batch, d)`, or None; always the same of the two.
+            targets: Values `(batch, d)`, labels `(batch,)`, or None; always the same of these.
             weights: How much each sample counts, positive, `(batch,)`; None: 1 each. Likewise.
         """
         self._waiting.append(_Batch(features, outputs, targets, weights))
@@ -79,17 +136,19 @@ class LayerSums:
         if not self._functions:
             return
         entire = [sum(self._functions[1:], self._functions[0])]
-        for parts, grams, crosses in zip(self._parts, self._grams, self._crosses, strict=True):
+        for parts in self._parts:
             yield [
                 replace(
                     functions,
-                    phi=cross[:, -1],
-                    phi_phi=gram,
-                    phi_f=cross[:, : functions.c],
-                    phi_y=cross[:, functions.c : -1],
+                    phi=part.cross[:, -1],
+                    phi_phi=part.gram,
+                    phi_f=part.cross[:, : functions.c],
+                    phi_y=part.cross[:, functions.c : -1]
+                    if self._classes is None
+                    else part.by_class,
                 )
-                for functions, gram, cross in zip(
-                    entire if parts == 1 else self._functions, grams, crosses, strict=True
+                for functions, part in zip(
+                    entire if len(parts) == 1 else self._functions, parts, strict=True
                 )
             ]
 
@@ -101,43 +160,53 @@ class LayerSums:
         dealt = self._dealing.deal(sum(map(len, outputs)))
         order = dealt.argsort(stable=True)  # the rows of each fold one after another
         sizes = dealt.bincount(minlength=LAYER_FOLDS).tolist()
+        f = torch.cat(outputs)[order].double()
         y, w = (
             None if rows is None else rows[order] for rows in (joined(targets), joined(weights))
         )
-        functions = self._add_functions(torch.cat(outputs)[order].double(), y, w, sizes)
-        for parts, grams, crosses, features in zip(
-            self._parts, self._grams, self._crosses, zip(*batches, strict=True), strict=True
-        ):
-            phi = _weighted(torch.cat(features)[order].double(), w)
-            rows = [len(phi)] if parts == 1 else sizes
-            for gram, cross, some, beside in zip(
-                grams, crosses, torch.split(phi, rows), torch.split(functions, rows), strict=True
-            ):
-                gram.addmm_(some.T, some)
-                cross.addmm_(some.T, beside)
-
-    def _add_functions(
-        self, f: Tensor, y: Tensor | None, w: Tensor | None, sizes: Sequence[int]
-    ) -> Tensor:
-        """Add up what is the same for every layer; returns outputs, targets and 1, weighted."""
-        one = f.new_ones(len(f), 1)
-        functions = torch.cat([f, one] if y is None else [f, y, one], 1)
         if not self._functions:
-            shape = (1, f.shape[1], 0 if y is None else y.shape[1])
-            self._functions = [Moments.zeros(*shape) for _ in range(LAYER_FOLDS)]
-            self._crosses = [_zeros(*gram.shape[:2], functions.shape[1]) for gram in self._grams]
-        start = 0
-        for moments, size in zip(self._functions, sizes, strict=True):
-            rows = slice(start, start + size)
-            start += size
-            if size:
-                moments.update(
-                    one[rows],
-                    f[rows],
-                    None if y is None else y[rows],
-                    None if w is None else w[rows],
-                )
-        return _weighted(functions, w)
+            self._begin(f, y)
+        folds = [slice(end - size, end) for end, size in zip(accumulate(sizes), sizes, strict=True)]
+        for moments, rows in zip(self._functions, folds, strict=True):
+            moments.update(f.new_ones(len(f[rows]), 1), f[rows], _some(y, rows), _some(w, rows))
+        whole = slice(0, len(f))
+        functions = {
+            count: [self._of_rows(f, y, w, rows) for rows in parts]
+            for count, parts in ((1, [whole]), (LAYER_FOLDS, folds))
+        }
+        for parts, features in zip(self._parts, zip(*batches, strict=True), strict=True):
+            phi = _weighted(torch.cat(features)[order].double(), w)
+            places = [whole] if len(parts) == 1 else folds
+            for part, rows, beside in zip(parts, places, functions[len(parts)], strict=True):
+                part.add(phi[rows], beside)
+
+    def _begin(self, f: Tensor, y: Tensor | None) -> None:
+        by_class = self._classes is not None
+        values = 0 if y is None or by_class else y.shape[1]
+        targets = self._classes if self._classes is not None else values
+        self._functions = [
+            Moments.zeros(1, f.shape[1], targets, by_class=by_class) for _ in range(LAYER_FOLDS)
+        ]
+        self._parts = [
+            [_Part.zeros(p, f.shape[1] + values + 1) for _ in range(count)]
+            for p, count in zip(self._widths, self._counts, strict=True)
+        ]
+
+    def _of_rows(self, f: Tensor, y: Tensor | None, w: Tensor | None, rows: slice) -> _Functions:
+        one = f.new_ones(len(f[rows]), 1)
+        weights = _some(w, rows)
+        if self._classes is None or y is None:
+            values = [f[rows], one] if y is None else [f[rows], y[rows], one]
+            return _Functions(_weighted(torch.cat(values, 1), weights), None)
+        here, of_class = indicators(y[rows])
+        return _Functions(
+            _weighted(torch.cat([f[rows], one], 1), weights),
+            Indicators(here, _weighted(of_class, weights)),
+        )
+
+
+def _some(values: Tensor | None, rows: slice) -> Tensor | None:
+    return None if values is None else values[rows]
 
 
 def _weighted(rows: Tensor, weights: Tensor | None) -> Tensor:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, leading_eigenvalues
 from workers.diagnostics.intervals import Interval, jackknife_interval
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.projections import project
 from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
 
@@ -24,13 +25,13 @@ class LayerProjections:
         rank: Numerical rank; 0 if the features are zero everywhere, or constant once centred.
         eigenvalues: `ρ_k`, in units of the features squared.
         cumulative_quality: `Π*(k)`; None without targets.
-        cumulative_utilization: `Π̂(k)`, of the network's outputs.
+        cumulative_utilization: `Π̂(k)`, of the network's outputs; None without any.
     """
 
     rank: int
     eigenvalues: np.ndarray
     cumulative_quality: np.ndarray | None
-    cumulative_utilization: np.ndarray
+    cumulative_utilization: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Task
-from workers.diagnostics.projections import orthonormal_coefficients, squared_projections
+from workers.diagnostics.projections import squared_projections
 
 _MOST, _NEARLY_ALL = 0.90, 0.95  # the shares that the k90 and k95 figures ask for
 # A cumulative sum that is one share short of a bound by rounding alone has reached it.
@@ -70,21 +72,21 @@ class Reaches:
     k95_energy: float | None = None
 
 
-def without_mean_output(centered: Averages, task: Task) -> Averages:
+def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> Averages:
     """The cleaned outputs: of a classifier, without each sample's mean over classes.
 
     Softmax ignores that mean, so in a trained network it is left-over initialisation; yet P_Ĥ would
     give it full weight. Regression outputs, and a single logit, are kept as they are.
+
+    Args:
+        centered: Centred inner products.
+        task: What the outputs are.
+        space: Whose coordinates the inner products are of.
     """
-    outputs = centered.f.shape[0]
-    if task != "classification" or outputs == 1:
+    if task != "classification" or space.outputs == 1:
         return centered
-    rows_cleaned = centered.f_f - centered.f_f.mean(0, keepdim=True)
-    return replace(
-        centered,
-        f_f=rows_cleaned - rows_cleaned.mean(1, keepdim=True),
-        phi_f=centered.phi_f - centered.phi_f.mean(1, keepdim=True),
-    )
+    f_f = space.without_mean(space.without_mean(centered.f_f).T)
+    return replace(centered, f_f=f_f, phi_f=space.without_mean(centered.phi_f))
 
 
 def learned_basis(cleaned: Averages, *, tolerance: float) -> Tensor:
@@ -113,7 +115,7 @@ def minimality(
     r = basis.shape[1]
     if not r or not pairs.rank:
         return Minimality(rank=r)
-    squared = squared_projections(pairs, cleaned.phi_f, basis)
+    squared = squared_projections(pairs, cleaned.phi_f @ basis)
     largest = pairs.eigenvalues[0]  # ratios to it neither over- nor underflow when squared
     spectrum = pairs.eigenvalues / largest
     variance = cleaned.phi_phi.trace() / largest
@@ -151,7 +153,7 @@ def reaches(cleaned: Averages, pairs: Eigenpairs, basis: Tensor) -> Reaches:
     r = basis.shape[1]
     if not r or not pairs.rank:
         return Reaches()
-    held = squared_projections(pairs, cleaned.phi_f, basis).cumsum(0) / r
+    held = squared_projections(pairs, cleaned.phi_f @ basis).cumsum(0) / r
     largest = pairs.eigenvalues[0]
     energy = (pairs.eigenvalues / largest).cumsum(0) / (cleaned.phi_phi.trace() / largest)
     return Reaches(

@@ -2,59 +2,32 @@
 
 Every figure of a report is a function of ten sums over samples. Sums of disjoint sets of samples
 add, so batches, shards and folds merge, and memory is O(p² + pC) whatever the number of samples is.
+
+Where targets are classes, sums are kept of the classes that occur alone: their indicators never
+overlap, so ΣYYᵀ is the diagonal ΣY, and of 65,536 classes a few thousand samples show a few
+thousand.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import CENTRING_NOISE, Averages
+from workers.diagnostics.class_sums import indicators, united, widened
 from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError, NonFiniteError
 
-# Centring subtracts ‖mean‖² from every second moment. What float32 features of that size can still
-# tell apart is about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below it (the
-# factor 4 leaves room for sums over many batches). Centred eigenvalues under this floor are
-# rounding, not signal.
-CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
-
-_SUMS = ("phi", "f", "y", "phi_phi", "f_f", "y_y", "phi_f", "phi_y", "f_y")
+_WHOLE = ("phi", "f", "y", "phi_phi", "f_f", "phi_f")
+# Of classes these have columns for those that occur.
+_BY_CLASS = ("phi_y", "f_y")
+_SUMS = (*_WHOLE, *_BY_CLASS)
 # Beside them, how much they stand for. Moments written before there were weights lack these.
 _EXTENTS = ("weight", "weight_squared", "y_count")
-
-
-@dataclass(frozen=True, eq=False)
-class Averages:
-    """Inner products `⟨u|v⟩ = Σ_i w_i u(x_i) v(x_i) / Σ_i w_i` of features, outputs and targets.
-
-    All tensors are float64. `p` features, `c` outputs, `d` targets (0 where there are none).
-
-    Attributes:
-        n: Number of samples.
-        effective_n: `(Σw)² / Σw²`: as many samples of equal weight would leave as much to chance
-            (Kish 1965); n where no sample was weighted.
-        phi, f, y: Means `(p,)`, `(c,)`, `(d,)`; zeros when centred.
-        phi_phi, f_f, y_y: Gram matrices `(p, p)`, `(c, c)`, `(d, d)`.
-        phi_f, phi_y: Cross products `(p, c)` and `(p, d)`.
-        phi_noise, f_noise, y_noise: Eigenvalues of the Gram matrices at or below these are
-            rounding.
-    """
-
-    n: int
-    effective_n: float
-    phi: Tensor
-    f: Tensor
-    y: Tensor
-    phi_phi: Tensor
-    f_f: Tensor
-    y_y: Tensor
-    phi_f: Tensor
-    phi_y: Tensor
-    phi_noise: float = 0.0
-    f_noise: float = 0.0
-    y_noise: float = 0.0
+# Values have the first, classes the second.
+_OF_VALUES, _OF_CLASSES = "y_y", "y_classes"
 
 
 @dataclass(eq=False)
@@ -64,13 +37,17 @@ class Moments:
     Start from `Moments.zeros`, feed batches to `update`, merge with `+`. A sample enters the sums
     of functions as often as its weight says, 1 unless another is given.
 
+    Targets are values, or the indicators of d classes, of which k have samples.
+
     Attributes:
         n: Number of samples, whatever their weights.
         weight, weight_squared: `Σw` and `Σw²`; both n where no sample was weighted.
         y_count: `ΣY` without weights, `(d,)`: for class indicators the number of each class.
         phi, f, y: `ΣwΦ` `(p,)`, `ΣwF` `(c,)`, `ΣwY` `(d,)`.
-        phi_phi, f_f, y_y: `ΣwΦΦᵀ` `(p, p)`, `ΣwFFᵀ` `(c, c)`, `ΣwYYᵀ` `(d, d)`.
-        phi_f, phi_y, f_y: `ΣwΦFᵀ` `(p, c)`, `ΣwΦYᵀ` `(p, d)`, `ΣwFYᵀ` `(c, d)`.
+        phi_phi, f_f, phi_f: `ΣwΦΦᵀ` `(p, p)`, `ΣwFFᵀ` `(c, c)`, `ΣwΦFᵀ` `(p, c)`.
+        phi_y, f_y: `ΣwΦYᵀ` `(p, d)` and `ΣwFYᵀ` `(c, d)`; of classes, k columns.
+        y_y: `ΣwYYᵀ` `(d, d)` of values; None of classes, where it is the diagonal matrix of `y`.
+        classes: Which class each of the k columns is of, ascending `(k,)` int64; None of values.
 
     Example:
         >>> moments = Moments.zeros(p=2, c=1, d=0)
@@ -88,17 +65,26 @@ class Moments:
     y: Tensor
     phi_phi: Tensor
     f_f: Tensor
-    y_y: Tensor
+    y_y: Tensor | None
     phi_f: Tensor
     phi_y: Tensor
     f_y: Tensor
+    classes: Tensor | None = None
 
     @classmethod
-    def zeros(cls, p: int, c: int, d: int = 0) -> Self:
-        """Sums over no samples, for `p` features, `c` outputs and `d` targets (0: no targets)."""
-        if p < 1 or c < 1 or d < 0:
+    def zeros(cls, p: int, c: int, d: int = 0, *, by_class: bool = False) -> Self:
+        """Sums over no samples.
+
+        Args:
+            p: Features.
+            c: Outputs, 0 for none.
+            d: Targets, 0 for none.
+            by_class: Whether the targets are the indicators of d classes, told by labels.
+        """
+        if p < 1 or c < 0 or d < 0:
             raise IncompatibleShapesError(
-                f"Moments need at least one feature and one output, got p={p}, c={c}, d={d}."
+                f"Moments need at least one feature, and no fewer than 0 outputs and targets, got "
+                f"p={p}, c={c}, d={d}."
             )
         return cls(
             n=0,
@@ -110,10 +96,11 @@ class Moments:
             y=_zeros(d),
             phi_phi=_zeros(p, p),
             f_f=_zeros(c, c),
-            y_y=_zeros(d, d),
+            y_y=None if by_class else _zeros(d, d),
             phi_f=_zeros(p, c),
-            phi_y=_zeros(p, d),
-            f_y=_zeros(c, d),
+            phi_y=_zeros(p, 0 if by_class else d),
+            f_y=_zeros(c, 0 if by_class else d),
+            classes=torch.zeros(0, dtype=torch.int64) if by_class else None,
         )
 
     @property
@@ -130,6 +117,11 @@ class Moments:
     def d(self) -> int:
         """Number of target functions; 0 where the probe has no targets."""
         return self.y.shape[0]
+
+    @property
+    def y_squares(self) -> float:
+        """`Σw‖Y‖²`; of class indicators the weight."""
+        return self.weight if self.y_y is None else float(self.y_y.trace())
 
     @property
     def effective_n(self) -> float:
@@ -153,7 +145,8 @@ class Moments:
         Args:
             phi: Features `(batch, p)`, any real dtype.
             outputs: Outputs of the final linear layer `(batch, c)`.
-            targets: Class indicators or regression targets `(batch, d)`; None only if `d` is 0.
+            targets: Values `(batch, d)`, or where sums are by class the class of each sample,
+                `(batch,)` int64; None only if `d` is 0.
             weights: How much each sample counts, positive, `(batch,)`; None: 1 each.
 
         Raises:
@@ -166,7 +159,7 @@ class Moments:
             targets = phi.new_zeros(rows, 0)
         x = _samples("features", phi, (rows, self.p))
         f = _samples("outputs", outputs, (rows, self.c))
-        y = _samples("targets", targets, (rows, self.d))
+        y = self._targets(targets, rows)
         w = x.new_ones(rows, 1)
         if weights is not None:
             w = _samples("weights", weights[:, None], (rows, 1))
@@ -175,19 +168,18 @@ class Moments:
         self.n += rows
         self.weight += float(w.sum())
         self.weight_squared += float(w.square().sum())
-        self.y_count += y.sum(0)
         root = w.sqrt()
         if weights is not None:
-            x, f, y = root * x, root * f, root * y
+            x, f = root * x, root * f
         self.phi += (root.T @ x)[0]
         self.f += (root.T @ f)[0]
-        self.y += (root.T @ y)[0]
         self.phi_phi.addmm_(x.T, x)
         self.f_f.addmm_(f.T, f)
-        self.y_y.addmm_(y.T, y)
         self.phi_f.addmm_(x.T, f)
-        self.phi_y.addmm_(x.T, y)
-        self.f_y.addmm_(f.T, y)
+        if self.classes is None:
+            self._add_values(x, f, y, root)
+        else:
+            self._add_classes(x, f, y, root)
 
     def merge(self, other: Self) -> Self:
         """Sums over the samples of both, which must be disjoint sets of samples."""
@@ -202,17 +194,19 @@ class Moments:
     def averages(self) -> Averages:
         """Inner products of the functions as given: sums over their weight."""
         weight = self.weight
+        y = (self.y if self.classes is None else self.y[self.classes]) / weight
         return Averages(
             n=self.n,
             effective_n=self.effective_n,
             phi=self.phi / weight,
             f=self.f / weight,
-            y=self.y / weight,
+            y=y,
             phi_phi=self.phi_phi / weight,
             f_f=self.f_f / weight,
-            y_y=self.y_y / weight,
+            y_y=None if self.y_y is None else self.y_y / weight,
             phi_f=self.phi_f / weight,
             phi_y=self.phi_y / weight,
+            shares=y[:0] if self.classes is None else y,
         )
 
     def centered_averages(self) -> Averages:
@@ -228,17 +222,22 @@ class Moments:
             # In place: with p features and p² entries, one more copy is what memory ends at.
             phi_phi=raw.phi_phi.addr_(phi, phi, alpha=-1),
             f_f=raw.f_f.addr_(f, f, alpha=-1),
-            y_y=raw.y_y.addr_(y, y, alpha=-1),
+            y_y=None if raw.y_y is None else raw.y_y.addr_(y, y, alpha=-1),
             phi_f=raw.phi_f.addr_(phi, f, alpha=-1),
             phi_y=raw.phi_y.addr_(phi, y, alpha=-1),
+            shares=raw.shares,
             phi_noise=CENTRING_NOISE * float(phi @ phi),
             f_noise=CENTRING_NOISE * float(f @ f),
             y_noise=CENTRING_NOISE * float(y @ y),
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The sums by name as float64 arrays, `n` as an int64 scalar; for `from_arrays`."""
+        """The sums by name as float64 arrays, counts and classes as int64; for `from_arrays`."""
         arrays = {name: np.asarray(getattr(self, name)) for name in (*_EXTENTS, *_SUMS)}
+        if self.y_y is not None:
+            arrays[_OF_VALUES] = self.y_y.numpy()
+        if self.classes is not None:
+            arrays[_OF_CLASSES] = self.classes.numpy()
         return {"n": np.array(self.n, dtype=np.int64), **arrays}
 
     @classmethod
@@ -249,17 +248,24 @@ class Moments:
             IncompatibleShapesError: A sum is missing, or shapes contradict each other.
             NonFiniteError: A sum is not finite.
         """
-        missing = {"n", *_SUMS} - arrays.keys()
+        by_class = _OF_CLASSES in arrays
+        names = _SUMS if by_class else (*_SUMS, _OF_VALUES)
+        missing = {"n", *names} - arrays.keys()
         if missing:
             raise IncompatibleShapesError(
                 f"These arrays are not a set of moments: {', '.join(sorted(missing))} missing."
             )
-        moments = cls.zeros(*(arrays[name].size for name in ("phi", "f", "y")))
+        sizes = (arrays[name].size for name in ("phi", "f", "y"))
+        moments = cls.zeros(*sizes, by_class=by_class)
+        if by_class:
+            classes = _classes(arrays[_OF_CLASSES], moments.d)
+            columns = (_zeros(size, len(classes)) for size in (moments.p, moments.c))
+            moments.classes, (moments.phi_y, moments.f_y) = classes, columns
         moments.n = int(arrays["n"])
         moments.weight = float(arrays.get("weight", arrays["n"]))
         moments.weight_squared = float(arrays.get("weight_squared", arrays["n"]))
         arrays = {"y_count": arrays["y"], **arrays}
-        for name in ("y_count", *_SUMS):
+        for name in ("y_count", *names):
             values = torch.tensor(arrays[name], dtype=torch.float64)
             expected = getattr(moments, name).shape
             if values.shape != expected:
@@ -271,23 +277,97 @@ class Moments:
             setattr(moments, name, values)
         return moments
 
+    def _targets(self, targets: Tensor, rows: int) -> Tensor:
+        """Values as float64, or labels as they are, once they fit these sums."""
+        if self.classes is None:
+            return _samples("targets", targets, (rows, self.d))
+        if tuple(targets.shape) != (rows,):
+            raise IncompatibleShapesError(
+                f"The labels of a batch have shape {tuple(targets.shape)}, expected {(rows,)}."
+            )
+        if rows and not 0 <= int(targets.min()) <= int(targets.max()) < self.d:
+            raise IncompatibleShapesError(f"Labels must be whole numbers from 0 to {self.d - 1}.")
+        return targets
+
+    def _add_values(self, phi: Tensor, f: Tensor, values: Tensor, root: Tensor) -> None:
+        self.y_count += values.sum(0)
+        y = root * values
+        self.y += (root.T @ y)[0]
+        if self.y_y is not None:
+            self.y_y.addmm_(y.T, y)
+        self.phi_y.addmm_(phi.T, y)
+        self.f_y.addmm_(f.T, y)
+
+    def _add_classes(self, phi: Tensor, f: Tensor, labels: Tensor, root: Tensor) -> None:
+        here, values = indicators(labels)
+        y = root * values
+        self.y_count[here] += values.sum(0)
+        self.y[here] += (root.T @ y)[0]
+        classes = self._make_room(here)
+        at = torch.searchsorted(classes, here)
+        self.phi_y.index_add_(1, at, phi.T @ y)
+        self.f_y.index_add_(1, at, f.T @ y)
+
+    def _make_room(self, more: Tensor) -> Tensor:
+        """Have columns for more classes; returns all that there are columns for."""
+        present = more if self.classes is None else self.classes
+        classes = united(present, more)
+        self.phi_y = widened(self.phi_y, present, classes)
+        self.f_y = widened(self.f_y, present, classes)
+        self.classes = classes
+        return classes
+
     def _combined(self, other: Self, *, sign: int) -> Self:
+        self._check_combines(other)
+        y_count = self.y_count + sign * other.y_count
+        classes, columns = self._columns(other, y_count)
+        sums: dict[str, Any] = {
+            name: torch.add(mine, theirs, alpha=sign)
+            for name, (mine, theirs) in (
+                *((name, (getattr(self, name), getattr(other, name))) for name in _WHOLE),
+                *columns.items(),
+            )
+        }
+        return type(self)(
+            n=self.n + sign * other.n,
+            weight=self.weight + sign * other.weight,
+            weight_squared=self.weight_squared + sign * other.weight_squared,
+            y_count=y_count,
+            classes=classes,
+            **{"y_y": None, **sums},
+        )
+
+    def _columns(
+        self, other: Self, y_count: Tensor
+    ) -> tuple[Tensor | None, dict[str, tuple[Tensor, Tensor]]]:
+        """What differs between values and classes: sums of both with targets, column by column.
+
+        Classes without samples, which may be left once some are taken out, have no column.
+        """
+        if self.classes is None or other.classes is None:
+            names = (*_BY_CLASS, _OF_VALUES)
+            return None, {name: (getattr(self, name), getattr(other, name)) for name in names}
+        union = united(self.classes, other.classes)
+        kept = y_count[union] > 0
+        return union[kept], {
+            name: (
+                widened(getattr(self, name), self.classes, union)[:, kept],
+                widened(getattr(other, name), other.classes, union)[:, kept],
+            )
+            for name in _BY_CLASS
+        }
+
+    def _check_combines(self, other: Self) -> None:
         if (self.p, self.c, self.d) != (other.p, other.c, other.d):
             raise IncompatibleShapesError(
                 f"Only moments of equal shape combine: one has (p, c, d) = "
                 f"{(self.p, self.c, self.d)}, the other {(other.p, other.c, other.d)}. They stem "
                 "from different models or probes."
             )
-        sums = {
-            name: torch.add(getattr(self, name), getattr(other, name), alpha=sign)
-            for name in ("y_count", *_SUMS)
-        }
-        return type(self)(
-            n=self.n + sign * other.n,
-            weight=self.weight + sign * other.weight,
-            weight_squared=self.weight_squared + sign * other.weight_squared,
-            **sums,
-        )
+        if (self.classes is None) != (other.classes is None):
+            raise IncompatibleShapesError(
+                "Only moments of equal targets combine: one is of classes, the other of values."
+            )
 
 
 def check_finite(name: str, values: Tensor) -> None:
@@ -316,6 +396,15 @@ def _samples(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         )
     check_finite(name, values)
     return values.detach().to("cpu", torch.float64)
+
+
+def _classes(stored: np.ndarray, d: int) -> Tensor:
+    """The classes of a file, which must be what `to_arrays` writes."""
+    classes = torch.tensor(stored, dtype=torch.int64)
+    in_order = classes.ndim == 1 and bool((classes.diff() > 0).all())
+    if not in_order or bool(((classes < 0) | (classes >= d)).any()):
+        raise IncompatibleShapesError(f"{_OF_CLASSES} must ascend from 0 or more to less than {d}.")
+    return classes
 
 
 def _zeros(*shape: int) -> Tensor:

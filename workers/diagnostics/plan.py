@@ -5,6 +5,11 @@ and memory only whether there is one. Solving takes time too. `eigh` of a p×p m
 0.45 ns·p³ on one thread: measured 0.48 s for p = 1024, 4.1 s for 2048 and 30 s for 4096, so 4 min
 for 8192. It runs once for each of the two spectra, and once for each of ten folds where outputs are
 more than about p/40.
+
+Outputs of a known head cost as many coordinates as it has dimensions, and classes those that occur:
+10,000 classes of p = 512 take about what 513 outputs do. What remains of their number are single
+rows, whose outputs and distances to class means are looked at for each k of the compression curve
+and each fold.
 """
 
 import math
@@ -21,6 +26,16 @@ _SETS_BESIDE_FOLDS = 3
 # Matrices of the problem's size beside them: two of eigenvectors, and either what the dense solver
 # works in or what leaving out a fold takes.
 _MATRICES = 9
+# Of coordinates of the outputs: as given, centred, cleaned, a fold left out and its eigenvectors.
+_OUTPUT_MATRICES = 6
+# Of outputs by coordinates, where these are of a head: its columns, the basis and the workspace of
+# the factorization between them; then the basis and what eigenfunctions add to each output.
+_HEAD_MATRICES = 4
+# Of features by classes: sums of all, without a fold, averages, centred ones, and class means.
+_CLASS_MATRICES = 8
+# Rows that each fold gathers, beside a batch more, and blocks of rows by outputs.
+_GATHERED_ROWS = 768
+_BLOCK_VALUES = 4 << 22
 # Of the size of the rows, where these are kept: the basis, the eigenvectors in terms of features
 # and their copies, or those of the basis on its way into the artifact.
 _ROW_MATRICES = 7
@@ -41,6 +56,8 @@ class Problem:
         c: Outputs.
         d: Targets a row, 0 without.
         folds: Disjoint parts that the samples are dealt to.
+        by_class: Whether the targets are indicators of d classes, told by labels.
+        head: Whether the linear layer is known that gives the outputs.
     """
 
     rows: int
@@ -48,6 +65,8 @@ class Problem:
     c: int
     d: int
     folds: int = 10
+    by_class: bool = False
+    head: bool = False
 
     @property
     def method(self) -> Method:
@@ -58,6 +77,11 @@ class Problem:
     def size(self) -> int:
         """Rows and columns of the matrix that is diagonalized."""
         return min(self.rows, self.p)
+
+    @property
+    def output_size(self) -> int:
+        """Coordinates of the outputs: what the head can reach, and what the rows span."""
+        return min(self._reached, self.rows)
 
     @property
     def accuracy(self) -> float:
@@ -73,28 +97,65 @@ class Problem:
         matrices = _MATRICES * self.size**2
         if self.method == "dual":
             matrices += _ROW_MATRICES * self.rows * self.p
-        sums = (self.folds + _SETS_BESIDE_FOLDS) * self._sums()
-        return _FLOAT64 * (sums + matrices) + _OVERHEAD_BYTES
+        folds = self.folds * self._sums(self._columns(math.ceil(self.rows / self.folds)))
+        sums = folds + _SETS_BESIDE_FOLDS * self._sums(self._columns(self.rows))
+        if self.by_class:
+            matrices += _CLASS_MATRICES * self.size * self._columns(self.rows)
+        return _FLOAT64 * (sums + matrices + self._of_outputs()) + _OVERHEAD_BYTES
 
     @property
     def artifact_bytes(self) -> int:
-        """Size of the moments as a file, and of the basis that they are in, where there is one."""
+        """Size of the moments as a file, and of the bases that they are in, where there are any."""
         basis = self.rows * self.p if self.method == "dual" else 0
-        return _FLOAT64 * (self._sums() + basis)
+        head = self.output_size * (self.p + 2) if self.output_size < self.c else 0
+        return _FLOAT64 * (self._sums(self._columns(self.rows)) + basis + head)
 
-    def _sums(self) -> int:
-        """Numbers in one set of sums."""
-        q, c, d = self.size, self.c, self.d
-        return q * (q + c + d + 1) + c * (c + d + 1) + d * (d + 2)
+    @property
+    def _reached(self) -> int:
+        """Dimensions of all outputs that the head can give."""
+        return min(self.c, self.p + 1) if self.head else self.c
+
+    def _columns(self, rows: int) -> int:
+        """Target functions that sums of so many rows have a column for."""
+        return min(self.d, rows) if self.by_class else self.d
+
+    def _of_outputs(self) -> int:
+        """Numbers beside the sums where outputs are more than their coordinates."""
+        reached, kept = self._reached, self.output_size
+        numbers = 0
+        if reached < self.c:
+            numbers += _HEAD_MATRICES * self.c * reached + _BLOCK_VALUES
+            numbers += self.folds * _GATHERED_ROWS * reached
+        if kept < reached:
+            numbers += _ROW_MATRICES * self.rows * reached
+        return numbers + (_OUTPUT_MATRICES * kept**2 if kept < self.c else 0)
+
+    def _sums(self, columns: int) -> int:
+        """Numbers in one set of sums with so many columns for targets."""
+        q, c, d = self.size, self.output_size, self.d
+        # Of classes: how many there are of each, their weights, and which the columns are of.
+        of_targets = 2 * d + columns if self.by_class else d * (d + 2)
+        return q * (q + c + columns + 1) + c * (c + columns + 1) + of_targets
 
     def most_rows(self, memory_bytes: int, artifact_bytes: int) -> int:
-        """How many rows the dual problem can take within these bounds; 0 if none.
+        """How many rows can be taken within these bounds, fewer than there are; 0 if none.
+
+        With fewer rows than features the problem is another one, which kept rows make larger just
+        below p; so as many as features and more are tried first.
 
         Args:
             memory_bytes: What may be allocated at once.
             artifact_bytes: The largest file.
         """
-        fitting, too_many = 0, self.p
+        for least, too_many in ((self.p, self.rows), (1, min(self.p, self.rows))):
+            fitting = self._fitting(least, too_many, memory_bytes, artifact_bytes)
+            if fitting:
+                return fitting
+        return 0
+
+    def _fitting(self, least: int, too_many: int, memory_bytes: int, artifact_bytes: int) -> int:
+        """The most rows from `least` on, fewer than `too_many`, that fit; 0 if none."""
+        fitting = least - 1
         while too_many - fitting > 1:
             rows = (fitting + too_many) // 2
             smaller = replace(self, rows=rows)
@@ -102,4 +163,4 @@ class Problem:
                 fitting = rows
             else:
                 too_many = rows
-        return fitting
+        return fitting if fitting >= least else 0

@@ -1,24 +1,22 @@
 """How the eigenfunctions lie to the target functions and to the learned ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.moments import Averages
-
-# dim H* counts singular values of the targets above this share of the first. Indicators of a class
-# with one sample in a million still pass; linear dependence (all indicators sum to 1) does not.
-TARGET_TOLERANCE = 1e-6
+from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.target_space import TargetSpace, target_space
 
 
 @dataclass(frozen=True, eq=False)
 class Projections:
     """Quality and utilization of each eigenfunction, in order of decreasing eigenvalue.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none.
+    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what needs
+    outputs likewise.
 
     Attributes:
         quality: `Q*_k = ‖P_{H*} e_k‖²`, in [0, 1].
@@ -34,50 +32,25 @@ class Projections:
         quality_at_dim_target_chance: The chance level of that figure.
     """
 
-    quality: np.ndarray | None
-    utilization: np.ndarray
-    cumulative_quality: np.ndarray | None
-    cumulative_utilization: np.ndarray
-    quality_chance_level: np.ndarray | None
-    dim_target: int | None
-    dim_learned: int
-    quality_at_dim_target: float | None
-    quality_at_dim_target_chance: float | None
+    quality: np.ndarray | None = None
+    utilization: np.ndarray | None = None
+    cumulative_quality: np.ndarray | None = None
+    cumulative_utilization: np.ndarray | None = None
+    quality_chance_level: np.ndarray | None = None
+    dim_target: int | None = None
+    dim_learned: int | None = None
+    quality_at_dim_target: float | None = None
+    quality_at_dim_target_chance: float | None = None
 
 
-def orthonormal_coefficients(gram: Tensor, *, tolerance: float, noise: float = 0.0) -> Tensor:
-    """Combinations of functions that are an orthonormal basis of their span.
-
-    A Gram matrix has the squared condition number of its functions: a direction whose singular
-        value
-    is `s` of the first carries an error of about `eps₆₄/s²`, at most 2e-4 at a tolerance of 1e-6
-    and 2e-10 at 1e-3. Float32 outputs are themselves uncertain by `eps₃₂/s`, which is larger.
-
-    Args:
-        gram: Inner products of `c` functions, `(c, c)`.
-        tolerance: Directions with a singular value of at most this share of the first are left out.
-        noise: Directions with an eigenvalue at or below this are left out.
-
-    Returns:
-        `(c, dim)`; column i holds the coefficients of the i-th basis function.
-    """
-    if not gram.shape[0]:
-        return gram
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    kept = eigenvalues > max(tolerance**2 * float(eigenvalues[-1]), noise, 0.0)
-    coefficients: Tensor = vectors[:, kept] / eigenvalues[kept].sqrt()
-    return coefficients
-
-
-def squared_projections(pairs: Eigenpairs, cross: Tensor, coefficients: Tensor) -> Tensor:
-    """`‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²` for the orthonormal basis `b_i` of H, `(rank,)` in [0, 1].
+def squared_projections(pairs: Eigenpairs, cross: Tensor) -> Tensor:
+    """`‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²` for an orthonormal basis `b_i` of H, `(rank,)` in [0, 1].
 
     Args:
         pairs: Eigenpairs of the features.
-        cross: `⟨Φ_k|u_l⟩` of features and the functions that span H, `(p, c)`.
-        coefficients: The basis in terms of those functions, `(c, dim)`.
+        cross: `⟨Φ_k|b_i⟩` of features and the basis, `(p, dim)`.
     """
-    inner = (pairs.eigenvectors.T @ (cross @ coefficients)) / pairs.eigenvalues.sqrt()[:, None]
+    inner = (pairs.eigenvectors.T @ cross) / pairs.eigenvalues.sqrt()[:, None]
     return inner.square().sum(1).clamp(0.0, 1.0)
 
 
@@ -90,39 +63,35 @@ def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
     """
-    learned = orthonormal_coefficients(
-        averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-    )
-    utilization = squared_projections(pairs, averages.phi_f, learned)
+    projections = _on_outputs(averages, pairs, output_tolerance)
     if not averages.y.shape[0]:
-        return Projections(
-            quality=None,
-            utilization=utilization.numpy(),
-            cumulative_quality=None,
-            cumulative_utilization=_cumulative(utilization, learned.shape[1]),
-            quality_chance_level=None,
-            dim_target=None,
-            dim_learned=learned.shape[1],
-            quality_at_dim_target=None,
-            quality_at_dim_target_chance=None,
-        )
-    target = orthonormal_coefficients(
-        averages.y_y, tolerance=TARGET_TOLERANCE, noise=averages.y_noise
-    )
-    quality = squared_projections(pairs, averages.phi_y, target)
-    cumulative = _cumulative(quality, target.shape[1])
+        return projections
+    target = target_space(averages)
+    quality = squared_projections(pairs, target.cross)
+    cumulative = _cumulative(quality, target.dimension)
     chance = _chance_level(averages, pairs, target)
-    needed = min(target.shape[1], pairs.rank)
-    return Projections(
+    needed = min(target.dimension, pairs.rank)
+    return replace(
+        projections,
         quality=quality.numpy(),
-        utilization=utilization.numpy(),
         cumulative_quality=cumulative,
-        cumulative_utilization=_cumulative(utilization, learned.shape[1]),
         quality_chance_level=chance,
-        dim_target=target.shape[1],
-        dim_learned=learned.shape[1],
+        dim_target=target.dimension,
         quality_at_dim_target=float(cumulative[needed - 1]) if needed else None,
         quality_at_dim_target_chance=float(chance[needed - 1]) if needed else None,
+    )
+
+
+def _on_outputs(averages: Averages, pairs: Eigenpairs, tolerance: float) -> Projections:
+    """What needs no targets."""
+    if not averages.f.shape[0]:
+        return Projections()
+    learned = orthonormal_coefficients(averages.f_f, tolerance=tolerance, noise=averages.f_noise)
+    utilization = squared_projections(pairs, averages.phi_f @ learned)
+    return Projections(
+        utilization=utilization.numpy(),
+        cumulative_utilization=_cumulative(utilization, learned.shape[1]),
+        dim_learned=learned.shape[1],
     )
 
 
@@ -131,7 +100,7 @@ def _cumulative(squared: Tensor, dimension: int) -> np.ndarray:
     return share
 
 
-def _chance_level(averages: Averages, pairs: Eigenpairs, target: Tensor) -> np.ndarray:
+def _chance_level(averages: Averages, pairs: Eigenpairs, target: TargetSpace) -> np.ndarray:
     """Expected `Π*(k)` over all permutations of the targets among the samples.
 
     Averaged over permutations, P_{H*} becomes `t` on the constant and `(dim H* − t)/(n − 1)` on all
@@ -142,8 +111,7 @@ def _chance_level(averages: Averages, pairs: Eigenpairs, target: Tensor) -> np.n
     and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff` on average: n_eff takes the place of n. That leaves out that
     leading eigenfunctions lean to heavy samples, which lifts Π*(k) a little for small k.
     """
-    dimension = target.shape[1]
-    constant = float((target.T @ averages.y).square().sum())
+    constant = target.constant
     in_constant = ((averages.phi @ pairs.eigenvectors).square() / pairs.eigenvalues).clamp(max=1.0)
-    elsewhere = (dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + (1 - in_constant) * elsewhere, dimension)
+    elsewhere = (target.dimension - constant) / max(averages.effective_n - 1, 1.0)
+    return _cumulative(in_constant * constant + (1 - in_constant) * elsewhere, target.dimension)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import (
     Eigenpairs,
     leading_eigenpairs,
@@ -38,8 +39,9 @@ from workers.diagnostics.minimality import (
     reaches,
     without_mean_output,
 )
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
@@ -114,6 +116,7 @@ class Setting:
         task: What the outputs are.
         head: Weights of the final linear layer `(c, p)`; None if they are not known.
         basis: `(p, q)` where the moments are of coordinates in it; None: of the features.
+        space: Whose coordinates the outputs of the moments are.
         features: p.
         directions: Independent directions that the features could use.
         output_tolerance: Directions of the outputs that count for D_LR.
@@ -125,6 +128,7 @@ class Setting:
     task: Task
     head: Tensor | None
     basis: Tensor | None
+    space: OutputSpace
     features: int
     directions: int
     output_tolerance: float
@@ -210,7 +214,7 @@ def performance_intervals(
 def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
     """The figures on all samples but a fold's."""
     raw, centered = rest.averages(), rest.centered_averages()
-    cleaned = without_mean_output(centered, setting.task)
+    cleaned = without_mean_output(centered, setting.task, setting.space)
     basis = learned_basis(cleaned, tolerance=setting.verdict_tolerance)
     pairs = _pairs(raw.phi_phi, rest.d, setting.pairs, rest.n)
     needed = max(needed_for(basis.shape[1]), rest.d, _needed(entire, rest.p))
@@ -277,7 +281,10 @@ def _ranges(setting: Setting, total: Moments) -> dict[str, tuple[float, float]]:
     """Range of the figures of each part, and by full name of those that differ from it."""
     share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(setting.features))
     most = float(max(setting.directions, 1))
-    dimensions = {"dim_target": (0.0, float(total.d)), "dim_learned": (0.0, float(total.c))}
+    dimensions = {
+        "dim_target": (0.0, float(total.d)),
+        "dim_learned": (0.0, float(setting.space.outputs)),
+    }
     return {
         "verdict": share,
         "verdict.utilization_corrected": (-math.inf, 1.0),

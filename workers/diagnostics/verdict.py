@@ -146,6 +146,11 @@ def judge(
 def _obstacle(figures: Minimality, circumstances: Circumstances) -> str | None:
     """Why the rule cannot be applied, if it cannot."""
     r, n, limits = figures.rank, circumstances.n, THRESHOLDS
+    if not circumstances.outputs:
+        return (
+            "No verdict: the model returns features and no outputs, so nothing shows which of its "
+            "features it uses. Save it with its last linear layer for a verdict."
+        )
     if figures.utilization is None:
         return (
             "The outputs, once the mean is removed, do not vary over the probe: nothing was "

@@ -100,10 +100,14 @@ def _step(relation: Relation, hop: Hop) -> Relation:
                 "the output is not linear in any pooled feature.",
                 operation=name,
             )
+        function = name.removeprefix("aten::").removesuffix("_")
         if name in CHOOSING:
-            raise not_followed(hop, f"picks a part of the outputs after {link}")
+            chosen = RULES[name](relation, hop)
+            if chosen.features is not relation.features:
+                raise not_followed(hop, f"picks positions of the outputs after {link}")
+            return linked(chosen, function)
         if name in AFFINE:
-            return linked(relation, name.removeprefix("aten::").removesuffix("_"))
+            return linked(relation, function)
     return RULES[name](relation, hop)
 
 

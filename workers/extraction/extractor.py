@@ -6,7 +6,6 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
+from workers.extraction.advising import advised, chosen
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
 from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
@@ -25,7 +25,7 @@ from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import record
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.structure import UNVERIFIED, Names, Structure, count_parameters
+from workers.extraction.structure import NO_LINK, UNVERIFIED, Names, Structure, count_parameters
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
@@ -45,7 +45,7 @@ class FeatureMap:
             a result to be Φ and no linear layer is known that takes it.
         b: [C] float64, or `None` if nothing is added.
         link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `;
-            `unverified` where the owner chose and nothing shows it.
+            `unverified` where the owner chose and nothing shows it; `none` without outputs.
         kind: `linear`, `conv1x1`, …, or `declared` for a result declared to be Φ.
         location: The head's parameter, such as `fc.weight`, or its operation.
         output: Which of the model's results was taken; empty if it is the only one, or if none is
@@ -86,8 +86,8 @@ class Extracted:
     Attributes:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
-        answers: f, [n · positions, C]: the model's answer, laid out as u is; u itself where it is
-            not known how the answer follows from it.
+        answers: f, [n · positions, C]: the model's answer, laid out as u is, or fewer columns where
+            it picks some; u itself where it is not known how the answer follows from it.
         positions: Rows per sample.
     """
 
@@ -229,9 +229,17 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
         check_deterministic(tape.steps)
         names = Names.of(model)
-        found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
-        if found.output is not None:
-            check_repeatable(outputs, found.output, first)
+        try:
+            found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+        except JobError as error:
+            if choice is not None:
+                raise
+            raise advised(error, tape, outputs, names, len(sample[0])) from error
+        compared = found.output
+        if compared is None and isinstance(found, DeclaredFeatures):
+            compared = found.features
+        if compared is not None:
+            check_repeatable(outputs, compared, first)
         rows = len(sample[0])
         baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
@@ -260,11 +268,13 @@ def _describe(
     warnings: Sequence[str],
 ) -> FeatureMap:
     structure = found.structure if isinstance(found, DeclaredFeatures) else found
-    declared = f"result {found.features}" if isinstance(found, DeclaredFeatures) else ""
+    declared = ""
+    if isinstance(found, DeclaredFeatures):
+        declared = f"result {found.features}" if found.features else "the only result"
     return FeatureMap(
         W=None if structure is None else structure.weight.cpu(),
         b=None if structure is None or structure.bias is None else structure.bias.cpu(),
-        link=UNVERIFIED if structure is None else structure.link,
+        link=_link(found, structure),
         kind="declared" if structure is None else structure.kind,
         location=declared or (structure.location if structure else ""),
         output=found.output or "",
@@ -279,9 +289,21 @@ def _describe(
     )
 
 
+def _link(found: Structure | DeclaredFeatures, structure: Structure | None) -> str:
+    if structure is None:
+        return NO_LINK if found.output is None else UNVERIFIED
+    return structure.link
+
+
 def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
     """What a reader must know of how Φ was found."""
-    if structure is None:
+    if not first.logits.shape[1]:
+        yield (
+            "no_outputs: the model returns features and nothing else, as its owner says, so there "
+            "are no outputs: what they would show (utilization, regime, compression, accuracy and "
+            "loss, NC3, NC4) is left out."
+        )
+    elif structure is None:
         yield (
             "declared_features: Φ is the result that the model's owner named. No linear layer was "
             "seen to turn it into the outputs; consistency_residual is the part of the outputs' "
@@ -314,6 +336,5 @@ def _passed_over(structure: Structure) -> str:
     lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
     return (
         f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
-        f'judge {them} instead, name it, as options.feature_map = {{"output": '
-        f"{json.dumps(structure.passed_over[0], ensure_ascii=False)}}}."
+        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
     )

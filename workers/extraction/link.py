@@ -24,6 +24,7 @@ class Link:
         class_axis: The axis of u with the outputs; `None` if it has none (C = 1).
         answer_axis: The axis of the answer with the outputs; likewise.
         answer_shape: Sizes of the answer's other axes, in order.
+        chosen: Which outputs the answer's are of, where operations after u pick some; `None`: all.
         places: Which row of u each row of the answer is of, where operations after u moved the
             positions; `None` where rows are in the same order.
         order: The rows of u in the answer's order, but all positions of a sample together; `None`
@@ -35,6 +36,7 @@ class Link:
     class_axis: int | None
     answer_axis: int | None
     answer_shape: tuple[int, ...]
+    chosen: Tensor | None
     places: Tensor | None
     order: Tensor | None
 
@@ -51,13 +53,22 @@ class Link:
             samples: How many samples the batch has.
         """
         # The rules move Φ along; a single feature shows as well where its rows go.
-        thin = replace(relation, features=relation.features[..., :1])
+        every = torch.arange(relation.outputs)
+        thin = replace(relation, features=relation.features[..., :1], classes=every)
         answered = follow(thin, hops)
+        chosen = None if answered.classes is every else answered.classes
         answer_axis, answer_shape = answered.class_axis, tuple(answered.features.shape[:-1])
         places = _places(relation, outputs, hops, answer_axis, samples)
         order = None if places is None else _by_sample(places, samples)
         return cls(
-            tuple(hops), outputs, relation.class_axis, answer_axis, answer_shape, places, order
+            hops=tuple(hops),
+            outputs=outputs,
+            class_axis=relation.class_axis,
+            answer_axis=answer_axis,
+            answer_shape=answer_shape,
+            chosen=chosen,
+            places=places,
+            order=order,
         )
 
     def rows_of(self, answer: Tensor) -> Tensor:
@@ -77,7 +88,7 @@ class Link:
             outputs: Rows of u, [m, C], of any floating dtype, on any device.
 
         Returns:
-            f, [m, C], in the dtype that the model gives it in, on the CPU.
+            f, [m, C or as many as are chosen], in the dtype that the model gives it in, on the CPU.
         """
         if not self.hops or not len(outputs):
             return outputs.cpu()

@@ -157,6 +157,10 @@ def _observe_declared(
     if declared.structure is None:
         outputs = execute(model, copied(batch), *watches)
         features = _one_row_each(outputs, declared.features, samples)
+        if declared.output is None:
+            none = features[:, :0]
+            returned = _find(outputs, declared.features)
+            return Observation(features, none, 1, (), returned, features.dtype, none, None)
         answer = _one_row_each(outputs, declared.output, samples)
         precision = coarsest(features.dtype, answer.dtype)
         returned = _find(outputs, declared.output)

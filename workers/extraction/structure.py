@@ -18,6 +18,9 @@ from workers.extraction.series import shared_beginnings
 from workers.extraction.tape import Site, Tape, storage_key
 from workers.extraction.walk import walk_back
 
+NO_LINK = "none"
+"""The link where a model returns features alone."""
+
 UNVERIFIED = "unverified"
 """The link where the owner chose the head and nothing shows how the answer follows from it."""
 

@@ -1,4 +1,4 @@
-"""What the two array containers have in common: a directory of named arrays, each read on demand.
+"""What containers have in common: a directory of named arrays, each read on demand.
 
 A file is hostile until it is read: its directory is checked before anything is allocated, and
 nothing but the file descriptor is ever opened.
@@ -47,6 +47,13 @@ class Limits(BaseModel):
         default=4 << 30, description="The largest array that is read into memory."
     )
     max_arrays: PositiveInt = Field(default=256, description="The most arrays a file may hold.")
+    max_columns: PositiveInt = Field(default=16_384, description="The most columns of a table.")
+    max_files: PositiveInt = Field(
+        default=100_000, description="The most files that an archive may hold."
+    )
+    max_file_bytes: PositiveInt = Field(
+        default=256 << 20, description="The largest image that is taken out of an archive."
+    )
     max_classes: PositiveInt = Field(
         default=65_536, description="The most classes; ImageNet-21k has 21,843."
     )
@@ -60,11 +67,14 @@ class ArrayInfo:
         dtype: numpy's name of the type, or the container's own where numpy has none.
         shape: Samples first.
         nbytes: Size in memory, never yet allocated.
+        class_names: What its whole numbers stand for, from 0 on, or the strings it is made of in
+            the file's own order; None where the file does not say.
     """
 
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
+    class_names: tuple[str, ...] | None = None
 
     @property
     def is_numeric(self) -> bool:
@@ -72,9 +82,14 @@ class ArrayInfo:
         return self.dtype in READABLE_DTYPES
 
     @property
+    def is_text(self) -> bool:
+        """Whether this array holds strings, which can be labels."""
+        return _TEXT.fullmatch(self.dtype) is not None
+
+    @property
     def may_be_targets(self) -> bool:
         """Whether this array can be targets: numbers, or text."""
-        return self.is_numeric or _TEXT.fullmatch(self.dtype) is not None
+        return self.is_numeric or self.is_text
 
 
 class Container(Protocol):
@@ -158,6 +173,15 @@ def check_readable(name: str, info: ArrayInfo, limits: Limits, *, as_targets: bo
             f"{', '.join(sorted(READABLE_DTYPES))}{text}.",
             hint=f"Convert {name!r} to one of these types before saving{instead}.",
         )
+    check_size(name, info, limits)
+
+
+def check_size(name: str, info: ArrayInfo, limits: Limits) -> None:
+    """Refuse an array of an unbearable size.
+
+    Raises:
+        JobError: `probe_unreadable`.
+    """
     if info.nbytes > limits.max_array_bytes:
         raise unreadable(
             f"The array {name!r} takes {info.nbytes:,} bytes {shape_text(info.shape)}; at most "

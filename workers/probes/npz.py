@@ -1,9 +1,7 @@
-"""numpy's `.npz`: a zip of `.npy` members, read without ever unpickling."""
+"""numpy's arrays: an `.npz`, which is a zip of `.npy` files, or a tar of them; never unpickled."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,38 +14,27 @@ from workers.probes.container import (
     size_in_bytes,
     unreadable,
 )
+from workers.probes.members import BROKEN, Member, Members, common_folder
 
 _SAVE_AGAIN = "write the file again with numpy.savez(path, x=inputs, y=labels)"
 _SUFFIX = ".npy"
-_BROKEN = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError)
-"""What numpy and zipfile raise on bytes that are not what they claim to be.
-
-A member that says it is encrypted is a RuntimeError, an unknown compression one derived from it.
-"""
 
 
 class NpzFile:
-    """An opened npz file whose directory has been checked.
+    """`.npy` files in an archive, whose headers have been checked.
 
     Args:
-        file: Readable and seekable.
+        members: What the archive holds.
         limits: What it may ask for.
 
     Raises:
         JobError: `probe_unreadable`, saying what was found instead.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+    def __init__(self, members: Members, limits: Limits) -> None:
         self._limits = limits
-        try:
-            # A directory of millions of members is bounded by the child's memory limit.
-            self._zip = zipfile.ZipFile(file)
-        except _BROKEN as error:
-            raise unreadable(
-                f"The npz file is damaged: {error}; expected a complete zip archive.",
-                hint=f"Check that the upload was complete, or {_SAVE_AGAIN}.",
-            ) from error
-        self._arrays = self._read_directory()
+        self._members: dict[str, Member] = {}
+        self._arrays = self._read_directory(members)
 
     @property
     def arrays(self) -> Mapping[str, ArrayInfo]:
@@ -58,63 +45,56 @@ class NpzFile:
         """Read one array, in the machine's byte order."""
         check_readable(name, self._arrays[name], self._limits, as_targets=True)
         try:
-            with self._zip.open(name + _SUFFIX) as member:
+            with self._members[name].open() as member:
                 array: npt.NDArray[np.generic] = np.lib.format.read_array(
                     member, allow_pickle=False
                 )
                 # The checksum is compared only when the end has been read.
                 surplus = member.read(1)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise self._damaged(name, error) from error
         if surplus:
             raise self._damaged(name, "bytes follow the last element")
         return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
-    def _read_directory(self) -> dict[str, ArrayInfo]:
-        members = self._zip.infolist()
-        if len(members) > self._limits.max_arrays:
+    def _read_directory(self, members: Members) -> dict[str, ArrayInfo]:
+        if len(members.files) > self._limits.max_arrays:
             raise unreadable(
-                f"The npz file holds {len(members):,} members; at most "
+                f"The npz file holds {len(members.files):,} members; at most "
                 f"{self._limits.max_arrays:,} are read.",
                 hint="Store the inputs as one array and the targets as another.",
             )
+        files = [file for file in members.files if file.name.endswith(_SUFFIX)]
+        outer = common_folder(file.path for file in files)
         arrays: dict[str, ArrayInfo] = {}
-        for member in members:
-            if not member.filename.endswith(_SUFFIX):
-                continue
-            name = member.filename.removesuffix(_SUFFIX)
+        for file in files:
+            name = "/".join(file.name.split("/")[outer:]).removesuffix(_SUFFIX)
             check_name(name)
             if name in arrays:
                 raise unreadable(
                     f"The npz file holds two arrays named {name!r}; expected distinct names.",
                     hint="Give each array a name of its own.",
                 )
-            arrays[name] = self._read_header(name, member)
-        if not arrays:
-            names = ", ".join(repr(member.filename[:80]) for member in members[:5])
-            raise unreadable(
-                "The file is a zip archive but not an npz: expected members ending in .npy, "
-                f"found {names or 'none'}.",
-                hint=f"If this is a model, upload it as a model; for a probe, {_SAVE_AGAIN}.",
-            )
+            self._members[name] = file
+            arrays[name] = self._read_header(name, file)
         return arrays
 
-    def _read_header(self, name: str, member: zipfile.ZipInfo) -> ArrayInfo:
+    def _read_header(self, name: str, member: Member) -> ArrayInfo:
         try:
-            with self._zip.open(member) as stream:
+            with member.open() as stream:
                 shape, dtype = _npy_header(stream)
                 header_bytes = stream.tell()
-        except _BROKEN as error:
+        except BROKEN as error:
             raise self._damaged(name, error) from error
         nbytes = size_in_bytes(name, shape, dtype.itemsize)
         if dtype.hasobject:
             # Kept in the directory, so that a stray object array does not spoil the others.
             return ArrayInfo("object (pickled, never read)", shape, nbytes)
-        if header_bytes + nbytes != member.file_size:
+        if header_bytes + nbytes != member.size:
             raise self._damaged(
                 name,
                 f"its header declares {nbytes:,} bytes of {dtype.name} {shape}, "
-                f"the archive holds {member.file_size - header_bytes:,}",
+                f"the archive holds {member.size - header_bytes:,}",
             )
         return ArrayInfo(dtype.name, shape, nbytes)
 

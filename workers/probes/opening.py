@@ -1,83 +1,205 @@
 """Which kind of file this is, judged by its content."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import BinaryIO
 
-from service.probes.spec import FORMATS, ProbeFormat
+from service.probes.spec import FORMATS, ProbeFormat, ProbeSpec
+from workers.probes import members, pictures
 from workers.probes.container import Container, Limits, file_size, unreadable
+from workers.probes.image_folder import ImageFolder
+from workers.probes.members import Members
 from workers.probes.npz import NpzFile
 from workers.probes.safetensors import HEADER_LENGTH_BYTES, SafetensorsFile
+from workers.probes.tables import arrow, csv_table
+from workers.probes.tables.arrow import ArrowSource
+from workers.probes.tables.csv_table import CsvTable
+from workers.probes.tables.parquet import ParquetSource
+from workers.probes.tables.roles import settle
+from workers.probes.tables.table import Source, Table
 
 _TAR_MAGIC_AT = 257
+_HEAD_BYTES = 4096
 _KNOWN = (
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x05\x06", "a zip archive"),
+    (_TAR_MAGIC_AT, b"ustar", "a tar archive"),
+    (0, b"PAR1", "parquet"),
+    (0, arrow.FILE_MAGIC, "arrow"),
+    (0, arrow.STREAM_MAGIC, "arrow"),
     (0, b"\x93NUMPY", "a single numpy array (.npy)"),
     (0, b"\x80\x02", "a Python pickle, which is never read"),
     (0, b"\x80\x03", "a Python pickle, which is never read"),
     (0, b"\x80\x04", "a Python pickle, which is never read"),
     (0, b"\x80\x05", "a Python pickle, which is never read"),
-    (0, b"PAR1", "a Parquet file"),
-    (0, b"ARROW1", "an Arrow file"),
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"BZh", "a bzip2 file"),
+    (0, b"\xfd7zXZ", "an xz file"),
+    (0, b"(\xb5/\xfd", "a Zstandard file"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (0, b"Rar!", "a RAR archive"),
     (0, b"MATLAB 5.0", "a MATLAB file"),
-    (_TAR_MAGIC_AT, b"ustar", "a tar archive"),
+    (0, b"SQLite format 3", "an SQLite database"),
 )
+_HINTS = {
+    "a single numpy array (.npy)": "Save inputs and labels together with "
+    "numpy.savez(path, x=inputs, y=labels), or upload both files in one request, as parts `file`.",
+    "a gzip file": "Decompress it; an archive of many files may be a zip or an uncompressed tar.",
+    "a PNG image": "Pack the images into a zip or tar, one folder for each class.",
+    "a JPEG image": "Pack the images into a zip or tar, one folder for each class.",
+}
 _WHAT_TO_SEND = (
     "Save the probe with numpy.savez(path, x=inputs, y=labels), "
     "or with safetensors.numpy.save_file."
 )
+_SUFFIXES: tuple[tuple[ProbeFormat, tuple[str, ...]], ...] = (
+    ("parquet", (".parquet", ".pq")),
+    ("arrow", arrow.SUFFIXES),
+    ("csv", csv_table.SUFFIXES),
+    ("imagefolder", pictures.SUFFIXES),
+)
+_TEXT_CONTROLS = b"\t\n\r\f"
+
+Opened = tuple[Container, ProbeSpec]
 
 
-def open_container(
-    file: BinaryIO, declared: ProbeFormat | None, limits: Limits
-) -> tuple[ProbeFormat, Container]:
+def open_container(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> Opened:
     """Open a probe file by what it holds.
 
     Args:
         file: Readable and seekable.
-        declared: The format its spec names, if it names one.
+        spec: With any keys left to inference.
         limits: What the file may ask for.
+
+    Returns:
+        The arrays; and the spec with the format, and with what the format alone tells of the rest.
 
     Raises:
         JobError: `probe_unreadable` if it is empty, of another kind, of another format than
             declared, or damaged.
     """
     total = file_size(file)
-    head = file.read(512)
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
     if not total:
         raise unreadable(
-            "The probe file is empty (0 bytes); expected an npz or safetensors file.",
+            "The probe file is empty (0 bytes); expected a file of one of the formats "
+            f"{', '.join(FORMATS)}.",
             hint="Check that the file was written and uploaded completely.",
         )
     found = _recognise(head, total)
+    held = members.alone(file, total)
+    if found in _ARCHIVES:
+        held = _ARCHIVES[found](file, limits)
+        found = _kind_of(held, found)
     if found not in FORMATS:
         raise unreadable(
-            f"The probe file is {found}; expected an npz or safetensors file.", hint=_WHAT_TO_SEND
+            f"The probe file is {found}; expected one of the formats {', '.join(FORMATS)}.",
+            hint=_HINTS.get(found, _WHAT_TO_SEND),
         )
-    if declared is not None and declared != found:
+    if spec.format is not None and spec.format != found:
         raise unreadable(
-            f"The probe file is {found}, but its spec says {declared!r}.",
+            f"The probe file is {found}, but its spec says {spec.format!r}.",
             hint=f'Set "format": "{found}" in the spec, or leave it out.',
         )
-    if found == "npz":
-        return "npz", NpzFile(file, limits)
-    return "safetensors", SafetensorsFile(file, limits)
+    return _OPENERS[found](held, spec.model_copy(update={"format": found}), limits)
+
+
+def _open_npz(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    return NpzFile(held, limits), spec
+
+
+def _open_safetensors(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    return SafetensorsFile(held.files[0].seekable(limits), limits), spec
+
+
+def _open_parquet(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    return _table(ParquetSource(_tables(held, "parquet", limits)), spec, limits)
+
+
+def _open_arrow(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    if len(held.files) > 1:
+        held = Members(arrow.dataset_files(held, limits), [])
+    return _table(ArrowSource(_tables(held, "arrow", limits)), spec, limits)
+
+
+def _open_csv(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    return settle(CsvTable(_tables(held, "csv", limits), limits), spec, limits)
+
+
+def _open_images(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+    images = ImageFolder(held, limits, spec.image_mode)
+    return images, images.complete(spec)
+
+
+def _table(source: Source, spec: ProbeSpec, limits: Limits) -> Opened:
+    table = Table(source, limits, spec.image_mode)
+    if table.holds_images:
+        spec = spec.model_copy(update={"image_mode": table.image_mode})
+    return settle(table, spec, limits)
+
+
+def _tables(held: Members, kind: ProbeFormat, limits: Limits) -> dict[str, BinaryIO]:
+    """The files of a kind in the order of their names; a file that is in no archive is one."""
+    suffixes = dict(_SUFFIXES)[kind]
+    files = held.visible()
+    if len(files) > 1:
+        files = [file for file in files if file.suffix in suffixes]
+    return {file.name: file.seekable(limits) for file in files}
+
+
+_ARCHIVES: Mapping[str, Callable[[BinaryIO, Limits], Members]] = MappingProxyType(
+    {"a zip archive": members.zip_members, "a tar archive": members.tar_members}
+)
+_OPENERS: Mapping[str, Callable[[Members, ProbeSpec, Limits], Opened]] = MappingProxyType(
+    {
+        "npz": _open_npz,
+        "safetensors": _open_safetensors,
+        "parquet": _open_parquet,
+        "arrow": _open_arrow,
+        "csv": _open_csv,
+        "imagefolder": _open_images,
+    }
+)
+
+
+def _kind_of(held: Members, archive: str) -> str:
+    """The format of what is in an archive, or words for whatever else it is."""
+    if any(file.name.endswith(".npy") for file in held.files):
+        return "npz"
+    counts = Counter(
+        kind for file in held.visible() for kind, suffixes in _SUFFIXES if file.suffix in suffixes
+    )
+    if len(counts) == 1:
+        return next(iter(counts))
+    if counts:
+        kinds = " and ".join(f"{count:,} of {kind}" for kind, count in counts.items())
+        return f"{archive} of several kinds of files ({kinds})"
+    names = ", ".join(repr(file.name[:80]) for file in held.files[:5])
+    return f"{archive} but not an npz, and without tables or images (found {names or 'no file'})"
 
 
 def _recognise(head: bytes, total: int) -> str:
     """A format's name, or words for whatever else it is."""
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "npz"
     header_length = int.from_bytes(head[:HEADER_LENGTH_BYTES], "little")
     if head[HEADER_LENGTH_BYTES:][:1] == b"{" and header_length <= total - HEADER_LENGTH_BYTES:
         return "safetensors"
     for at, magic, words in _KNOWN:
         if head[at:].startswith(magic):
             return words
-    if (
-        head.isascii()
-        and head.decode("ascii").replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
-    ):
-        return "a text file"
+    if _is_text(head):
+        first, end, _ = head.partition(b"\n")
+        is_table = (end or len(head) == _HEAD_BYTES) and any(
+            mark in first for mark in csv_table.DELIMITERS.encode()
+        )
+        return "csv" if is_table and first[:1] not in b"{[<" else "a text file"
     return f"of no known kind (it begins with the bytes {head[:8].hex(' ')})"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether this can be the beginning of a text in ASCII, UTF-8 or an older encoding."""
+    return not any(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in head)  # noqa: PLR2004

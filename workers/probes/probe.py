@@ -14,8 +14,8 @@ from workers.errors import JobError
 from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
 from workers.probes.inference import choose_inputs, choose_target
 from workers.probes.opening import open_container
-from workers.probes.settling import settle
-from workers.probes.targets import ModelView, StoredTargets, Targets, store_targets
+from workers.probes.settling import decided_task, settle
+from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets, store_targets
 from workers.probes.transform import BatchTransform, check_finite
 
 _CHECK_BYTES = 8 << 20
@@ -177,7 +177,7 @@ def load_probe(
         JobError: `probe_unreadable`, `too_few_samples`, or `non_finite` for targets. Inputs are
             looked at as they are handed out.
     """
-    found_format, container = open_container(file, spec.format, limits)
+    container, spec = open_container(file, spec, limits)
     arrays = container.arrays
     target_name = choose_target(spec, arrays)
     names = choose_inputs(spec, target_name, arrays)
@@ -207,9 +207,10 @@ def load_probe(
     for name in names:
         array = container.read(name)
         stored[name] = array if len(rows) == n else array[rows]
-    decided: dict[str, object] = {"format": found_format, "target": target_name}
-    if target_name is None:
-        decided["task"] = None
+    decided: dict[str, object] = {"target": target_name}
+    task = None if stored_targets is None else decided_task(stored_targets)
+    if stored_targets is None or task is not None:
+        decided["task"] = task
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
@@ -256,7 +257,7 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
             ProbeInput(name=each.name, shape=list(each.shape), dtype=each.transform.dtype)
             for each in [*probe.inputs, *possible][:MAX_INPUTS]
         ],
-        task=None if targets is None else targets.task,
+        task=probe.spec.task,
         classes=None if targets is None else targets.classes,
         class_counts=None if targets is None else targets.class_counts,
         spec=probe.spec,
@@ -290,7 +291,8 @@ def _check_lengths(
         raise unreadable(
             f"{first!r} holds {n:,} samples but {other!r} holds {n_other:,} "
             f"{'targets' if is_target else 'samples'}; expected equal numbers.",
-            hint="Save inputs and targets of the same samples, in the same order.",
+            hint="Save inputs and targets of the same samples, in the same order"
+            + (f", {NO_TARGET}" if is_target else "."),
             detail={"inputs": n, "targets": n_other} if is_target else {"inputs": [n, n_other]},
         )
 

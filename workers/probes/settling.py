@@ -4,6 +4,7 @@ A reading is taken where it is the only one that fits. Where two fit, the owner 
 inferred is written down in the notes of the targets.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +13,18 @@ from operator import mul
 
 import numpy as np
 
+from service.probes.spec import Task
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
-from workers.probes.numbering import mismatch, number_labels
+from workers.probes.listed import mismatch
+from workers.probes.numbering import number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
+_LISTED = 32
 _MATRIX_AXES = 2
+
+_LARGEST = 2**63
+"""Whole numbers below it can be labels."""
 
 
 def settle(
@@ -39,10 +46,62 @@ def settle(
     """
     if like is not None:
         _check_same_kind(stored, like)
+        stored = _named_alike(stored, like)
+    if model is not None and not model.outputs:
+        return _settle_without_outputs(stored, model, like)
     found = _read(stored, model, like)
+    if found is not None and like is not None and found.task != like.task:
+        raise mismatch(
+            f"Its targets are of a {found.task}, those of the probe of a {like.task}; expected the "
+            "same task.",
+            hint="Register both probes from one dataset; where values look like labels, with "
+            f'"task": "{like.task}" in the spec.',
+        )
     if found is not None and model is not None:
         _check_fits(stored, found, model)
     return found
+
+
+def _settle_without_outputs(
+    stored: StoredTargets, model: ModelView, like: Targets | None
+) -> Targets:
+    """What targets mean that are compared with features alone: what the data or the spec says."""
+    found = _read(stored, None, like)
+    if found is None:
+        raise _undecided(stored)
+    is_classifier = found.task == "classification"
+    _check_positions(stored, found.values.shape[1:] if is_classifier else (), model)
+    return found
+
+
+def _undecided(stored: StoredTargets) -> JobError:
+    """The question what targets mean that a model's outputs would have decided."""
+    distinct = np.unique(stored.values)
+    key = "class_names" if stored.is_text else "class_labels"
+    labels = distinct.tolist() if stored.is_text else [int(label) for label in distinct.tolist()]
+    listed = json.dumps(labels[:_LISTED], ensure_ascii=False)
+    classes = f'"task": "classification" and "{key}": {listed}'
+    if len(labels) > _LISTED:
+        classes += f" and so on, all {len(labels):,}"
+    if stored.is_binary_matrix:
+        classes = '"task": "multilabel"'
+    values = "" if stored.is_text else ', or for values "task": "regression"'
+    return mismatch(
+        f"What the targets {stored.name!r} mean depends on the model's outputs, and there are "
+        "none: the features alone are judged.",
+        hint=f"Set in the probe's spec for class labels {classes}{values}.",
+        detail={"array": stored.name, "distinct": len(distinct)},
+    )
+
+
+def decided_task(stored: StoredTargets) -> Task | None:
+    """The task that spec and data tell without a model; the classes may still be open then."""
+    if stored.task is not None:
+        return stored.task
+    if not stored.is_whole:
+        return "regression"
+    says_little = stored.is_float or (stored.column.ndim > 1 and stored.is_binary_matrix)
+    return None if says_little and not stored.is_one_hot else "classification"
 
 
 def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) -> Targets | None:
@@ -88,11 +147,11 @@ def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
 def _one_output(stored: StoredTargets) -> JobError:
     """The question what whole numbers are that a model with one output is compared with."""
     distinct = np.unique(stored.values)
-    low, high = int(distinct[0]), int(distinct[-1])
-    if len(distinct) == 2:  # noqa: PLR2004  (one output tells two classes apart)
+    low, high = distinct[0].item(), distinct[-1].item()
+    if len(distinct) == 2 and max(abs(low), abs(high)) < _LARGEST:  # noqa: PLR2004  (two classes)
         classes = (
             'If they are labels of two classes, set "task": "classification" and '
-            f'"class_labels": [{low}, {high}], the second for the class of a large output.'
+            f'"class_labels": [{low:.0f}, {high:.0f}], the second for the class of a large output.'
         )
     else:
         classes = (
@@ -100,8 +159,8 @@ def _one_output(stored: StoredTargets) -> JobError:
             "tells two apart."
         )
     return mismatch(
-        f"The targets {stored.name!r} are whole-valued floats from {low} to {high}, and the model "
-        "has one output: they may be values, such as counts, or class labels.",
+        f"The targets {stored.name!r} are whole-valued floats from {low:.16g} to {high:.16g}, and "
+        "the model has one output: they may be values, such as counts, or class labels.",
         hint=f'If they are values, set "task": "regression" in the probe\'s spec. {classes}',
         detail={"array": stored.name, "distinct": len(distinct)},
     )
@@ -215,36 +274,35 @@ def _check_columns(stored: StoredTargets, columns: int) -> None:
 
 def _check_same_kind(stored: StoredTargets, like: Targets) -> None:
     """Refuse a second probe whose classes cannot be those of the first."""
-    spec, name = stored.spec, stored.name
     if like.task != "classification":
         return
-    if like.labels is not None:
-        first, second = isinstance(like.labels[0], str), stored.is_text
-        if first != second:
-            kinds = {True: "text", False: "numbers"}
-            raise mismatch(
-                f"The labels {name!r} are {kinds[second]}, those of the probe {kinds[first]}; "
-                "expected both probes to name classes alike.",
-                hint=f"Store the labels of both probes in the same way, {NO_TARGET}",
-            )
-    elif stored.is_text:
+    is_text = like.labels is not None and isinstance(like.labels[0], str)
+    if stored.is_text != is_text:
+        kinds = {True: "text", False: "numbers"}
         raise mismatch(
-            f"The labels {name!r} are text, those of the probe class indices; expected both probes "
-            "to name classes alike.",
+            f"The labels {stored.name!r} are {kinds[stored.is_text]}, those of the probe "
+            f"{kinds[is_text]}; expected both probes to name classes alike.",
             hint=f"Store the labels of both probes in the same way, {NO_TARGET}",
         )
-    for key, given, other in (
-        ("class_labels", spec.class_labels, None if stored.is_text else like.labels),
-        ("class_names", spec.class_names, like.class_names),
+    labels, names = stored.spec.class_labels, stored.spec.class_names
+    counted = range(len(labels or ()))
+    for key, given, expected in (
+        ("class_labels", labels, like.labels or tuple(counted)),
+        ("class_names", names, like.class_names),
     ):
-        if given is None or (other is None and key == "class_names"):
-            continue
-        expected = range(len(given)) if other is None else other
-        if list(given) != list(expected):
+        if given is not None and expected is not None and tuple(given) != expected:
             raise mismatch(
                 f"The two probes list different {key}, or in another order; expected the same.",
                 hint=f'Set "{key}" alike in the specs of both probes.',
             )
+
+
+def _named_alike(stored: StoredTargets, like: Targets) -> StoredTargets:
+    """The same targets, their classes named as in the first probe where nobody named them."""
+    if like.class_names is None or stored.spec.class_names is not None:
+        return stored
+    named = stored.spec.model_copy(update={"class_names": list(like.class_names)})
+    return replace(stored, spec=named)
 
 
 def _check_fits(stored: StoredTargets, found: Targets, model: ModelView) -> None:

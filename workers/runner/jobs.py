@@ -19,6 +19,7 @@ from workers.errors import JobError
 from workers.inspection.job import inspect_model
 from workers.probes.container import Limits
 from workers.probes.job import validate_probe
+from workers.probes.rehearsal import probe_files
 from workers.runner import gpu
 from workers.runner.progress import ProgressWriter
 from workers.runner.protocol import Job
@@ -47,12 +48,15 @@ def rehearse() -> None:
     x = np.zeros((_SAMPLES, *SMALL_SHAPE), np.float32)
     x[:, 0] = np.arange(_SAMPLES)[:, None, None]
     y = np.arange(_SAMPLES) % _CLASSES
-    compressed = io.BytesIO()
+    compressed, written = io.BytesIO(), io.BytesIO()
     np.savez_compressed(compressed, x=x, y=y)
-    probes = (compressed.getvalue(), save({"x": x, "y": y}), b"neither")
+    np.savez(written, x=x, y=y.astype(np.bytes_))
+    probes = (compressed.getvalue(), written.getvalue(), save({"x": x, "y": y}), b"neither")
     for model, probe in product((small_archive(), b"none"), probes):
         for kind, arguments, files in _requests(model, probe):
             _run(JOBS[kind], arguments, files)
+    for probe in probe_files():
+        _run(JOBS["validate_probe"], {"spec": {}, "max_bytes": _GIB}, (probe,))
 
 
 def _requests(

@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import numpy.random  # noqa: F401 - numpy imports it when it is first used, which a child cannot
+import numpy.ma
+import numpy.random  # noqa: F401 - numpy imports both when first used, which a child cannot
 import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass

@@ -119,8 +119,11 @@ CARDS = (
         title="Outputs",
         definition="Number of outputs of the final linear layer.",
         formula="C, the rows of W",
-        range="≥ 1",
-        reading="Classes, for a classifier with one logit each.",
+        range="≥ 0",
+        reading=(
+            "Classes, for a classifier with one logit each. 0: the model returns features alone, "
+            "and all that outputs would show is null."
+        ),
         failure_modes="A binary classifier may have one output or two.",
         reference=f"{PAPER}, §2",
     ),

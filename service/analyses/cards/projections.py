@@ -27,7 +27,7 @@ _PROJECTIONS = (
         range="[0, 1]",
         reading=(
             "1: the last layer uses the feature fully. 0: the feature exists and is ignored. In a "
-            "minimal network the first few are near 1 and the rest near 0."
+            "minimal network the first few are near 1 and the rest near 0. Null without outputs."
         ),
         failure_modes=(
             "The space counts directions, not their size, so a faint left-over direction of the "
@@ -73,7 +73,8 @@ _PROJECTIONS = (
         reading="Quality at this level is no quality. Judge Π*(k) by how far it stands above.",
         failure_modes=(
             "An average over shuffles: single shuffles scatter around it on small probes. Labels "
-            "per position are shuffled singly, so smooth label maps reach more by chance alone."
+            "per position are shuffled singly, so smooth label maps reach more by chance alone. "
+            "Of several labels a sample, weighted, it is about a fifth too low."
         ),
         reference="Exact average over all permutations; for k = rank about [1 + (C − 1)·rank/n]/C",
     ),

@@ -118,6 +118,8 @@ def test_figures_are_those_of_full_matrices(
         "n": n,
         "classes": 10,
         "class_counts": np.bincount(y[TRAIN:]).tolist(),
+        "class_names": None,
+        "ignored": None,
         "task": "classification",
         "notes": [],
     }

@@ -152,7 +152,7 @@ def test_an_empty_file_is_refused_at_once(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("spec", "where"),
     [
-        ({"format": "csv"}, "spec.format"),
+        ({"format": "hdf5"}, "spec.format"),
         ({"transform": {"layout": "NHWC->NCXX"}}, "spec.transform.layout"),
         ({"transform": {"std": [0.0]}}, "spec.transform.std.0"),
         ({"input": ["x"], "transform": [{"scale": "much"}]}, "spec.transform.0.scale"),

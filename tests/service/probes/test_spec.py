@@ -25,10 +25,8 @@ def test_empty_transform_differs_from_none_given() -> None:
 
 def test_schema_shows_the_fields() -> None:
     schema = ProbeSpec.model_json_schema(mode="serialization")
-    assert set(schema["properties"]) == {
-        *("format", "input", "target", "task", "transform"),
-        *("class_names", "class_labels", "ignore_label"),
-    }
+    assert set(schema["properties"]) == set(ProbeSpec.model_fields)
+    assert {"format", "input", "target", "task", "transform"} <= set(schema["properties"])
 
 
 def test_several_inputs_are_written_as_they_were_given() -> None:
@@ -75,14 +73,17 @@ def test_layout_is_a_permutation(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"format": "parquet"}, "'npz' and 'safetensors'"),
-        ({"format": ["npz"]}, "'npz' and 'safetensors'"),
+        ({"format": "hdf5"}, "'npz', 'safetensors'"),
+        ({"format": ["npz"]}, "'npz', 'safetensors'"),
         ({"colour": 1}, "Extra inputs"),
         ({"input": ""}, "at least 1 character"),
         ({"input": "a", "target": "a"}, "expected two arrays"),
         ({"input": ["a", "b"], "target": "b"}, "input and target are both 'b'"),
         ({"input": ["a", "b", "a"]}, "input names 'a' twice"),
         ({"input": []}, "at least 1 item"),
+        ({"columns": ["a"], "exclude": ["b"]}, "expected one of them"),
+        ({"columns": ["a", "b"], "target": "b"}, "which is the target"),
+        ({"image_mode": "CMYK"}, "'L' or 'RGB'"),
         ({"input": [f"a{i}" for i in range(17)]}, "at most 16 items"),
         ({"input": ["a", "b"], "transform": [{}]}, "transform lists 1 and input names 2"),
         ({"transform": [{}, {}]}, "transform lists 2 and input names 0"),
@@ -103,6 +104,20 @@ def test_layout_is_a_permutation(
         ({"transform": {"mean": []}}, "at least 1 item"),
         ({"transform": {"std": [1.0, 0.0]}}, "greater than 0"),
         ({"transform": {"rotate": 90}}, "Extra inputs"),
+        ({"class_names": ["a", "a"]}, "class_names holds the same entry twice"),
+        ({"class_labels": [1, 1]}, "class_labels holds the same entry twice"),
+        ({"class_names": []}, "at least 1 item"),
+        ({"class_names": ["a" * 200] * 4096}, "same entry twice"),
+        ({"class_names": [f"{k:0200}" for k in range(200)]}, "expected at most 24,576"),
+        ({"class_names": ["a", "b"], "class_labels": [1, 2, 3]}, "2 entries and class_labels 3"),
+        ({"class_labels": [0, 255], "ignore_label": 255}, "expected a label that is no class"),
+        ({"class_labels": [0.5]}, "valid integer"),
+        ({"class_labels": [2**63]}, "less than"),
+        ({"ignore_label": "void"}, "valid integer"),
+        ({"task": "regression", "ignore_label": 255}, "expected task 'classification'"),
+        ({"task": "multilabel", "class_labels": [0, 1]}, "expected task 'classification'"),
+        ({"task": "regression", "class_names": ["a"]}, "'classification' or 'multilabel'"),
+        ({"target": None, "ignore_label": 255}, "ignore_label is given but target is null"),
     ],
 )
 def test_refusal_says_what_is_expected(given: dict[str, object], words: str) -> None:

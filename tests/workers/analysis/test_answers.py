@@ -226,6 +226,39 @@ def test_projected_outputs_go_through_the_models_own_link() -> None:
         assert point["agreement"] == pytest.approx(float(kept), abs=2 / N)
 
 
+@pytest.mark.parametrize("picked", [0, 1])
+def test_one_probability_of_two(picked: int) -> None:
+    model = Network(INPUTS, 2, lambda u: u.softmax(1)[:, picked])
+    f = model.answers(X)
+    labels = np.where(RNG.random(N) < 0.2, RNG.integers(0, 2, N), (f > 0.5).long().numpy())
+    found = analysed(model, {"x": X, "y": labels})
+    assert found["feature_map"]["link"] == "softmax then select"
+    assert found["feature_map"]["answer"] == "probabilities of each output"
+    performance = found["performance"]
+    assert performance["accuracy"] == ((f > 0.5).numpy() == labels).mean()
+    loss = functional.binary_cross_entropy(f, torch.from_numpy(labels).double())
+    assert performance["loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert found["verdict"]["minimality"]["rank"] == 1
+    assert found["compression"][-1]["agreement"] >= 1 - 2 / N
+    phi = model.phi(torch.from_numpy(X)).detach().double().numpy()
+    means = np.array([phi[labels == c].mean(0) for c in range(2)])
+    between = (means - means.mean(0)) / np.linalg.norm(means - means.mean(0))
+    head = model.head.weight.detach().double().numpy()[[1 - picked, picked]]
+    nc3 = ((head / np.linalg.norm(head) - between) ** 2).sum()
+    assert found["neural_collapse"]["nc3"] == pytest.approx(nc3, rel=1e-5)
+
+
+def test_some_probabilities_of_many() -> None:
+    model = Network(INPUTS, 6, lambda u: u.softmax(1)[:, 1:4])
+    f = model.answers(X)
+    labels = np.where(RNG.random(N) < 0.2, RNG.integers(0, 3, N), f.argmax(1).numpy())
+    found = analysed(model, {"x": X, "y": labels})
+    performance = found["performance"]
+    assert performance["accuracy"] == (f.argmax(1).numpy() == labels).mean()
+    loss = float(_nll(f, torch.from_numpy(labels)).mean())
+    assert performance["loss"] == pytest.approx(loss, rel=1e-4)
+
+
 REGRESSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda u: u,
     "sigmoid": torch.sigmoid,
@@ -336,3 +369,19 @@ def test_steps_first() -> None:
     assert performance["accuracy"] == (said == labels).mean()
     loss = -f.reshape(-1, 4).gather(1, torch.from_numpy(labels).reshape(-1, 1)).mean()
     assert performance["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_of_a_head_that_the_owner_names_its_outputs_are_judged() -> None:
+    def by_hand(u: Tensor) -> Tensor:
+        e = torch.exp(u)
+        return e / e.sum(1, keepdim=True)
+
+    model = Network(INPUTS, 4, by_hand)
+    labels = labels_of(model, CASES["softmax"])
+    found = analysed(model, {"x": X, "y": labels}, feature_map={"module": "head"})
+    assert not found["feature_map"]["verified"]
+    assert found["feature_map"]["answer"] == "logits"
+    hits = model.answers(X).argmax(1).numpy() == labels
+    assert found["performance"]["accuracy"] == hits.mean()
+    loss = float(_nll(model.answers(X), torch.from_numpy(labels)).mean())
+    assert found["performance"]["loss"] == pytest.approx(loss, rel=1e-4)

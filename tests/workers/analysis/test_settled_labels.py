@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         network(1),
         {"x": X, "y": RNG.integers(0, 9, N)},
         {},
-        "names 9 classes counted from 0; the model tells 2 apart",
+        "name 9 classes, the model tells 2 apart",
         [{"task": "regression"}],
     ),
     "rows of counts": (
@@ -266,14 +266,14 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         network(4),
         {"x": X, "y": 10 * Y},
         {},
-        "names 31 classes counted from 0; the model tells 4 apart",
+        "name 31 classes, the model tells 4 apart",
         [{"class_labels": [0, 10, 20, 30]}],
     ),
     "0 and 255": (
         network(1),
         {"x": X, "y": (255 * BINARY).astype("u1")},
         {},
-        "names 256 classes",
+        "name 256 classes",
         [{"class_labels": [0, 255]}, {"task": "regression"}],
     ),
     "-1 and 1, two outputs": (
@@ -287,15 +287,22 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         network(4),
         {"x": X, "y": np.where(np.arange(N) % 5, Y, -100)},
         {},
-        "The label -100 in row 0 of 'y' is negative",
+        "The label -100 in row 0 of 'y' marks a position to ignore",
         [{"ignore_label": -100}],
     ),
     "255": (
         network(4),
         {"x": X, "y": np.where(np.arange(N) % 5, Y, 255)},
         {},
-        "names 256 classes",
+        "name 256 classes",
         [{"ignore_label": 255}],
+    ),
+    "0 for none, and 1 … K": (
+        pixels(2),
+        {"x": IMAGES, "y": np.where(IMAGES[:, 0] > 1, 0, MASKS + 1)},
+        {},
+        "name 3 classes, the model tells 2 apart",
+        [{"ignore_label": 0}],
     ),
     "masks 0 and 255": (
         pixels(2),
@@ -336,7 +343,7 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         network(4),
         {"x": X, "y": Y},
         {"class_names": ["dog", "ant", "cat"]},
-        "names 4 classes counted from 0; class_names lists 3",
+        "name 4 classes, class_names lists 3",
         [{"class_names": NAMES.tolist()}],
     ),
 }
@@ -360,7 +367,7 @@ def test_what_could_mean_two_things_is_asked_and_each_answer_works(name: str) ->
 @pytest.mark.parametrize(
     ("outputs", "y", "spec", "message"),
     [
-        (3, Y, {}, "names 4 classes counted from 0; the model tells 3 apart"),
+        (3, Y, {}, "name 4 classes, the model tells 3 apart"),
         (3, ONE_HOT, {}, "The labels name 4 classes, the model tells 3 apart"),
         (4, MULTI_HOT.astype("f4"), {}, "The model has 4 outputs and the probe 3 labels"),
         (4, X[:, 0], {}, "4 outputs; values of the probe a sample: 1"),
@@ -411,6 +418,7 @@ def test_the_eval_probe_means_what_the_probe_means(name: str) -> None:
     report = analysed(model, {"x": X, "y": first}, eval_probe={"x": X, "y": second})
     held_out = report["held_out"]
     counts = held_out["probe"]["class_counts"]
+    assert held_out["probe"]["class_names"] == report["probe"]["class_names"]
     assert counts == np.bincount(labels, minlength=len(counts)).tolist()
     accuracy = truth(model, X, labels)[0]
     assert held_out["performance"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -419,11 +427,11 @@ def test_the_eval_probe_means_what_the_probe_means(name: str) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "specs", "message"),
     [
-        (Y, Y + 1, ({}, {}), "names 5 classes counted from 0"),
+        (Y, Y + 1, ({}, {}), "name 5 classes, the model"),
         (Y + 1, Y, ({}, {}), "The label 0 in row"),
         (NAMES[Y], np.char.upper(NAMES[Y]), ({}, {}), "is none of the 4 classes"),
         (NAMES[Y], Y, ({}, {}), "are numbers, those of the probe text"),
-        (Y, NAMES[Y], ({}, {}), "are text, those of the probe class indices"),
+        (Y, NAMES[Y], ({}, {}), "are text, those of the probe numbers"),
         (
             NAMES[Y],
             NAMES[Y],

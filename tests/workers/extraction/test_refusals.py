@@ -79,9 +79,10 @@ class SoftmaxOverSamples(Base):
         return torch.softmax(self.fc(self.trunk(x)), dim=0)
 
 
-class ClassOfSoftmax(Base):
+class StepOfSoftmax(Base):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.softmax(self.fc(self.trunk(x)), dim=1)[:, 1]
+        h = self.trunk(x)
+        return torch.softmax(self.fc(torch.stack([h, torch.tanh(h)], dim=1)), dim=2)[:, 1]
 
 
 class MeanOfClasses(Base):
@@ -207,7 +208,7 @@ REFUSED = [
     (GroupedConvolution, "head_not_found", "no_linear_head", "it has groups"),
     (Piecewise, "head_not_found", "no_linear_head", "fills a part of the output in place"),
     (SoftmaxOverSamples, "head_not_found", "no_linear_head", "runs over axis 0"),
-    (ClassOfSoftmax, "head_not_found", "no_linear_head", "after softmax"),
+    (StepOfSoftmax, "head_not_found", "no_linear_head", "picks positions of the outputs after"),
     (MeanOfClasses, "head_not_found", "no_linear_head", "reduces over the classes"),
     (ScaledPerSample, "head_not_found", "no_linear_head", "not one per class"),
     (SumOfHeads, "unsupported_model", "multiple_heads", "aten::add"),

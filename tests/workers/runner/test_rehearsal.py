@@ -16,6 +16,8 @@ from zoo.elsewhere import on_gpu
 from service.analyses.options import Options
 from service.inspections.schemas import InspectionRequest
 from service.probes.spec import ProbeSpec
+from tests.workers.probes.data import CASES
+from tests.workers.probes.data.case import Case
 from workers.analysis.requests import AnalysisArguments
 from workers.probes.container import Limits as ProbeLimits
 from workers.runner.outcome import Succeeded
@@ -80,6 +82,26 @@ def test_an_analysis_imports_nothing(runner: Runner, options: dict[str, Any]) ->
     assert found["imported"] == []
 
 
+LABELS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "floats": (Y.astype("f4"), {}),
+    "text": (Y.astype("U"), {}),
+    "bytes": (Y.astype("S"), {"class_names": [str(k) for k in range(10)]}),
+    "listed": (Y * 10**9, {"class_labels": [k * 10**9 for k in range(10)]}),
+    "left out": (np.where(Y, Y, -100), {"ignore_label": -100}),
+    "several": (X[:, :10] > 0.5, {}),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_kind_import_nothing(runner: Runner, kind: str) -> None:
+    stored, keys = LABELS[kind]
+    probe, spec = npz(x=X, y=stored), ProbeSpec.model_validate({"input": "x", **keys})
+    arguments = {"spec": spec.model_dump(mode="json"), "max_bytes": GIB}
+    assert run(runner, "validate_probe", arguments, probe)["imported"] == []
+    found = run(runner, "analyse", analysis(spec), scripted(multilayer()), probe, probe)
+    assert found["imported"] == []
+
+
 def test_a_regression_from_safetensors_imports_nothing(runner: Runner) -> None:
     probe = save({"x": X, "y": X[:, :10]})
     found = run(runner, "analyse", analysis(VALUES), scripted(multilayer()), probe, probe)
@@ -116,6 +138,12 @@ def test_a_validation_imports_nothing(runner: Runner, probe: bytes) -> None:
     spec = {"format": "npz" if probe[:2] == b"PK" else "safetensors", "input": "x", "target": "y"}
     found = run(runner, "validate_probe", {"spec": spec, "max_bytes": GIB}, probe)
     assert found["imported"] == []
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.refused is None], ids=str)
+def test_data_of_any_kind_imports_nothing(runner: Runner, case: Case) -> None:
+    arguments = {"spec": dict(case.spec), "max_bytes": GIB}
+    assert run(runner, "validate_probe", arguments, case.make())["imported"] == []
 
 
 def test_an_inspection_imports_nothing(runner: Runner) -> None:

@@ -82,9 +82,10 @@ class StateBeside(Deep):
     def __init__(self) -> None:
         super().__init__()
         self.step = nn.Linear(16, 16)
+        self.register_buffer("start", torch.zeros(1, 16))
 
     def features(self, x: Tensor) -> Tensor:
-        h = torch.zeros(x.shape[0], 16)
+        h = self.start.expand(x.shape[0], -1)
         for t in range(3):
             h = torch.tanh(self.step(h) + self.second(self.hidden(x)) * float(t + 1))
         return h

@@ -16,7 +16,7 @@ from zoo.saving import quiet, save
 Batch = tuple[Tensor, ...]
 
 DISCOVERY_ROWS, FRESH_ROWS, SETTLING_ROWS = 16, 37, 256
-UNVERIFIED = "unverified"
+UNVERIFIED, NO_LINK = "unverified", "none"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Accepted:
 
     Attributes:
         truth: Computes the truth of any batch from the module in eager mode.
-        link: What turns u into the answer; `UNVERIFIED` where a chosen layer leaves it open.
+        link: What turns u into the answer; `UNVERIFIED` where a chosen layer leaves it open,
+            `NO_LINK` where the model returns Φ alone: then its truth has no outputs.
         answer: Takes, out of what the module returned, what `link(u)` must equal.
         choice: What the user declares, as keywords of the product's choice.
         precision: A key of `PRECISIONS`, whose limit holds for every value, relative to the

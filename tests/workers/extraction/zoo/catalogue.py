@@ -5,6 +5,7 @@ from zoo.broken import broken
 from zoo.chosen import chosen
 from zoo.control import control
 from zoo.convolutional import convolutional
+from zoo.embeddings import embeddings
 from zoo.heads import heads
 from zoo.layers import layers
 from zoo.made import made
@@ -29,6 +30,7 @@ CASES = [
         beside,
         parts,
         layers,
+        embeddings,
         control,
         made,
         chosen,

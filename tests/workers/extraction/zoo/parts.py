@@ -45,9 +45,10 @@ class Steps(nn.Module):
         super().__init__()
         self.cell = nn.GRUCell(12, 16)
         self.head = nn.Linear(16, outputs)
+        self.register_buffer("start", torch.zeros(1, 16))
 
     def states(self, x: Tensor) -> list[Tensor]:
-        h = torch.zeros(x.shape[0], 16)
+        h = self.start.expand(x.shape[0], -1)
         states: list[Tensor] = []
         for t in range(9):
             h = self.cell(x[:, t], h)
@@ -91,7 +92,7 @@ class StepsFedBack(Steps):
         super().__init__(outputs=12)
 
     def states(self, x: Tensor) -> list[Tensor]:
-        h, y = torch.zeros(x.shape[0], 16), x[:, 0]
+        h, y = self.start.expand(x.shape[0], -1), x[:, 0]
         states: list[Tensor] = []
         for _ in range(4):
             h = self.cell(y, h)

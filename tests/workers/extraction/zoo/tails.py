@@ -27,9 +27,8 @@ def decided(u: Tensor) -> Tensor:
     return torch.sigmoid(u).round()
 
 
-def decided_by_class(u: Tensor) -> Tensor:
-    thresholds = torch.tensor([0.3, 0.45, 0.5, 0.55, 0.7])
-    return torch.ge(torch.sigmoid(u), thresholds).to(torch.float32)
+def decided_late(u: Tensor) -> Tensor:
+    return torch.ge(torch.sigmoid(u), 0.55).to(torch.float32)
 
 
 def counted(u: Tensor) -> Tensor:
@@ -53,7 +52,7 @@ def whole(u: Tensor) -> Tensor:
 
 
 def leaking(u: Tensor) -> Tensor:
-    return functional.prelu(u, torch.full([1], 0.25))
+    return functional.leaky_relu(u, 0.25)
 
 
 def of_two_values(u: Tensor) -> Tensor:
@@ -65,13 +64,13 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "nan_to_num": finite,
     "sigmoid then logit": kept_apart,
     "sigmoid then round": decided,
-    "sigmoid then ge": decided_by_class,
+    "sigmoid then ge": decided_late,
     "round then trunc": counted,
     "clamp": bounded,
     "gt": positive,
     "floor then clamp_min": cut,
     "trunc": whole,
-    "prelu": leaking,
+    "leaky_relu": leaking,
     "gt then where": of_two_values,
     "sign": torch.sign,
     "log_sigmoid": functional.logsigmoid,
@@ -88,6 +87,10 @@ LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "softplus": functional.softplus,
     "exp": torch.exp,
+    "prelu then sigmoid then gt": lambda u: (
+        torch.sigmoid(functional.prelu(u, torch.full([5], 0.25)))
+        > torch.tensor([0.3, 0.45, 0.5, 0.55, 0.7])
+    ).float(),
     **FUNCTIONS,
 }
 """Those, and the ones that have a model of their own."""
@@ -139,6 +142,19 @@ class Linked(Headed):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.link(self.head(self.trunk(x)))
+
+
+class Leaking(Headed):
+    """A slope of its own for each negative output, and a threshold for each probability."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("thresholds", torch.tensor([0.3, 0.45, 0.5, 0.55, 0.7]))
+        self.leak = nn.PReLU(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.leak(self.head(self.trunk(x)))
+        return torch.gt(torch.sigmoid(u), self.thresholds).float()
 
 
 class Temperature(Headed):
@@ -349,14 +365,14 @@ ONES: dict[type[nn.Module], Accepted] = {
 }
 
 # What looks like a hidden layer's activation may be one.
-ACTIVATIONS = {"relu", "softplus", "threshold", "hardtanh", "prelu"}
+ACTIVATIONS = {"relu", "softplus", "threshold", "hardtanh", "leaky_relu", "prelu"}
 
 EXPORTED = {NormAfter, ClassIndex, OneOutputSqueezed}
 EXPORTED_LINKS = {"softmax", "sigmoid"}
 
 
 def tails() -> Iterator[Case]:
-    written = (Softmax, LogSoftmax, Sigmoid, Tanh, Relu, Softplus, Exp)
+    written = (Softmax, LogSoftmax, Sigmoid, Tanh, Relu, Softplus, Exp, Leaking)
     for model, link in zip(written, LINKS, strict=False):
         ways = ("scripted", "exported") if link in EXPORTED_LINKS else ("scripted",)
         yield from cases("links", model, vectors, _linked(link), *ways)
@@ -374,5 +390,5 @@ def tails() -> Iterator[Case]:
 
 
 def _linked(link: str) -> Accepted:
-    warnings = ("ends_in_activation",) if link in ACTIVATIONS else ()
+    warnings = ("ends_in_activation",) if link.split(maxsplit=1)[0] in ACTIVATIONS else ()
     return Accepted(of_head, link, warnings=warnings)

@@ -1,0 +1,165 @@
+"""CSV tables, as spreadsheets, pandas and R write them."""
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_iris
+
+from tests.workers.probes.data.case import Case
+from tests.workers.probes.data.parquet import AGES, HEIGHTS, LABELS, ORDER
+
+X = np.stack([AGES, HEIGHTS], axis=1)
+FRAME = pd.DataFrame({"age": AGES, "height": HEIGHTS, "label": LABELS})
+TABLE = FRAME.to_csv(index=False)
+IRIS = load_iris()
+
+
+def written(frame: pd.DataFrame, **options: object) -> bytes:
+    return frame.to_csv(**{"index": False, **options}).encode()
+
+
+def _pixels() -> tuple[np.ndarray, bytes]:
+    pixels = np.random.default_rng(3).integers(0, 256, (12, 784))
+    frame = pd.DataFrame(pixels, columns=[f"pixel{place}" for place in range(784)])
+    frame.insert(0, "label", LABELS)
+    return pixels, written(frame)
+
+
+def _iris() -> bytes:
+    frame = pd.DataFrame(IRIS.data, columns=["sepal.length", "sepal.width", "petal.length", "w"])
+    frame["species"] = IRIS.target_names[IRIS.target]
+    return written(frame)
+
+
+def _changed(line: int, old: str, new: str) -> bytes:
+    lines = TABLE.splitlines(keepends=True)
+    assert old in lines[line]
+    lines[line] = lines[line].replace(old, new, 1)
+    return "".join(lines).encode()
+
+
+CASES = [
+    Case(
+        "csv",
+        "as pandas writes it",
+        TABLE.encode,
+        X,
+        LABELS,
+        written={"format": "csv", "input": "*", "target": "label"},
+    ),
+    Case("csv", "with semicolons", lambda: written(FRAME, sep=";"), X, LABELS),
+    Case(
+        "csv",
+        "with tabs and a byte order mark",
+        ("\ufeff" + written(FRAME, sep="\t").decode()).encode,
+        X,
+        LABELS,
+    ),
+    Case(
+        "csv",
+        "with lines as Windows ends them",
+        TABLE.replace("\n", "\r\n").encode,
+        X,
+        LABELS,
+    ),
+    Case("csv", "with everything quoted", lambda: written(FRAME, quoting=1), X, LABELS),
+    Case("csv", "pixels, label first", lambda: _pixels()[1], _pixels()[0], LABELS),
+    Case(
+        "csv",
+        "names of classes in a column of its own",
+        _iris,
+        IRIS.data,
+        IRIS.target,
+        written={"target": "species"},
+    ),
+    Case(
+        "csv",
+        "names with commas and quotes in quotes",
+        lambda: written(FRAME.assign(label=np.array(['a, "b"', "b; c", "z"])[LABELS])),
+        X,
+        LABELS,
+    ),
+    Case(
+        "csv",
+        "truths and whole numbers",
+        lambda: written(pd.DataFrame({"member": LABELS > 0, "age": AGES, "y": LABELS})),
+        np.stack([LABELS > 0, AGES], axis=1).astype(np.int64),
+        LABELS,
+    ),
+    Case(
+        "csv",
+        "pandas' index, without a name, is no feature",
+        lambda: written(FRAME.iloc[ORDER], index=True),
+        X[ORDER],
+        LABELS[ORDER],
+        written={"exclude": ["Unnamed: 0"]},
+    ),
+    Case(
+        "csv",
+        "values to predict",
+        lambda: written(pd.DataFrame({"age": AGES, "target": HEIGHTS})),
+        AGES[:, None],
+        HEIGHTS,
+    ),
+    Case(
+        "csv",
+        "text that is no feature",
+        lambda: written(FRAME.assign(city=[f"Town {row}" for row in range(12)])),
+        X,
+        LABELS,
+        refused="'city' cannot be part of the inputs: it holds text, first 'Town 0' in row 0",
+        hint='Set "exclude": ["city"]',
+        answer={"exclude": ["city"]},
+    ),
+    Case(
+        "csv",
+        "decimal commas",
+        lambda: written(FRAME, sep=";", decimal=","),
+        refused="perhaps a number with a decimal comma",
+        hint="write the numbers",
+    ),
+    Case(
+        "csv",
+        "without a header",
+        TABLE.partition("\n")[2].encode,
+        refused="The first line holds numbers",
+        hint="Add a first line with a name for each column, such as x0,x1,label",
+    ),
+    Case(
+        "csv",
+        "a row with a cell too many",
+        lambda: _changed(5, "\n", ",\n"),
+        refused="near line",
+        hint="Quote cells",
+    ),
+    Case(
+        "csv",
+        "in an older encoding",
+        lambda: "größe,label\n1,0\n".encode("latin-1"),
+        refused="not encoded as UTF-8",
+        hint="Save it again as UTF-8",
+    ),
+    Case(
+        "csv",
+        "a quote without end",
+        lambda: b'a,label\n1,0\n"2,1\n',
+        refused="cannot be split into cells",
+        hint="Close every quoted cell",
+    ),
+    Case(
+        "missing_values",
+        "an empty cell",
+        lambda: _changed(7, str(AGES[6]), ""),
+        refused="'age' has no value in row 6",
+        hint="drop the rows",
+    ),
+    Case(
+        "missing_values",
+        "a cell that says so",
+        lambda: _changed(7, str(AGES[6]), "NA"),
+        X[:, 1:],
+        LABELS,
+        refused="'age' has no value in row 6",
+        hint='set "exclude": ["age"]',
+        answer={"exclude": ["age"]},
+    ),
+]

@@ -1,0 +1,81 @@
+"""Symmetric eigenproblems that end with a solution or with a reason, whatever LAPACK makes of them.
+
+Divide and conquer, which torch calls, sometimes stops without an answer on large matrices of low
+rank, although any symmetric matrix has one. Another implementation, or the same matrix in other
+coordinates, takes another way through the algorithm.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.diagnostics.errors import DiagnosticsError, NonFiniteError
+
+_NoConvergenceError: type[Exception] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # torch's
+_REFLECTIONS = 3
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues in increasing order `(m,)`, and orthonormal eigenvectors as columns `(m, m)`.
+
+    Args:
+        matrix: Symmetric `(m, m)`, float64.
+
+    Raises:
+        NonFiniteError: It holds NaN or infinity.
+        DiagnosticsError: No attempt converged.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except _NoConvergenceError:
+        return _eigh_otherwise(matrix)
+    return (values, vectors) if _finite(values) else _eigh_otherwise(matrix)
+
+
+def eigvalsh(matrix: Tensor) -> Tensor:
+    """Eigenvalues in increasing order `(m,)`; arguments and errors as of `eigh`."""
+    try:
+        values: Tensor = torch.linalg.eigvalsh(matrix)
+    except _NoConvergenceError:
+        return _eigh_otherwise(matrix)[0]
+    return values if _finite(values) else _eigh_otherwise(matrix)[0]
+
+
+def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    if not _finite(matrix):
+        raise NonFiniteError(
+            "Products of the features or outputs overflow float64. Scale the model down."
+        )
+    try:
+        values, vectors = np.linalg.eigh(matrix.numpy())
+        return torch.from_numpy(values), torch.from_numpy(vectors)
+    except np.linalg.LinAlgError:
+        pass
+    for seed in range(_REFLECTIONS):
+        normal = _direction(len(matrix), seed)
+        try:
+            values, vectors = torch.linalg.eigh(_reflected(_reflected(matrix, normal).T, normal))
+        except _NoConvergenceError:
+            continue
+        return values, _reflected(vectors, normal)
+    raise DiagnosticsError(
+        f"The eigenvalues of a symmetric {len(matrix)} × {len(matrix)} matrix were not found: no "
+        "solver converged. Analyse other samples of the same data; if that does not help, report "
+        "it, since every such matrix has eigenvalues."
+    )
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
+
+
+def _direction(size: int, seed: int) -> Tensor:
+    normal = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    direction: Tensor = normal / normal.norm()
+    return direction
+
+
+def _reflected(matrix: Tensor, normal: Tensor) -> Tensor:
+    """`(I − 2 n nᵀ) A`: a change of coordinates that is its own inverse."""
+    reflected: Tensor = torch.addr(matrix, normal, normal @ matrix, alpha=-2.0)
+    return reflected

@@ -1,0 +1,136 @@
+"""Images in a zip or tar, one folder for each class."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from service.failures import FailureCode
+from service.probes.spec import ImageMode, ProbeSpec
+from workers.errors import JobError
+from workers.probes import pictures
+from workers.probes.class_names import two_orders, with_class_names
+from workers.probes.container import ArrayInfo, Limits, check_name, size_in_bytes, unreadable
+from workers.probes.members import Member, Members, common_folder
+from workers.probes.pictures import SUFFIXES
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+
+
+class ImageFolder:
+    """A container of the images as `x`, and the names of their folders as `y`.
+
+    The samples are in the order of their folders and names, as torchvision's and Hugging Face's
+    readers have them. Images that are all in one folder, or in none, have no `y`.
+
+    Args:
+        members: What the archive holds.
+        limits: What it may ask for.
+        image_mode: What images are decoded to; None to go by what they are.
+
+    Raises:
+        JobError: `probe_unreadable`, saying what was found instead.
+    """
+
+    def __init__(self, members: Members, limits: Limits, image_mode: ImageMode | None) -> None:
+        self._limits = limits
+        self._files = [file for file in members.visible() if file.suffix in SUFFIXES]
+        if not self._files:
+            raise JobError(
+                FailureCode.TOO_FEW_SAMPLES,
+                "The archive holds no images; expected at least 1.",
+                hint=f"Pack files ending in {', '.join(SUFFIXES)}, one folder for each class.",
+            )
+        self._labels, self.classes = _labels(self._files, members.folders)
+        self._pictures = pictures.look_through(self._images(), len(self._files), limits)
+        self.image_mode: ImageMode = image_mode or self._pictures.mode
+        shape = self._pictures.shape(self.image_mode)
+        self._arrays = {"x": ArrayInfo("uint8", shape, size_in_bytes("x", shape, 1))}
+        if self.classes:
+            self._arrays["y"] = ArrayInfo("str", shape[:1], 0)
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        """`x`, and `y` where there are folders."""
+        return self._arrays
+
+    def read(self, name: str) -> npt.NDArray[np.generic]:
+        """Decode the images, or read the labels."""
+        if name == "y":
+            return np.array(self._labels, np.str_)
+        return pictures.decode(self._images(), self._pictures, self.image_mode)
+
+    def complete(self, spec: ProbeSpec) -> ProbeSpec:
+        """The spec with what the folders tell.
+
+        Raises:
+            JobError: `probe_unreadable` if the order of the classes cannot be told.
+        """
+        spec = spec.model_copy(update={"image_mode": self.image_mode})
+        if spec.class_names is not None or not self.classes or spec.declares_no_target:
+            return spec
+        _check_order(self.classes)
+        return with_class_names(spec, self.classes)
+
+    def _images(self) -> Iterator[tuple[str, bytes]]:
+        for file in self._files:
+            yield repr(file.name), file.read(self._limits)
+
+
+def _labels(files: Sequence[Member], folders: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The class of each image and all classes, sorted; nothing for images without folders."""
+    paths = [file.path for file in files]
+    outer = common_folder(paths)
+    depths = {len(path.parent.parts) for path in paths}
+    if depths == {outer}:
+        return [], []
+    if depths != {outer + 1}:
+        raise _too_deep(paths, outer)
+    labels = [path.parent.name for path in paths]
+    above = paths[0].parts[:outer]
+    empty = {
+        folder.name
+        for folder in map(PurePosixPath, folders)
+        if len(folder.parts) == outer + 1 and folder.parts[:outer] == above
+    }
+    classes = sorted({*labels, *empty})
+    if len(classes) > 1 and {name.lower() for name in classes} <= _SPLITS:
+        raise _splits(classes)
+    for name in classes:
+        check_name(name)
+    return labels, classes
+
+
+def _check_order(classes: Sequence[str]) -> None:
+    """Refuse folders whose names are numbers that do not sort as text the way they count."""
+    if not all(name.isascii() and name.isdigit() for name in classes):
+        return
+    counted = sorted(classes, key=int)
+    if counted != classes:
+        raise two_orders(
+            "The folders are numbers",
+            counted,
+            "the numbers",
+            classes,
+            "text, which torchvision's ImageFolder and Hugging Face's imagefolder follow",
+        )
+
+
+def _too_deep(paths: Sequence[PurePosixPath], outer: int) -> JobError:
+    odd = max(paths, key=lambda path: len(path.parts))
+    return unreadable(
+        f"The images are not each in one folder of their class: {str(odd)!r} is in "
+        f"{len(odd.parent.parts) - outer}, {str(paths[0])!r} in "
+        f"{len(paths[0].parent.parts) - outer}; expected CLASS/IMAGE, for every image.",
+        hint="Pack one folder for each class, with its images directly in it. Of a dataset in "
+        "several parts, such as train and test, pack one.",
+        detail={"file": str(odd)[:200]},
+    )
+
+
+def _splits(names: Sequence[str]) -> JobError:
+    return unreadable(
+        f"The archive's folders are the parts of a dataset, {', '.join(names)}, and no classes.",
+        hint=f"Pack what is in {names[0]!r} alone, with one folder for each class.",
+    )

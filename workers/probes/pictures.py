@@ -1,0 +1,179 @@
+"""Encoded images of one size, decoded with Pillow into one array."""
+
+import io
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from service.probes.spec import ImageMode
+from workers.errors import JobError
+from workers.probes.container import Limits, unreadable
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What is decoded. Everything else that Pillow can read is rare, or reads more than pixels."""
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"),
+)
+"""How the names of such files end."""
+
+_CHANNELS: dict[ImageMode, int] = {"L": 1, "RGB": 3}
+_GREY_MODES = {"1", "L", "LA", "La"}
+_EIGHT_BIT_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
+_SIZES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a set of images has in common.
+
+    Args:
+        count: How many they are.
+        width: Of each, in pixels.
+        height: Of each, in pixels.
+        mode: `L` if all of them are grey, else `RGB`.
+    """
+
+    count: int
+    width: int
+    height: int
+    mode: ImageMode
+
+    def shape(self, mode: ImageMode) -> tuple[int, int, int, int]:
+        """Of all of them, decoded: count, height, width, channels."""
+        return (self.count, self.height, self.width, _CHANNELS[mode])
+
+
+def look_through(images: Iterable[tuple[str, bytes]], count: int, limits: Limits) -> Pictures:
+    """Read the headers of all images, and decode none.
+
+    Args:
+        images: Each with what to call it in a message.
+        count: How many there are.
+        limits: Their pixels together are no more than an array may take.
+
+    Raises:
+        JobError: `probe_unreadable` for images that cannot be decoded, or differ in size.
+    """
+    sizes: dict[tuple[int, int], str] = {}
+    all_grey = True
+    for name, content in images:
+        with _opened(name, content) as image:
+            all_grey = all_grey and image.mode in _GREY_MODES
+            _check_mode(name, image)
+            _check_orientation(name, image)
+            sizes.setdefault(image.size, name)
+    if len(sizes) > 1:
+        raise _of_several_sizes(sizes)
+    width, height = next(iter(sizes), (0, 0))
+    found = Pictures(count, width, height, "L" if all_grey else "RGB")
+    _check_bytes(found, limits)
+    return found
+
+
+def common_mode(found: Iterable[Pictures]) -> ImageMode:
+    """`L` if every image is grey, else `RGB`."""
+    return "L" if all(each.mode == "L" for each in found) else "RGB"
+
+
+def decode(
+    images: Iterable[tuple[str, bytes]], expected: Pictures, mode: ImageMode
+) -> npt.NDArray[np.generic]:
+    """Decode images that have been looked through.
+
+    Args:
+        images: Each with what to call it in a message.
+        expected: What was found.
+        mode: What to decode them to.
+
+    Returns:
+        uint8, shape (count, height, width, channels). Colours are converted as torchvision's
+        loader converts them; an orientation noted beside the pixels is not applied.
+
+    Raises:
+        JobError: `probe_unreadable` for an image that is damaged.
+    """
+    decoded = np.empty(expected.shape(mode), np.uint8)
+    for row, (name, content) in enumerate(images):
+        with _opened(name, content) as image:
+            decoded[row] = np.asarray(image.convert(mode)).reshape(decoded.shape[1:])
+    return decoded
+
+
+@contextmanager
+def _opened(name: str, content: bytes) -> Iterator[Image.Image]:
+    """Open an image; whatever its decoder raises, meanwhile too, says that it is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes are checked before anything is decoded
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                yield image
+    except (JobError, MemoryError):
+        raise
+    except Exception as error:
+        # Decoders raise anything on bytes that are not what they claim to be.
+        why = str(error).partition("\n")[0] or "it ends too early"
+        if isinstance(error, UnidentifiedImageError):
+            why = f"it begins with the bytes {content[:8].hex(' ') or 'of an empty file'}"
+        raise unreadable(
+            f"The image in {name} cannot be decoded ({why[:200]}); expected one of "
+            f"{', '.join(FORMATS)}.",
+            hint="Leave this image out, or write it again as PNG.",
+        ) from error
+
+
+def _check_mode(name: str, image: Image.Image) -> None:
+    if image.mode not in _EIGHT_BIT_MODES:
+        raise unreadable(
+            f"The image in {name} has pixels of more than 8 bits (mode {image.mode}), which "
+            "decoding would cut off.",
+            hint="Save such images as an array: numpy.savez(path, x=images, y=labels).",
+        )
+
+
+def _check_orientation(name: str, image: Image.Image) -> None:
+    """Refuse what some readers turn and others do not."""
+    orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    if orientation != _UPRIGHT:
+        raise unreadable(
+            f"The image in {name} is stored turned, with an EXIF orientation of {orientation!r}, "
+            "which torchvision's loader leaves as it is and Hugging Face's datasets turn upright: "
+            "whether your model saw it turned cannot be told.",
+            hint="Save the images as the model sees them, without this note: "
+            "PIL.ImageOps.exif_transpose(image).save(path) if it saw them upright, else "
+            "image.save(path, exif=b'').",
+        )
+
+
+def _of_several_sizes(sizes: dict[tuple[int, int], str]) -> JobError:
+    shown = [
+        f"{width}×{height} ({name})" for (width, height), name in list(sizes.items())[:_SIZES_SHOWN]
+    ]
+    more = f" and {len(sizes) - _SIZES_SHOWN:,} more" if len(sizes) > _SIZES_SHOWN else ""
+    return unreadable(
+        f"The images have {len(sizes):,} sizes: {', '.join(shown)}{more}; expected one size, as a "
+        "batch has.",
+        hint="Resize and crop the images as your evaluation does before you pack them; how that is "
+        "done changes what a model answers, so it is not done here.",
+        detail={"sizes": [list(size) for size in list(sizes)[:_SIZES_SHOWN]]},
+    )
+
+
+def _check_bytes(found: Pictures, limits: Limits) -> None:
+    total = math.prod(found.shape(found.mode))
+    if total > limits.max_array_bytes:
+        raise unreadable(
+            f"{found.count:,} images of {found.width:,}×{found.height:,} pixels take {total:,} "
+            f"bytes; at most {limits.max_array_bytes:,} bytes are read.",
+            hint="Register fewer images, or images of fewer pixels.",
+            detail={"bytes": total, "limit": limits.max_array_bytes},
+        )

@@ -1,0 +1,235 @@
+"""Tables of text with a header: CSV, with commas, semicolons or tabs."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.errors import JobError
+from workers.probes.container import (
+    ArrayInfo,
+    Limits,
+    check_name,
+    check_size,
+    size_in_bytes,
+    unreadable,
+)
+from workers.probes.tables.columns import missing_value
+from workers.probes.tables.table import too_many_columns
+
+SUFFIXES = (".csv", ".tsv")
+DELIMITERS = ",;\t|"
+_ROWS_AT_ONCE = 4096
+_MISSING = frozenset({"", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>", "#N/A"})
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False}
+_BOOLEANS["FALSE"] = False
+_INDEX = "Unnamed: 0"
+"""What pandas calls the column without a name that it writes before the others."""
+
+_TYPES = ("bool", "int64", "float64", "str")
+"""A column has the first of these that all its cells can be read as."""
+
+Cells = tuple[str, ...]
+
+
+class CsvTable:
+    """A container whose arrays are the columns of text tables with one header.
+
+    Args:
+        files: In order; each readable and seekable.
+        limits: What they may ask for.
+
+    Raises:
+        JobError: `probe_unreadable`, saying what was found instead, and where.
+    """
+
+    def __init__(self, files: Mapping[str, BinaryIO], limits: Limits) -> None:
+        self._files = files
+        self._limits = limits
+        self._delimiter = ","
+        self._names = self._read_headers()
+        self._types = [0] * len(self._names)
+        self._missing: dict[str, int] = {}
+        self._longest = [1] * len(self._names)
+        self._rows = 0
+        for columns in self._blocks():
+            for place, cells in enumerate(columns):
+                self._look_at(place, cells)
+            self._rows += len(columns[0])
+        self._arrays = {name: self._describe(name, place) for place, name in enumerate(self._names)}
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        """The columns by name, in file order."""
+        return self._arrays
+
+    @property
+    def index_columns(self) -> list[str]:
+        """The column that pandas wrote before the others, without a name."""
+        return [_INDEX] if _INDEX in self._arrays else []
+
+    def read(self, name: str) -> npt.NDArray[np.generic]:
+        """Read one column."""
+        info = self._arrays[name]
+        check_size(name, info, self._limits)
+        if not info.is_numeric:
+            self._refuse_missing([name])
+            place = self._names.index(name)
+            return np.array([cell for block in self._blocks() for cell in block[place]], np.str_)
+        return self.stack([name])[:, 0]
+
+    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
+        """Read columns of numbers side by side, shape (rows, columns)."""
+        self._refuse_missing(names)
+        places = [self._names.index(name) for name in names]
+        dtype = np.result_type(*(self._arrays[name].dtype for name in names))
+        read = np.empty((self._rows, len(names)), dtype)
+        at = 0
+        for columns in self._blocks():
+            for to, place in enumerate(places):
+                cells = columns[place]
+                read[at : at + len(cells), to] = _convert(cells, _TYPES[self._types[place]])
+            at += len(columns[0])
+        return read
+
+    def _read_headers(self) -> list[str]:
+        headers: dict[str, list[str]] = {}
+        for name, file in self._files.items():
+            with _text(file) as lines:
+                first = next(iter(lines), "")
+                self._delimiter = max(DELIMITERS, key=lambda mark: len(_cells(first, mark)))
+                reader = csv.reader(chain([first], lines), delimiter=self._delimiter, strict=True)
+                headers[name] = [cell.strip() for cell in next(reader, [])]
+        (first_name, names), *others = headers.items()
+        for name, other in others:
+            if other != names:
+                raise unreadable(
+                    f"The files are no parts of one table: {first_name!r} and {name!r} begin with "
+                    "different headers.",
+                    hint="Upload files with the same columns in the same order, or one alone.",
+                )
+        if names[:1] == [""] and len(names) > 1:
+            names[0] = _INDEX
+        _check_header(names, self._limits)
+        return names
+
+    def _blocks(self) -> Iterator[list[Cells]]:
+        """Some thousand rows at a time, as the cells of each column."""
+        before = 0
+        for name, file in self._files.items():
+            with _text(file) as lines:
+                reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                next(reader, None)
+                rows = (row for row in reader if row)
+                while block := list(islice(rows, _ROWS_AT_ONCE)):
+                    for row in block:
+                        if len(row) != len(self._names):
+                            raise self._odd_row(name, before, row, reader.line_num)
+                    before += len(block)
+                    yield list(zip(*block, strict=True))
+
+    def _look_at(self, place: int, cells: Cells) -> None:
+        name = self._names[place]
+        present = cells
+        if not _MISSING.isdisjoint(cells):
+            row = next(row for row, cell in enumerate(cells) if cell in _MISSING)
+            self._missing.setdefault(name, self._rows + row)
+            present = tuple(cell for cell in cells if cell not in _MISSING)
+        self._longest[place] = max(self._longest[place], *map(len, cells))
+        while self._types[place] < len(_TYPES) - 1:
+            if _convert(present, _TYPES[self._types[place]]) is not None:
+                return
+            self._types[place] += 1
+
+    def _describe(self, name: str, place: int) -> ArrayInfo:
+        kind, shape = _TYPES[self._types[place]], (self._rows,)
+        itemsize = np.dtype("U1").itemsize * self._longest[place]
+        if kind != "str":
+            itemsize = np.dtype(kind).itemsize
+        return ArrayInfo(kind, shape, size_in_bytes(name, shape, itemsize))
+
+    def _refuse_missing(self, names: Sequence[str]) -> None:
+        found = [name for name in names if name in self._missing]
+        if found:
+            raise missing_value(found[0], self._missing[found[0]])
+
+    def _odd_row(self, file: str, before: int, row: Sequence[str], line: int) -> JobError:
+        return unreadable(
+            f"A row of {file!r} near line {line:,} has {len(row):,} cells where the header has "
+            f"{len(self._names):,}; expected the same number. It begins with "
+            f"{self._delimiter.join(row)[:60]!r}.",
+            hint="Quote cells that hold the delimiter, and leave no cell out: an empty one is two "
+            "delimiters in a row.",
+            detail={"line": line, "rows_before": before},
+        )
+
+
+def _convert(cells: Sequence[str], kind: str) -> npt.NDArray[np.generic] | None:
+    """The cells as numbers, or None if one of them is none."""
+    if kind == "bool":
+        if not all(cell in _BOOLEANS for cell in cells):
+            return None
+        return np.array([_BOOLEANS[cell] for cell in cells], np.bool_)
+    if any("_" in cell for cell in cells):
+        return None  # Python reads 1_000 as a number, and nobody else does
+    try:
+        if kind == "int64":
+            return np.array([int(cell) for cell in cells], np.int64)
+        return np.array([float(cell) for cell in cells], np.float64)
+    except (ValueError, OverflowError):
+        return None
+
+
+@contextmanager
+def _text(file: BinaryIO) -> Iterator[io.TextIOWrapper]:
+    """A file as lines of text; whatever keeps it from being read as such is said."""
+    file.seek(0)
+    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        yield lines
+    except UnicodeDecodeError as error:
+        raise unreadable(
+            f"The table is not encoded as UTF-8: {error}.",
+            hint="Save it again as UTF-8; in a spreadsheet, as 'CSV UTF-8'.",
+        ) from error
+    except csv.Error as error:
+        raise unreadable(
+            f"The table cannot be split into cells: {error}.",
+            hint="Close every quoted cell, and double the quotes inside of it, as "
+            "pandas.DataFrame.to_csv and Python's csv module do.",
+        ) from error
+    finally:
+        lines.detach()
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _check_header(names: Sequence[str], limits: Limits) -> None:
+    if len(names) > limits.max_columns:
+        raise too_many_columns(len(names), limits)
+    if names and _convert(names, "float64") is not None:
+        raise unreadable(
+            f"The first line holds numbers ({', '.join(names[:4])}); expected the names of the "
+            "columns.",
+            hint="Add a first line with a name for each column, such as "
+            + ",".join([*(f"x{place}" for place in range(min(len(names) - 1, 3))), "label"])
+            + ".",
+        )
+    for name in names:
+        check_name(name)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise unreadable(
+            f"The table has two columns named {twice!r}; expected distinct names.",
+            hint="Give each column a name of its own.",
+        )

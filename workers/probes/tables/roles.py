@@ -1,0 +1,268 @@
+"""Which columns of a table are the inputs and which is the target."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.probes.spec import ALL_COLUMNS, ProbeSpec
+from workers.errors import JobError
+from workers.probes.class_names import two_orders, with_class_names
+from workers.probes.container import (
+    ArrayInfo,
+    Container,
+    Limits,
+    check_readable,
+    size_in_bytes,
+    unreadable,
+)
+from workers.probes.inference import TARGET_NAMES, describe
+
+_NAMES_SHOWN = 8
+
+
+class Columns(Container, Protocol):
+    """A container whose arrays are the columns of one table."""
+
+    @property
+    def index_columns(self) -> list[str]:
+        """Columns that the file itself says number or name its rows."""
+
+    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
+        """Read columns of one number a row side by side, shape (rows, columns)."""
+
+
+class _Stacked:
+    """A table with one more array: some of its columns, side by side."""
+
+    def __init__(self, table: Columns, names: Sequence[str], limits: Limits) -> None:
+        self._table = table
+        self._names = names
+        self._limits = limits
+        dtype = np.result_type(*(table.arrays[name].dtype for name in names))
+        shape = (table.arrays[names[0]].shape[0], len(names))
+        nbytes = size_in_bytes(ALL_COLUMNS, shape, dtype.itemsize)
+        self._arrays = {ALL_COLUMNS: ArrayInfo(dtype.name, shape, nbytes), **table.arrays}
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        return self._arrays
+
+    def read(self, name: str) -> npt.NDArray[np.generic]:
+        if name != ALL_COLUMNS:
+            return self._table.read(name)
+        check_readable(name, self._arrays[name], self._limits)
+        return self._table.stack(self._names)
+
+
+def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, ProbeSpec]:
+    """Answer what a spec leaves open about the columns of a table.
+
+    The target is the column named; else one with a customary name; else the only one that holds
+    names of classes. The input is the column or columns named; else one of lists or images; else
+    `*`: all columns of numbers but the target.
+
+    Args:
+        table: The table.
+        spec: With any keys left to inference.
+        limits: What a stack of columns may take.
+
+    Returns:
+        The table, with the stack of its columns where that is an input; and the spec with `target`
+        and, where the input is `*`, with `input` and `exclude`.
+
+    Raises:
+        JobError: `probe_unreadable` where what is meant cannot be told, or is not there.
+    """
+    if spec.target is None and not spec.declares_no_target:
+        target = _find_target(table, spec)
+        if target is not None:
+            spec = _with(spec, target=target)
+    spec = _with_class_names(table, spec)
+    inferred = spec.input is None and not any(
+        info.is_numeric and len(info.shape) > 1 and name != spec.target
+        for name, info in table.arrays.items()
+    )
+    if not inferred and ALL_COLUMNS not in spec.inputs:
+        _check_is_no_single_number(table, spec)
+        return table, spec
+    says_which = spec.exclude is not None or spec.columns is not None
+    if inferred:
+        spec = _with(spec, input=ALL_COLUMNS)
+        if not says_which and table.index_columns:
+            spec = _with(spec, exclude=table.index_columns)
+    names = _members(table, spec)
+    if inferred and not says_which:
+        _refuse_row_numbers(table, names)
+    return _Stacked(table, names, limits), spec
+
+
+def _with(spec: ProbeSpec, **known: object) -> ProbeSpec:
+    return ProbeSpec.model_validate({**spec.model_dump(mode="json"), **known})
+
+
+def _with_class_names(table: Columns, spec: ProbeSpec) -> ProbeSpec:
+    """The spec with the names of the classes, where the file tells them.
+
+    Raises:
+        JobError: `probe_unreadable` for strings that the file has in another order than the
+            alphabet's.
+    """
+    info = table.arrays.get(spec.target or "")
+    if info is None or info.class_names is None or spec.class_names is not None:
+        return spec
+    if info.is_text and sorted(info.class_names) != [*info.class_names]:
+        raise two_orders(
+            f"The classes in {spec.target!r} have two orders",
+            info.class_names,
+            "the file, as of a pandas categorical",
+            sorted(info.class_names),
+            "the alphabet",
+        )
+    return with_class_names(spec, info.class_names)
+
+
+def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
+    others = {
+        name: info
+        for name, info in table.arrays.items()
+        if name not in spec.inputs and name not in (spec.columns or ()) and _may_be_target(info)
+    }
+    for name in TARGET_NAMES:
+        if name in others:
+            return name
+    named = [name for name, info in others.items() if info.class_names and info.is_numeric]
+    named = named or [name for name, info in others.items() if _holds_classes(table, name, info)]
+    if len(named) == 1:
+        return named[0]
+    left = [name for name in named or others if name not in (spec.exclude or ())]
+    if not left:
+        return None
+    shown = ", ".join(repr(name) for name in left[:_NAMES_SHOWN])
+    more = f" and {len(left) - _NAMES_SHOWN:,} more" if len(left) > _NAMES_SHOWN else ""
+    raise unreadable(
+        f"Which column holds the targets cannot be told: none has a customary name "
+        f"({', '.join(TARGET_NAMES)}), and {shown}{more} could be it.",
+        hint=f'Set "target": "{left[-1]}" in the spec if that is the column with the labels or '
+        'values to predict, or the name of another; "target": null for a probe without.',
+        detail={"columns": [*left[:_NAMES_SHOWN]]},
+    )
+
+
+def _may_be_target(info: ArrayInfo) -> bool:
+    return len(info.shape) == 1 and (info.is_numeric or info.is_text)
+
+
+def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
+    """Whether strings repeat, as the names of classes do; texts and file names do not."""
+    if not info.is_text:
+        return False
+    try:
+        values = table.read(name)
+    except JobError:
+        return False
+    return 2 * len(np.unique(values)) <= len(values)
+
+
+def _members(table: Columns, spec: ProbeSpec) -> list[str]:
+    """The columns that make up `*`."""
+    numbers = [
+        name for name, info in table.arrays.items() if info.is_numeric and len(info.shape) == 1
+    ]
+    left_out = {spec.target, *(spec.exclude or ())}
+    for key, names in (("columns", spec.columns), ("exclude", spec.exclude)):
+        for name in names or ():
+            if name not in table.arrays:
+                raise unreadable(
+                    f'The spec\'s "{key}" names {name!r}, which the table does not hold; it holds '
+                    f"{describe(table.arrays)}.",
+                    hint=f'Set "{key}" in the spec to names of the table\'s columns.',
+                )
+            if key == "columns" and name not in numbers:
+                raise unreadable(
+                    f"The column {name!r} does not hold one number a row; it is "
+                    f"{describe({name: table.arrays[name]})}.",
+                    hint=f'Leave {name!r} out of "columns" in the spec, or encode it as numbers '
+                    "the way your model was trained.",
+                )
+    members = spec.columns or [name for name in numbers if name not in left_out]
+    others = [
+        name
+        for name in table.arrays
+        if name not in numbers and name not in left_out and name not in spec.inputs
+    ]
+    if others and spec.columns is None:
+        raise _no_numbers(table, others, spec)
+    if not members:
+        raise unreadable(
+            "No column of the table can be part of the inputs: expected columns of numbers, found "
+            f"{describe(table.arrays)}.",
+            hint="Store the model's inputs as columns of numbers, or as one column of lists.",
+        )
+    return members
+
+
+def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobError:
+    """Columns would be left out of the inputs without anyone having said so."""
+    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *names])
+    return unreadable(
+        f"The column {names[0]!r} cannot be part of the inputs: {_what_it_holds(table, names[0])}. "
+        "A model's inputs are numbers.",
+        hint=f'Set "exclude": [{excluded}] in the spec if your model does not take '
+        f"{'this' if len(names) == 1 else 'these'}; else write the numbers that it takes.",
+        detail={"columns": [*names[:_NAMES_SHOWN]]},
+    )
+
+
+def _what_it_holds(table: Columns, name: str) -> str:
+    info = table.arrays[name]
+    if not info.is_text:
+        return f"it is {describe({name: info})}"
+    values = table.read(name)
+    row = next((row for row, text in enumerate(values) if not _is_number(str(text))), 0)
+    comma = ", perhaps a number with a decimal comma" if _is_number(_point(values[row])) else ""
+    return f"it holds text, first {str(values[row])[:80]!r} in row {row}{comma}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _point(text: str) -> str:
+    return str(text).replace(",", ".")
+
+
+def _refuse_row_numbers(table: Columns, names: Sequence[str]) -> None:
+    """Refuse to take for a feature what only counts the rows, unless the owner says so."""
+    for name in names:
+        info = table.arrays[name]
+        if not np.issubdtype(np.dtype(info.dtype), np.integer):
+            continue
+        values = table.stack([name])[:, 0]
+        counted = np.arange(len(values))
+        if len(values) > 1 and any(np.array_equal(values, counted + first) for first in (0, 1)):
+            raise unreadable(
+                f"The column {name!r} counts the rows, from {values[0]} to {values[-1]}; whether "
+                "your model takes it as a feature cannot be told.",
+                hint=f'Set "exclude": ["{name}"] in the spec to leave it out, or "exclude": [] to '
+                "take it as a feature.",
+                detail={"column": name},
+            )
+
+
+def _check_is_no_single_number(table: Columns, spec: ProbeSpec) -> None:
+    first = spec.inputs[0] if spec.inputs else None
+    info = None if first is None else table.arrays.get(first)
+    if info is not None and info.is_numeric and len(info.shape) == 1:
+        columns = ", ".join(f'"{name}"' for name in spec.inputs)
+        raise unreadable(
+            f'The input {first!r} is a column of one number a row; a list in "input" names the '
+            "arguments of a model, each with an array of its own.",
+            hint=f'To put columns side by side as one array, set "input": "*" and "columns": '
+            f"[{columns}] in the spec.",
+        )
