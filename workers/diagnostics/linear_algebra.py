@@ -1,8 +1,9 @@
 """Symmetric eigenproblems that end with a solution or with a reason, whatever LAPACK makes of them.
 
-Divide and conquer, which torch calls, sometimes stops without an answer on large matrices of low
-rank, although any symmetric matrix has one. Another implementation, or the same matrix in other
-coordinates, takes another way through the algorithm.
+Divide and conquer, which torch calls, sometimes stops without an answer where very many eigenvalues
+are equal, although any symmetric matrix has one: with two threads MKL's did on the inner products
+of 2,500 class indicators of 270 samples, 5 different eigenvalues in all. Another
+implementation, or the same matrix in other coordinates, takes another way through the algorithm.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(matrix)
     except _NoConvergenceError:
         return _eigh_otherwise(matrix)
-    return values, vectors
+    return (values, vectors) if _finite(values) else _eigh_otherwise(matrix)
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
@@ -38,11 +39,11 @@ def eigvalsh(matrix: Tensor) -> Tensor:
         values: Tensor = torch.linalg.eigvalsh(matrix)
     except _NoConvergenceError:
         return _eigh_otherwise(matrix)[0]
-    return values
+    return values if _finite(values) else _eigh_otherwise(matrix)[0]
 
 
 def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    if not bool(torch.isfinite(matrix).all()):
+    if not _finite(matrix):
         raise NonFiniteError(
             "Products of the features or outputs overflow float64. Scale the model down."
         )
@@ -63,6 +64,10 @@ def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
         "solver converged. Analyse other samples of the same data; if that does not help, report "
         "it, since every such matrix has eigenvalues."
     )
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
 
 
 def _direction(size: int, seed: int) -> Tensor:

@@ -73,7 +73,8 @@ _PROJECTIONS = (
         reading="Quality at this level is no quality. Judge Π*(k) by how far it stands above.",
         failure_modes=(
             "An average over shuffles: single shuffles scatter around it on small probes. Labels "
-            "per position are shuffled singly, so smooth label maps reach more by chance alone."
+            "per position are shuffled singly, so smooth label maps reach more by chance alone. "
+            "Of several labels a sample, weighted, it is about a fifth too low."
         ),
         reference="Exact average over all permutations; for k = rank about [1 + (C − 1)·rank/n]/C",
     ),

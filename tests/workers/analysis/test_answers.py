@@ -369,3 +369,19 @@ def test_steps_first() -> None:
     assert performance["accuracy"] == (said == labels).mean()
     loss = -f.reshape(-1, 4).gather(1, torch.from_numpy(labels).reshape(-1, 1)).mean()
     assert performance["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_of_a_head_that_the_owner_names_its_outputs_are_judged() -> None:
+    def by_hand(u: Tensor) -> Tensor:
+        e = torch.exp(u)
+        return e / e.sum(1, keepdim=True)
+
+    model = Network(INPUTS, 4, by_hand)
+    labels = labels_of(model, CASES["softmax"])
+    found = analysed(model, {"x": X, "y": labels}, feature_map={"module": "head"})
+    assert not found["feature_map"]["verified"]
+    assert found["feature_map"]["answer"] == "logits"
+    hits = model.answers(X).argmax(1).numpy() == labels
+    assert found["performance"]["accuracy"] == hits.mean()
+    loss = float(_nll(model.answers(X), torch.from_numpy(labels)).mean())
+    assert found["performance"]["loss"] == pytest.approx(loss, rel=1e-4)

@@ -202,3 +202,39 @@ def test_positives_cannot_be_told_of_an_answer_without_a_sign() -> None:
     assert performance["average_precision"] is not None
     codes = {warning.partition(":")[0] for warning in found["feature_map"]["warnings"]}
     assert {"no_loss", "no_accuracy"} <= codes
+
+
+def test_layers_are_measured_against_the_labels_columns() -> None:
+    model = Network(INPUTS, L, torch.sigmoid)
+    labels = RNG.random((N, L)) < (0.2, 0.5, 0.7)
+    found = analysed(model, {"x": X, "y": labels}, spec=SPEC, layers="all")
+    layer = found["layers"][-1]
+    for mine, whole in zip(
+        layer["cumulative_quality"], found["projections"]["cumulative_quality"], strict=True
+    ):
+        assert mine == pytest.approx(whole, abs=1e-6)
+    assert layer["cka_target"] == pytest.approx(found["alignment"]["cka_target"])
+
+
+def test_an_eval_probe_may_lack_labels() -> None:
+    model = Network(INPUTS, L, torch.sigmoid)
+    labels = RNG.random((N, L)) < 0.5
+    found = analysed(model, {"x": X, "y": labels}, eval_probe={"x": X[:100]}, spec=SPEC)
+    performance = found["held_out"]["performance"]
+    assert set(performance.values()) == {None}
+    assert found["held_out"]["minimality"]["rank"] == L
+
+
+def test_two_probes_of_other_tasks_are_refused() -> None:
+    model = Network(INPUTS, L, torch.sigmoid)
+    classes = {"x": X, "y": RNG.integers(0, L, N)}
+    with pytest.raises(JobError) as caught:
+        analysed(
+            model,
+            {"x": X, "y": RNG.integers(0, 2, (N, L))},
+            eval_probe=classes,
+            spec=SPEC,
+            eval_spec={"task": "classification"},
+        )
+    assert "of a classification, those of the probe of a multilabel" in caught.value.failure.message
+    assert caught.value.failure.hint
