@@ -23,6 +23,7 @@ from service.listening import describe, listen
 from service.local.errors import LocalStackError
 from service.local.supervisor import unwind_on_termination
 from service.migration import upgrade
+from service.probes import commands as probes
 from service.security import commands as quarantine
 from service.settings import Settings
 from service.up import Stack
@@ -36,6 +37,7 @@ cli = typer.Typer(
     add_completion=False,
 )
 cli.add_typer(quarantine.cli, name="quarantine")
+cli.add_typer(probes.cli, name="probe")
 console = Console(stderr=True, highlight=False)
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

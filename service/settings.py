@@ -58,8 +58,9 @@ class Settings(BaseSettings):
     max_probe_bytes: int = Field(default=4 * GIB, gt=0, description="Largest probe upload.")
     probe_uris: Annotated[list[str], NoDecode] = Field(
         default=[],
-        description="URI prefixes from which probes may be registered, separated by commas, as "
-        "`file:///srv/probes/,s3://bucket/`. Default: none.",
+        description="Prefixes of addresses from which probes may be registered, separated by "
+        "commas, as `file:///srv/probes,s3://bucket/probes`; whole folders, and for files after "
+        "all links are followed. Workers fetch with their own credentials. Default: none.",
     )
     database_pool_size: int = Field(
         default=10, gt=0, description="Database connections that one process keeps."

@@ -114,25 +114,3 @@ class BlobStore:
 def _key(sha256: str) -> str:
     # Two levels keep directories small on file systems that slow down on large ones.
     return f"sha256/{sha256[:2]}/{sha256}"
-
-
-def fetch(uri: str, destination: BinaryIO, max_bytes: int) -> None:
-    """Copy what a URI names into a file.
-
-    Args:
-        uri: `file://`, `s3://`, `gs://` or `az://`.
-        destination: Written from its current position.
-        max_bytes: More than this is refused.
-
-    Raises:
-        FileNotFoundError: There is nothing at the URI.
-        ValueError: It is larger than `max_bytes`.
-    """
-    parent, _, name = uri.rpartition("/")
-    store = from_url(parent)
-    received = 0
-    for chunk in obstore.get(store, name).stream(min_chunk_size=CHUNK_BYTES):
-        received += len(chunk)
-        if received > max_bytes:
-            raise ValueError(f"{uri} is larger than the limit of {max_bytes} bytes")
-        destination.write(chunk)

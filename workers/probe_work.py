@@ -10,10 +10,11 @@ from obstore.exceptions import BaseError
 from sqlalchemy.orm import Session
 
 from service.failures import FailureCode
+from service.probes import addresses
 from service.probes.spec import ProbeSummary
 from service.probes.tables import Probe, ProbeStatus
 from service.settings import Settings
-from service.storage import BlobStore, fetch, sha256_of
+from service.storage import BlobStore, sha256_of
 from workers import subjects
 from workers.errors import JobError
 from workers.runner.outcome import Succeeded
@@ -60,12 +61,16 @@ class ProbeWork:
         assert self._uri is not None  # noqa: S101 - a probe has bytes or an address
         with tempfile.TemporaryFile() as file:
             try:
-                fetch(self._uri, file, self._settings.max_probe_bytes)
+                addresses.fetch(
+                    self._uri, self._settings.probe_uris, file, self._settings.max_probe_bytes
+                )
             except (BaseError, OSError, ValueError) as error:
+                is_ours = isinstance(error, addresses.AddressError)
+                why = str(error) if is_ours else f"the store says {type(error).__name__}."
                 raise JobError(
                     FailureCode.PROBE_UNREADABLE,
-                    f"The probe cannot be fetched from {self._uri}: {type(error).__name__}.",
-                    hint="Check the address, and that the workers may read it.",
+                    f"The probe cannot be fetched from {self._uri}: {why}",
+                    hint="Check the address, and that the workers may read it; or upload the file.",
                 ) from error
             size = file.tell()
             self._sha256 = sha256_of(file)

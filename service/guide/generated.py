@@ -1,11 +1,12 @@
 """Pages of the guide that are written from the code they describe, so that they cannot disagree."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
 from service.analyses.metrics import CARDS, MetricCard
 from service.failures import FailureCode
+from service.guide.data import DATA_KINDS, INPUT_KINDS
 from service.guide.families import FAMILIES, PRECISIONS, Family, Outcome
 from service.problems import Problem
 from service.settings import Settings
@@ -140,6 +141,34 @@ def _row(cells: Iterable[str]) -> list[str]:
 def _cells(family: Family) -> list[str]:
     codes = ", or ".join(f"`{code}`: `{detail}`" for code, detail in family.codes)
     return [family.title, family.explanation, codes]
+
+
+_WHO_DECIDES = (
+    "Each analysis decides it with the model in view, and its report says it in `probe.inputs` and "
+    "`probe.notes`. Targets have [a page of their own](/guide/labels)."
+)
+
+
+def data() -> str:
+    """Write which data works, after the page that says how to make a probe."""
+    read = [[kind.title, kind.read, kind.asked] for kind in DATA_KINDS.values()]
+    taken = [[kind.title, kind.taken, kind.asked] for kind in INPUT_KINDS.values()]
+    lines = [
+        files("service.guide").joinpath("pages/data.md").read_text("utf-8"),
+        *_table(["file", "what is read", "what is asked for, or refused"], read),
+        "",
+        "## What the values mean",
+        "",
+        _WHO_DECIDES,
+        "",
+        *_table(["inputs", "without a word in the spec", "asked for"], taken),
+    ]
+    return "\n".join(lines)
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
+    for cells in (columns, ["---"] * len(columns), *rows):
+        yield from _row(cells)
 
 
 def settings() -> str:

@@ -53,6 +53,7 @@ PAGES: dict[str, _Page] = {
     "features": _Page("What a network has learned", _written("features")),
     "models": _Page("Will my model work?", generated.models),
     "labels": _Page("What the labels mean", _written("labels")),
+    "data": _Page("Will my data work?", generated.data),
     "report": _Page("Reading a report", _written("report")),
     "inspection": _Page("Looking into a model", _written("inspection")),
     "security": _Page("When a model means harm", _written("security")),

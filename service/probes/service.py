@@ -10,7 +10,7 @@ from service import blobs
 from service.analyses import usage
 from service.jobs.service import enqueue, withdraw
 from service.jobs.tables import JobKind
-from service.probes import repository
+from service.probes import addresses, repository
 from service.probes.schemas import ProbeByUri, ProbeFields
 from service.probes.tables import Probe, ProbeStatus
 from service.problems import InvalidRequest, NotFound, validated
@@ -49,14 +49,10 @@ async def add_uri(session: AsyncSession, settings: Settings, document: Any) -> P
         InvalidRequest: A field is missing or wrong, or the URI is not one of those allowed.
     """
     fields = validated(ProbeByUri, document)
-    if not any(fields.uri.startswith(prefix) for prefix in settings.probe_uris):
-        allowed = ", ".join(settings.probe_uris) or "none (PHISCOPE_PROBE_URIS is not set)"
-        raise InvalidRequest(
-            f"uri is not below a prefix that this deployment allows: {allowed}. Upload the file as "
-            "multipart/form-data instead, or ask its operator."
-        )
-    if "/../" in f"{fields.uri}/":
-        raise InvalidRequest("uri must not hold `..`.")
+    try:
+        addresses.check_allowed(fields.uri, settings.probe_uris)
+    except addresses.AddressError as error:
+        raise InvalidRequest(str(error)) from None
     return await _register(
         session,
         Probe(

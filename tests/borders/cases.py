@@ -74,7 +74,7 @@ def case(number: int) -> Case:
     """Draws a case; the same number gives the same case."""
     random = np.random.default_rng(number)
     torch.manual_seed(number)
-    inputs = KINDS[number % len(KINDS)](random)
+    inputs = [*KINDS.values()][number % len(KINDS)](random)
     head = nn.Linear(WIDTH, int(random.choice(_OUTPUTS)))
     phi, outputs = _eager(inputs, head)
     # So that answers are neither all alike nor all certain, whatever the features' size.

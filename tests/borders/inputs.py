@@ -202,6 +202,14 @@ def _sound(random: np.random.Generator) -> Inputs:
     return Inputs({"x": stored}, Sequences(1, steps, 4), (given,), "sound")
 
 
-KINDS: tuple[Callable[[np.random.Generator], Inputs], ...] = (
-    _pictures, _pictures, _floats, _one_hot, _bits, _tokens, _masked_tokens, _table, _sound,
-)  # fmt: skip
+KINDS: dict[str, Callable[[np.random.Generator], Inputs]] = {
+    "pictures": _pictures,
+    "float_pictures": _floats,
+    "one_hot": _one_hot,
+    "fingerprints": _bits,
+    "tokens": _tokens,
+    "masked_tokens": _masked_tokens,
+    "tables": _table,
+    "sound": _sound,
+}
+"""By the names that the guide has for them."""

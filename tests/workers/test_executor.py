@@ -280,7 +280,7 @@ def test_a_probe_by_address_is_known_by_its_digest_once_it_is_fetched(
     uri = f"{tmp_path.as_uri()}/probe.npz"
     jobs = [bench.job(JobKind.PROBE, bench.probe(None, uri)) for _ in range(4)]
     for job in jobs:
-        bench.run(job)
+        bench.run(job, probe_uris=[tmp_path.as_uri()])
     assert bench.error(Probe, jobs[-1])["code"] == "quarantined"
     assert bench.runner.runs == 3
 

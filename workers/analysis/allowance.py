@@ -44,12 +44,16 @@ def check_allowance(
             "left beside model and probe."
         )
     advice = []
-    samples = problem.most_rows(available, result_bytes) // positions
+    rows = problem.most_rows(available, result_bytes)
+    samples = rows // positions
     if samples >= MIN_SAMPLES:
-        advice.append(
-            f'Set "max_samples" to {samples:,} or less: with fewer rows than features a smaller '
-            "problem gives the same figures of these samples."
+        reason = (
+            "with fewer rows than features a smaller problem gives the same figures of these "
+            "samples"
+            if rows < problem.p
+            else "sums are kept of the classes that occur, which fewer samples have fewer of"
         )
+        advice.append(f'Set "max_samples" to {samples:,} or less: {reason}.')
     if fits_file:
         needed = problem.memory_bytes + taken_bytes + kept
         advice.append(

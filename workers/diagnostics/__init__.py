@@ -7,6 +7,7 @@ model or knows of the service.
 from workers.diagnostics.alignment import Alignment
 from workers.diagnostics.answer import Answer, LossKind
 from workers.diagnostics.assessment import Assessment, assess
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
@@ -30,7 +31,7 @@ from workers.diagnostics.held_out_projections import HeldOutProjections
 from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import Minimality
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.performance import LabelCounts, Performance, Task
 from workers.diagnostics.projections import Projections

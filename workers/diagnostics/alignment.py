@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 from workers.diagnostics.target_space import indicators_gram_size
 

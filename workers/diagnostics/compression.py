@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
-from workers.diagnostics.moments import Averages
 from workers.diagnostics.output_space import OutputSpace
 
 # Every k is looked at up to here, then each by a share more than the last.

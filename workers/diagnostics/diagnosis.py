@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.compression import CompressedModel, Rows, compress
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
 from workers.diagnostics.errors import (
@@ -25,7 +26,7 @@ from workers.diagnostics.minimality import (
     reaches,
     without_mean_output,
 )
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import (
     NeuralCollapse,
     nearest_mean_mismatches,

@@ -7,9 +7,10 @@ from functools import reduce
 from operator import add
 from typing import Protocol
 
+from workers.diagnostics.averages import CENTRING_NOISE
 from workers.diagnostics.intervals import Interval, jackknife_interval
 from workers.diagnostics.minimality import chance_corrected
-from workers.diagnostics.moments import CENTRING_NOISE, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.uncertainty import performance_intervals
 

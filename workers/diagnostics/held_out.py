@@ -7,6 +7,7 @@ from operator import add
 
 import torch
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.evidence import Evidence, gather
 from workers.diagnostics.held_out_projections import (
     HeldOutFunctions,
@@ -17,7 +18,6 @@ from workers.diagnostics.held_out_projections import (
 from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
 from workers.diagnostics.intervals import Interval, jackknife_interval, outwards
 from workers.diagnostics.minimality import learned_basis, without_mean_output
-from workers.diagnostics.moments import Averages
 from workers.diagnostics.performance import Performance
 from workers.diagnostics.uncertainty import performance_intervals
 

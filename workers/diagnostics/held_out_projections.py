@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 from workers.diagnostics.target_space import TargetSpace, target_space
 
@@ -20,6 +20,7 @@ from workers.diagnostics.target_space import TargetSpace, target_space
 # before it have been taken out, counts in so far as its square is above this. Of one that depends
 # on them rounding is left, about 1e-14, and there is one for each that exceeds the samples.
 _RIDGE = 1e-10
+_MORE_RIDGE = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +76,7 @@ class HeldOutFunctions:
         self.norms = (self.energy > noise).double()
         self._scale = torch.where(self.energy > noise, self.energy.rsqrt(), 0.0)
         gram = averages.phi_phi * torch.outer(self._scale, self._scale)
-        gram.diagonal().fill_(1.0 + _RIDGE)
-        self._factor = torch.linalg.cholesky(gram)
+        self._factor, self._ridge = _factorized(gram)
 
     def inner(self, cross: Tensor) -> Tensor:
         """`⟨e_k|u⟩` of the renormalised eigenfunctions, given `⟨z_k|u⟩`: `(rank, m)` both."""
@@ -90,8 +90,25 @@ class HeldOutFunctions:
     def norms_in_order(self) -> Tensor:
         """Squared norm of that: 1, and 0 for those that depend on the ones before."""
         inverse = self.in_order(torch.eye(len(self.norms), dtype=torch.float64))
-        added = 1.0 + _RIDGE - self.norms  # the Gram matrix was given this much too long a diagonal
+        added = (
+            1.0 + self._ridge - self.norms
+        )  # the Gram matrix was given this much too long a diagonal
         return (1.0 - inverse.square() @ added).clamp(0.0, 1.0)
+
+
+def _factorized(gram: Tensor) -> tuple[Tensor, float]:
+    """Cholesky's factor of a Gram matrix of unit diagonal, and what was added to the diagonal.
+
+    Functions that hardly vary on the second probe have inner products of few digits. Where those
+    contradict each other, more is added, until they do not.
+    """
+    ridge = _RIDGE
+    while True:
+        gram.diagonal().fill_(1.0 + ridge)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if not int(failed):
+            return factor, ridge
+        ridge *= _MORE_RIDGE
 
 
 def project_held_out(

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, leading_eigenvalues
 from workers.diagnostics.intervals import Interval, jackknife_interval
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.projections import project
 from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
 

@@ -29,7 +29,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(matrix)
     except _NoConvergenceError:
         return _eigh_otherwise(matrix)
-    return values, vectors
+    return (values, vectors) if _finite(values) else _eigh_otherwise(matrix)
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
@@ -38,11 +38,11 @@ def eigvalsh(matrix: Tensor) -> Tensor:
         values: Tensor = torch.linalg.eigvalsh(matrix)
     except _NoConvergenceError:
         return _eigh_otherwise(matrix)[0]
-    return values
+    return values if _finite(values) else _eigh_otherwise(matrix)[0]
 
 
 def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    if not bool(torch.isfinite(matrix).all()):
+    if not _finite(matrix):
         raise NonFiniteError(
             "Products of the features or outputs overflow float64. Scale the model down."
         )
@@ -63,6 +63,10 @@ def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
         "solver converged. Analyse other samples of the same data; if that does not help, report "
         "it, since every such matrix has eigenvalues."
     )
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
 
 
 def _direction(size: int, seed: int) -> Tensor:

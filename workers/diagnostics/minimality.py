@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.moments import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Task

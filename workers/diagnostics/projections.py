@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.moments import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 from workers.diagnostics.target_space import TargetSpace, target_space
 

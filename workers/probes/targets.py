@@ -19,6 +19,9 @@ _MATRIX_AXES = 2
 NO_TARGET = 'or set "target": null for a report without what needs targets.'
 """The end of every hint about targets: what works whatever they mean."""
 
+AT_ONCE = 1 << 20
+"""Labels looked at in one go, so that a mask of many pixels is never copied as a whole."""
+
 IGNORED = -1
 """The class index of a position that is left out of every figure."""
 
@@ -56,15 +59,20 @@ class Targets:
         """Target functions: an indicator for each class or label, or a value for each dimension."""
         return self.values.shape[1] if self.classes is None else self.classes
 
-    @property
+    @cached_property
     def class_counts(self) -> list[int] | None:
         """Labels of each class, over all positions that count; None for regression."""
         if self.classes is None:
             return None
         if self.task == "multilabel":
             return cast("list[int]", self.values.sum(axis=0).astype(np.int64).tolist())
-        counts = np.bincount(self.values[self.values != IGNORED], minlength=self.classes)
-        return cast("list[int]", counts.tolist())
+        # Of what is left out, too, in front: it is -1.
+        counts = np.zeros(self.classes + 1, np.int64)
+        flat = self.values.reshape(-1)
+        for start in range(0, len(flat), AT_ONCE):
+            part = flat[start : start + AT_ONCE].astype(np.int64)
+            counts += np.bincount(part - IGNORED, minlength=len(counts))
+        return cast("list[int]", counts[1:].tolist())
 
     @property
     def ignored(self) -> int:

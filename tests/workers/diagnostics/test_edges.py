@@ -279,3 +279,20 @@ def test_batches_are_of_no_account(positions: int) -> None:
         assert asdict(other.verdict.minimality) == pytest.approx(
             asdict(found[0].verdict.minimality), abs=1e-10
         )
+
+
+def test_features_without_outputs_have_the_figures_that_need_none() -> None:
+    sample = network()
+    alone, both = replace(sample, outputs=sample.outputs[:, :0]).dealt(), sample.dealt()
+    np.testing.assert_array_equal(alone.spectrum.eigenvalues, both.spectrum.eigenvalues)
+    np.testing.assert_array_equal(alone.projections.quality, both.projections.quality)
+    assert alone.effective_rank == both.effective_rank
+    assert alone.alignment.cka_target == pytest.approx(both.alignment.cka_target)
+    assert alone.neural_collapse is not None
+    assert both.neural_collapse is not None
+    assert alone.neural_collapse.nc1 == pytest.approx(both.neural_collapse.nc1)
+    assert (alone.projections.utilization, alone.projections.dim_learned) == (None, None)
+    assert (alone.alignment.d_lr, alone.alignment.cka_outputs, alone.nc4) == (None, None, None)
+    assert alone.compression == ()
+    assert alone.verdict.regime == "undetermined"
+    assert alone.verdict.reasons[0].startswith("No verdict: the model returns features")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def run_within(problem: Problem, limit: int) -> int:
-    sizes = [str(each) for each in (problem.rows, problem.p, problem.c, limit)]
+    numbers = (problem.rows, problem.p, problem.c, int(problem.by_class), limit)
+    sizes = [str(each) for each in numbers]
     command = [sys.executable, within_memory.__file__, *sizes]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, check=False, timeout=280).returncode
@@ -27,6 +29,46 @@ def test_a_problem_fits_into_what_is_planned_and_not_into_40_percent(
     assert run_within(problem, problem.memory_bytes) == 0
     too_little = int(0.4 * problem.memory_bytes)
     assert run_within(problem, too_little) == within_memory.OUT_OF_MEMORY
+
+
+def kept_rows(problem: Problem) -> int:
+    """What single rows take beside: features in float32, and in float64 once projected."""
+    return 12 * problem.rows * problem.p
+
+
+@pytest.mark.parametrize(("rows", "p", "c"), [(1500, 128, 8000), (300, 32, 2500), (200, 500, 4000)])
+def test_many_classes_fit_into_what_is_planned(rows: int, p: int, c: int) -> None:
+    problem = Problem(rows, p, c, c, by_class=True, head=True)
+    assert run_within(problem, problem.memory_bytes + kept_rows(problem)) == 0
+
+
+def test_many_classes_do_not_fit_into_40_percent() -> None:
+    problem = Problem(1500, 128, 8000, 8000, by_class=True, head=True)
+    too_little = int(0.4 * problem.memory_bytes) + kept_rows(problem)
+    assert run_within(problem, too_little) == within_memory.OUT_OF_MEMORY
+
+
+def test_classes_cost_what_occurs_and_outputs_what_the_head_can_reach() -> None:
+    ten_thousand = Problem(20_000, 512, 10_000, 10_000, by_class=True, head=True)
+    assert ten_thousand.memory_bytes < 4 << 30
+    assert ten_thousand.artifact_bytes < 128 << 20
+    language_model = Problem(8_000, 768, 65_536, 65_536, by_class=True, head=True)
+    assert language_model.memory_bytes < 6 << 30
+    assert language_model.artifact_bytes < 256 << 20
+    # Of values, or of a head that is not known, nothing is known beforehand.
+    values = Problem(8_000, 768, 65_536, 65_536, head=True)
+    unknown = Problem(80_000, 768, 65_536, 65_536, by_class=True)
+    assert min(values.memory_bytes, unknown.memory_bytes) > 200 << 30
+
+
+def test_fewer_rows_than_before_may_fit_though_more_than_features() -> None:
+    problem = Problem(200_000, 768, 65_536, 65_536, by_class=True, head=True)
+    memory = 6 << 30
+    assert problem.memory_bytes > memory
+    most = problem.most_rows(memory, 1 << 30)
+    assert 8_000 < most < 200_000
+    fitting, above = (replace(problem, rows=most + more) for more in (0, 1))
+    assert fitting.memory_bytes <= memory < above.memory_bytes
 
 
 def test_rows_decide_the_method() -> None:

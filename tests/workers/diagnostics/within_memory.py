@@ -11,8 +11,9 @@ from operator import add
 import safetensors.numpy
 import torch
 
-from workers.diagnostics import diagnose
+from workers.diagnostics import Rows, diagnose
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.output_space import OutputSpace
 from workers.runner.confinement import data_bytes
 
 OUT_OF_MEMORY = 3
@@ -35,15 +36,45 @@ def run(rows: int, p: int, c: int) -> None:
     assert diagnosis.n == rows
 
 
+def run_by_class(rows: int, p: int, head: torch.Tensor) -> None:
+    """The same of a known head and labels, with single rows' answers, as an analysis has them."""
+    c = len(head)
+    labels = torch.arange(rows) * 7 % c
+    space = OutputSpace.of_head(c, head, None)
+    folds = Folds(rows, classes=c)
+    kept, told = [], []
+    for part in labels.split(128):  # type: ignore[no-untyped-call]  # torch's
+        phi = (torch.randn(len(part), p) + head[part].float()).relu()
+        outputs = phi @ head.float().T
+        folds.update(phi, space.coordinates(outputs), part)
+        kept.append(phi)
+        told.append(outputs.argmax(1))
+    moments = folds.moments()
+    space = space.within(folds.output_basis)
+    answers = Rows(torch.cat(kept), torch.cat(told), labels, lambda outputs: outputs.argmax(1))
+    diagnosis = diagnose(
+        moments, task="classification", head=head, rows=answers, basis=folds.basis, space=space
+    )
+    arrays = reduce(add, moments).to_arrays()
+    if folds.basis is not None:
+        arrays["basis"] = folds.basis.contiguous().numpy()
+    safetensors.numpy.save({name: array.copy() for name, array in arrays.items()})
+    assert diagnosis.n == rows
+
+
 def main() -> int:
     """Keep to the limit and run."""
-    rows, p, c, limit = map(int, sys.argv[1:])
+    rows, p, c, by_class, limit = map(int, sys.argv[1:])
     torch.set_num_threads(1)
     torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
+    head = torch.randn(c, p, dtype=torch.float64) if by_class else None
     memory = data_bytes() + limit
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     try:
-        run(rows, p, c)
+        if head is None:
+            run(rows, p, c)
+        else:
+            run_by_class(rows, p, head)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "memory" in str(error):
             return OUT_OF_MEMORY

@@ -164,3 +164,39 @@ def test_convolutions_are_read_by_their_kernel(archive: Archive) -> None:
         (None, None, None),
         ("linear", 4, 2),
     ]
+
+
+class WithFeatures(nn.Module):
+    """Returns what its head sees as well, which itself comes out of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = torch.relu(self.body(x))
+        return {"features": h, "logits": self.head(h)}
+
+
+def test_a_layer_on_the_way_to_the_answer_is_not_taken(archive: Archive) -> None:
+    body, head = candidates(archive(WithFeatures(), VECTORS), VECTORS)
+    assert (body.is_taken, head.is_taken) == (False, True)
+    assert body.reason == (
+        "not taken: the output `features` is relu of it, which lies on the way to `logits`."
+    )
+
+
+class SideBySide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Linear(8, 6)
+        self.right = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.left(x), self.right(x)], dim=1)
+
+
+def test_layers_that_are_one_are_all_taken(archive: Archive) -> None:
+    found = candidates(archive(SideBySide(), VECTORS), VECTORS)
+    assert [candidate.is_taken for candidate in found] == [True, True]

@@ -137,8 +137,8 @@ def shown_scale(
         return Scale(unit, "the model gives the same answers either way")
     return Scale(
         None,
-        "It does nothing to its input that tells (no division or normalisation before its first "
-        "layer), and has no batch norm that remembers how spread its values were in training.",
+        "The model does nothing to its input that tells (no division or normalisation before its "
+        "first layer), and has no batch norm that remembers how spread values were in training.",
     )
 
 

@@ -1,5 +1,12 @@
 """Probe files of every kind that the guide's page on data tells of, and what is read from them."""
 
-from tests.workers.probes.data import archives, arrow, images, parquet, text
+from tests.workers.probes.data import archives, arrow, images, parquet, plain, text
 
-CASES = [*parquet.CASES, *arrow.CASES, *text.CASES, *images.CASES, *archives.CASES]
+CASES = [
+    *plain.CASES,
+    *parquet.CASES,
+    *arrow.CASES,
+    *text.CASES,
+    *images.CASES,
+    *archives.CASES,
+]

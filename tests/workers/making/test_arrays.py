@@ -1,0 +1,190 @@
+"""Datasets of any make as arrays, against what the datasets themselves give."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+from workers.making import make_arrays
+
+X = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(20) % 4
+NAMES = ["a", "b", "c", "d"]
+
+
+class Named(Dataset[Any]):
+    """As torchvision's are: pairs of a picture and a class, and the classes' names."""
+
+    classes = NAMES
+
+    def __init__(self, *, as_pictures: bool = False) -> None:
+        self.as_pictures = as_pictures
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        picture = np.full((5, 6, 3), row, np.uint8)
+        return (Image.fromarray(picture) if self.as_pictures else X[row]), int(Y[row])
+
+
+class Streamed(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        for row in range(1000):
+            yield torch.tensor([row, row + 1]), row / 2
+
+
+class Tokens(Dataset[Any]):
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {
+            "attention_mask": torch.ones(4, dtype=torch.bool),
+            "input_ids": torch.arange(row, row + 4),
+            "labels": Y[row],
+        }
+
+
+class Twins(Dataset[Any]):
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, row: int) -> Any:
+        return (X[row], X[row] * 2), Y[row]
+
+
+def test_a_torch_dataset() -> None:
+    made = make_arrays(TensorDataset(X, Y))
+    assert np.array_equal(made.arrays["x"], X.numpy())
+    assert made.arrays["y"].tolist() == Y.tolist()
+    assert made.spec.model_dump(mode="json") == {
+        "format": "npz",
+        "input": "x",
+        "target": "y",
+        "task": "classification",
+        "transform": {},
+    }
+    assert made.note == ""
+
+
+def test_a_loader_gives_what_its_batches_hold_in_their_order() -> None:
+    loader = DataLoader(
+        Named(), batch_size=6, shuffle=True, generator=torch.Generator().manual_seed(1)
+    )
+    made = make_arrays(loader)
+    again = DataLoader(
+        Named(), batch_size=20, shuffle=True, generator=torch.Generator().manual_seed(1)
+    )
+    x, y = next(iter(again))
+    assert np.array_equal(made.arrays["x"], x.numpy())
+    assert made.arrays["y"].tolist() == y.tolist()
+    assert made.spec.class_names == NAMES
+
+
+def test_classes_are_found_within_subsets() -> None:
+    made = make_arrays(Subset(Named(), [3, 1, 2]))
+    assert made.arrays["y"].tolist() == [3, 1, 2]
+    assert made.spec.class_names == NAMES
+
+
+def test_pictures_without_a_transform_stay_pictures() -> None:
+    made = make_arrays(Named(as_pictures=True))
+    assert made.arrays["x"].shape == (20, 5, 6, 3)
+    assert made.arrays["x"].dtype == np.uint8
+    assert made.arrays["x"][7, 0, 0, 0] == 7
+    assert made.spec.transform is None
+
+
+def test_a_stream_is_taken_from_its_beginning() -> None:
+    made = make_arrays(Streamed(), limit=30)
+    assert made.arrays["x"].tolist() == [[row, row + 1] for row in range(30)]
+    assert made.arrays["y"].tolist() == [row / 2 for row in range(30)]
+    assert made.spec.task is None
+    assert made.note == "at most the first 30 samples"
+
+
+def test_of_many_samples_some_are_drawn() -> None:
+    made = make_arrays(TensorDataset(torch.arange(1000.0)[:, None], torch.arange(1000)), limit=50)
+    rows = made.arrays["y"]
+    assert len(rows) == 50
+    assert (np.diff(rows) > 0).all()
+    assert rows.max() > 800
+    assert made.arrays["x"][:, 0].tolist() == rows.tolist()
+    assert made.note.startswith("50 of 1,000 samples, drawn at random")
+
+
+def test_inputs_with_names_are_left_to_the_models_names() -> None:
+    made = make_arrays(Tokens())
+    assert set(made.arrays) == {"input_ids", "attention_mask", "labels"}
+    assert made.arrays["input_ids"][3].tolist() == [3, 4, 5, 6]
+    assert made.spec.target == "labels"
+    assert made.spec.inputs == []
+
+
+def test_several_inputs_keep_their_order() -> None:
+    made = make_arrays(Twins())
+    assert np.array_equal(made.arrays["x1"], made.arrays["x0"] * 2)
+    assert made.spec.inputs == ["x0", "x1"]
+    assert [t.model_dump() for t in made.spec.transform] == [{}, {}]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+def test_values_are_those_of_the_tensors(dtype: torch.dtype) -> None:
+    x = (torch.randn(9, 3) * 50).abs().to(dtype)
+    made = make_arrays(TensorDataset(x))
+    assert made.arrays["x"].tolist() == x.tolist()
+    assert made.spec.target is None
+
+
+def test_a_hugging_face_dataset() -> None:
+    dataset = datasets.Dataset.from_dict(
+        {"signal": X.tolist(), "label": Y.tolist()},
+        features=datasets.Features(
+            {
+                "signal": datasets.Array2D((3, 4), "float32"),
+                "label": datasets.ClassLabel(names=NAMES),
+            }
+        ),
+    )
+    made = make_arrays(dataset.with_format("torch"))
+    assert np.allclose(made.arrays["signal"], X.numpy())
+    assert (made.spec.input, made.spec.target) == ("signal", "label")
+    assert made.spec.class_names == NAMES
+
+
+def test_a_hugging_face_dataset_of_pictures() -> None:
+    pictures = [np.full((5, 6, 3), row, np.uint8) for row in range(8)]
+    dataset = datasets.Dataset.from_dict(
+        {"image": [Image.fromarray(each) for each in pictures], "label": [0, 1] * 4},
+        features=datasets.Features(
+            {"image": datasets.Image(), "label": datasets.ClassLabel(names=["x", "y"])}
+        ),
+    )
+    made = make_arrays(dataset)
+    assert np.array_equal(made.arrays["image"], np.stack(pictures))
+    assert made.spec.transform is None
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        (TensorDataset(X[:0], Y[:0]), {}, "no samples"),
+        (TensorDataset(X, X, Y), {}, "which of its parts are inputs cannot be told"),
+        (3, {}, "int is no dataset"),
+        ([{"x": X[0]}, {"z": X[0]}], {}, "Sample 1 has z, those before x"),
+        ([(X[0], 1), (X[0][:2], 1)], {}, "'x' of sample 1 has shape (2, 4), that of sample 0"),
+        ([(object(), 1)], {}, "is of type object"),
+        ([{"text": "hello", "label": 1}], {}, "No sample has an input"),
+        (Tokens(), {"target": "classes"}, "No sample has 'classes'; they have"),
+    ],
+)
+def test_what_cannot_be_a_probe_is_said(source: Any, options: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make_arrays(source, **options)

@@ -1,0 +1,56 @@
+"""Arrays in the formats that hold nothing else."""
+
+import io
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from tests.workers.probes.data.case import Case
+from tests.workers.probes.data.parquet import FEATURES, GRID, LABELS
+
+CASES = [
+    Case(
+        "npz",
+        "inputs and labels",
+        lambda: saved(x=FEATURES, y=LABELS),
+        FEATURES,
+        LABELS,
+        written={"format": "npz", "input": "x", "target": "y"},
+    ),
+    Case("npz", "compressed", lambda: saved(compressed=True, x=GRID, y=LABELS), GRID, LABELS),
+    Case(
+        "npz",
+        "two arrays that could be the targets",
+        lambda: saved(data=FEATURES, y=LABELS, labels=LABELS + 1),
+        FEATURES,
+        LABELS,
+        refused="Several arrays could be the targets: 'y', 'labels'",
+        hint='"target": "y"',
+        answer={"target": "y", "input": "data"},
+    ),
+    Case(
+        "safetensors",
+        "inputs and labels",
+        lambda: safetensors.numpy.save({"x": FEATURES, "y": LABELS}),
+        FEATURES,
+        LABELS,
+        written={"format": "safetensors"},
+    ),
+    Case(
+        "safetensors",
+        "bfloat16",
+        lambda: safetensors.torch.save(
+            {"x": torch.from_numpy(FEATURES).bfloat16(), "y": torch.from_numpy(LABELS)}
+        ),
+        torch.from_numpy(FEATURES).bfloat16().float().numpy(),
+        LABELS,
+    ),
+]
+
+
+def saved(*, compressed: bool = False, **arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file.getvalue()

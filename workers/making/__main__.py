@@ -1,0 +1,132 @@
+"""`python -m workers.making`: what `phiscope probe make` runs."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from service.client import ApiError, Client
+from service.models.archives import ArchiveError
+from service.probes.spec import ProbeSpec, ProbeSummary
+from workers.errors import JobError
+from workers.making.arrays import DEFAULT_LIMIT
+from workers.making.files import from_words, spec_path, write_spec
+from workers.making.trial import Trial
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> int:
+    """Make the probe, read it back, try the model, and upload it where that is asked for."""
+    arguments = _arguments()
+    try:
+        return _make(arguments)
+    except JobError as error:
+        return _refused(error.failure.message, error.failure.hint)
+    except ArchiveError as error:
+        return _refused(str(error), None)
+    except ApiError as error:
+        return _refused(str(error.problem.get("detail") or error), None)
+    except (ValueError, OSError, ImportError) as error:
+        return _refused(str(error), None)
+    except Exception as error:  # noqa: BLE001 -- a dataset is someone's program, which raises anything
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        return _refused(
+            f"{arguments.source} raised {type(error).__name__}: {error}",
+            f"In {at.filename}, line {at.lineno}: {at.line}",
+        )
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    path, made = from_words(
+        arguments.source, arguments.out, target=arguments.target, limit=arguments.limit
+    )
+    if made.note:
+        console.print(f"Took {made.note}.")
+    with Trial() as trial:
+        # The child reads the file as a worker would: what it prints is what a server would say.
+        summary = trial.read(path, made.spec)
+        beside = write_spec(path, summary.spec)
+        _describe(path, beside, summary)
+        if arguments.model is not None:
+            _describe_trial(arguments.model, trial.analyse(arguments.model, path, summary.spec))
+    _upload(arguments, path, summary.spec)
+    return 0
+
+
+def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
+    console.print(f"[bold]{path}[/]  {summary.n:,} samples, {path.stat().st_size:,} bytes")
+    for each in summary.inputs:
+        shape = "×".join(map(str, each.shape)) or "one number"
+        console.print(f"  input   {each.name}  {shape}  {each.dtype}")
+    if summary.spec.target is None:
+        console.print("  target  none: a report without what needs targets")
+    else:
+        classes = f", {summary.classes:,} classes" if summary.classes is not None else ""
+        what = summary.task or "to be settled with a model in view"
+        console.print(f"  target  {summary.spec.target}  {what}{classes}")
+    if summary.class_counts is not None:
+        names = summary.spec.class_names or [str(k) for k in range(len(summary.class_counts))]
+        counts = [f"{name} {n:,}" for name, n in zip(names, summary.class_counts, strict=False)]
+        shown = ", ".join(counts[:10])
+        console.print(f"  labels  {shown}{' …' if len(counts) > 10 else ''}")  # noqa: PLR2004
+    console.print(f"[bold]{beside}[/]  the spec, complete")
+
+
+def _describe_trial(model: Path, report: Mapping[str, Any]) -> None:
+    where, given = report["feature_map"], report["probe"]
+    console.print(f"[bold]{model}[/] runs on it")
+    for each in given.get("inputs") or []:
+        console.print(f"  argument {each['argument']}  {each['done']}")
+    for note in given.get("notes") or []:
+        console.print(f"  {note}")
+    console.print(f"  Φ is found at {where['location']}: {where['p']:,} features")
+    performance = report.get("performance") or {}
+    figures = [
+        f"{name} {performance[name]:.4g}"
+        for name in ("accuracy", "loss")
+        if isinstance(performance.get(name), int | float)
+    ]
+    if figures:
+        console.print(f"  {', '.join(figures)} on {given['n']:,} samples")
+    console.print(f"  verdict {report['verdict']['regime']}")
+
+
+def _upload(arguments: argparse.Namespace, path: Path, spec: ProbeSpec) -> None:
+    written = spec.model_dump(mode="json")
+    if arguments.server is None:
+        console.print(
+            f"To register it: curl -F file=@{path} -F name={path.stem} -F 'spec=<{spec_path(path)}'"
+            " SERVER/v1/probes"
+        )
+        return
+    with Client(arguments.server) as phiscope:
+        probe = phiscope.register_probe(path, name=arguments.name or path.stem, spec=written)
+    console.print(f"Registered as {probe['name']}@{probe['version']} at {arguments.server}")
+
+
+def _refused(message: str, hint: str | None) -> int:
+    console.print(f"[bold red]phiscope:[/] {message}")
+    if hint is not None:
+        console.print(f"  {hint}")
+    return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="phiscope probe make")
+    parser.add_argument("source")
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--target")
+    parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--server")
+    parser.add_argument("--name")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Samples as arrays, with a spec that says what they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from service.probes.spec import ProbeSpec
+from workers.making.samples import samples_of
+from workers.probes.inference import TARGET_NAMES
+
+Array = npt.NDArray[np.generic]
+_PAIR = 2
+DEFAULT_LIMIT = 10_000
+"""Samples: intervals of some thousand are narrow, and files of them are small."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Arrays of a probe, and how they are to be read.
+
+    Args:
+        arrays: By name, samples first.
+        spec: With everything that the dataset says.
+        note: Which samples were taken, where they are not all.
+    """
+
+    arrays: Mapping[str, Array]
+    spec: ProbeSpec
+    note: str
+
+
+def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAULT_LIMIT) -> Made:
+    """Turn a dataset into arrays.
+
+    What a dataset yields is what a model takes, so the spec's transform is `{}`, as stored; only
+    pictures that no transform of the dataset has made into tensors are left to be decided with the
+    model in view.
+
+    Args:
+        source: A torch `Dataset` or `DataLoader`, or a Hugging Face dataset. Samples are pairs of
+            input and target, dicts, or inputs alone; an input may be a tuple of several.
+        target: Name of the target, for samples that are dicts. Default: a customary one.
+        limit: The most samples; more are drawn from at random.
+
+    Returns:
+        The arrays: `x` and `y`, or those of the dicts' names.
+
+    Raises:
+        ValueError: The samples are not alike, or not of numbers.
+    """
+    samples = samples_of(source, limit)
+    columns: dict[str, list[Array]] = {}
+    has_pictures = names_its_parts = False
+    for row, sample in enumerate(samples.each):
+        names_its_parts = isinstance(sample, Mapping)
+        parts = _named(sample)
+        if row and parts.keys() != columns.keys():
+            raise ValueError(
+                f"Sample {row} has {', '.join(parts)}, those before {', '.join(columns)}; expected "
+                "the same of every sample."
+            )
+        for name, value in parts.items():
+            has_pictures = has_pictures or isinstance(value, Image.Image)
+            columns.setdefault(name, []).append(_array(name, row, value))
+    if not columns:
+        raise ValueError("The dataset has no samples; expected at least 1.")
+    arrays = {name: _stacked(name, values) for name, values in columns.items()}
+    keys = _roles(arrays, target, in_order=not names_its_parts)
+    if "input" in keys and not has_pictures:
+        several = isinstance(keys["input"], list)
+        keys["transform"] = [{} for _ in keys["input"]] if several else {}
+    labels = arrays.get(keys["target"] or "")
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub":
+        keys["task"] = "classification"
+        if samples.class_names is not None:
+            keys["class_names"] = samples.class_names
+    return Made(arrays, ProbeSpec.model_validate(keys), samples.note)
+
+
+def _named(sample: Any) -> dict[str, Any]:
+    """The parts of a sample by name: `x` and `y`, or as it names them."""
+    if isinstance(sample, Mapping):
+        return {str(name): value for name, value in sample.items()}
+    if not isinstance(sample, tuple | list):
+        return {"x": sample}
+    if len(sample) > _PAIR:
+        raise ValueError(
+            f"A sample is a tuple of {len(sample)}, and which of its parts are inputs cannot be "
+            "told: yield (input, target), ((first input, second input), target), or a dict, with "
+            "--target for the name of the target."
+        )
+    inputs = sample[0] if isinstance(sample[0], tuple | list) else [sample[0]]
+    names = ["x"] if len(inputs) == 1 else [f"x{place}" for place in range(len(inputs))]
+    parts = dict(zip(names, inputs, strict=True))
+    return parts if len(sample) == 1 else {**parts, "y": sample[1]}
+
+
+def _array(name: str, row: int, value: Any) -> Array:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        # numpy has no bfloat16; float32 holds it.
+        array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    elif isinstance(value, Image.Image):
+        array = np.asarray(value if value.mode in {"L", "RGB"} else value.convert("RGB"))
+    else:
+        array = np.asarray(value)
+    if array.dtype.hasobject or array.dtype.kind not in "biufUS":
+        raise ValueError(
+            f"{name!r} of sample {row} is of type {type(value).__name__}; expected a tensor, an "
+            "array, a picture, a number or the name of a class."
+        )
+    return np.array(array)
+
+
+def _stacked(name: str, values: Sequence[Array]) -> Array:
+    shapes = [value.shape for value in values]
+    odd = next((row for row, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if odd is not None:
+        raise ValueError(
+            f"{name!r} of sample {odd} has shape {shapes[odd]}, that of sample 0 {shapes[0]}; "
+            "expected one shape: resize or crop in the dataset's transform, or pad."
+        )
+    return np.stack(values)
+
+
+def _roles(arrays: Mapping[str, Array], target: str | None, *, in_order: bool) -> dict[str, Any]:
+    """Format, input and target of the spec; inputs with names are left to the model's names."""
+    if target is not None and target not in arrays:
+        raise ValueError(f"No sample has {target!r}; they have {', '.join(arrays)}.")
+    found = target or next((name for name in TARGET_NAMES if name in arrays), None)
+    inputs = [name for name in arrays if name != found and arrays[name].dtype.kind not in "US"]
+    if not inputs:
+        raise ValueError(f"No sample has an input; they have {', '.join(arrays)}.")
+    keys: dict[str, Any] = {"format": "npz", "target": found}
+    if len(inputs) == 1:
+        keys["input"] = inputs[0]
+    elif in_order:
+        keys["input"] = inputs
+    return keys
