@@ -398,3 +398,14 @@ def test_saturated_sigmoids(outputs: int) -> None:
     hits = right(f, labels, case)
     assert found["performance"]["accuracy"] == hits.mean()
     assert found["compression"][-1]["agreement"] >= 1 - 3 / N
+
+
+def test_shares_of_many_blocks_of_rows_do_not_exceed_one() -> None:
+    """With so many outputs the curve takes 83 rows at a time, and 5 · 83/416 + 1/416 > 1."""
+    n = 416
+    model = Network(INPUTS, 50_000, lambda u: u)
+    inputs = RNG.standard_normal((n, INPUTS), dtype=np.float32)
+    labels = model.answers(inputs).argmax(1).numpy()
+    found = analysed(model, {"x": inputs, "y": labels})
+    assert found["compression"][-1]["agreement"] == 1.0
+    assert found["compression"][-1]["accuracy"] == 1.0
