@@ -46,6 +46,8 @@ _KNOWN = (
     (0, b"SQLite format 3", "an SQLite database"),
 )
 _HINTS = {
+    "a text file": "A table begins with a line of its columns' names, separated by commas, "
+    "semicolons, tabs or bars, and holds the inputs and the target.",
     "a single numpy array (.npy)": "Save inputs and labels together with "
     "numpy.savez(path, x=inputs, y=labels), or upload both files in one request, as parts `file`.",
     "a gzip file": "Decompress it; an archive of many files may be a zip or an uncompressed tar.",

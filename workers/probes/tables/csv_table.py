@@ -19,13 +19,14 @@ from workers.probes.container import (
     size_in_bytes,
     unreadable,
 )
-from workers.probes.tables.columns import missing_value
+from workers.probes.tables.columns import MissingValueError
 from workers.probes.tables.table import too_many_columns
 
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
 _ROWS_AT_ONCE = 4096
 _NUMBER_BYTES = 8
+_LEAST_NUMBERED = 3
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>", "#N/A"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False}
 _BOOLEANS["FALSE"] = False
@@ -77,6 +78,10 @@ class CsvTable:
     def index_columns(self) -> list[str]:
         """The column that pandas wrote before the others, without a name."""
         return [_INDEX] if _INDEX in self._arrays else []
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+        return [name for name in names if name in self._missing]
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one column."""
@@ -166,9 +171,8 @@ class CsvTable:
         return ArrayInfo(kind, shape, size_in_bytes(name, shape, itemsize))
 
     def _refuse_missing(self, names: Sequence[str]) -> None:
-        found = [name for name in names if name in self._missing]
-        if found:
-            raise missing_value(found[0], self._missing[found[0]])
+        if found := self.missing(names):
+            raise MissingValueError(found[0], self._missing[found[0]])
 
     def _odd_row(self, file: str, before: int, row: Sequence[str], line: int) -> JobError:
         return unreadable(
@@ -229,10 +233,11 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _check_header(names: Sequence[str], limits: Limits) -> None:
     if len(names) > limits.max_columns:
         raise too_many_columns(len(names), limits)
-    if names and _convert(names, "float64") is not None:
+    numbers = [name for name in names if _convert([name], "float64") is not None]
+    if numbers and not _count(numbers):
         raise unreadable(
-            f"The first line holds numbers ({', '.join(names[:4])}); expected the names of the "
-            "columns.",
+            f"The first line holds numbers ({', '.join(numbers[:4])}), as a row of the table does; "
+            "expected the names of the columns.",
             hint="Add a first line with a name for each column, such as "
             + ",".join([*(f"x{place}" for place in range(min(len(names) - 1, 3))), "label"])
             + ".",
@@ -245,3 +250,9 @@ def _check_header(names: Sequence[str], limits: Limits) -> None:
             f"The table has two columns named {twice!r}; expected distinct names.",
             hint="Give each column a name of its own.",
         )
+
+
+def _count(numbers: Sequence[str]) -> bool:
+    """Whether columns are numbered, as pandas numbers those without names."""
+    counted = [str(place) for place in range(len(numbers) + 1)]
+    return len(numbers) >= _LEAST_NUMBERED and [*numbers] in (counted[:-1], counted[1:])

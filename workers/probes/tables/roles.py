@@ -18,6 +18,7 @@ from workers.probes.container import (
     unreadable,
 )
 from workers.probes.inference import TARGET_NAMES, describe
+from workers.probes.tables.columns import MissingValueError
 
 _NAMES_SHOWN = 8
 _FIRST_ROWS = 16
@@ -31,6 +32,9 @@ class Columns(Container, Protocol):
     def index_columns(self) -> list[str]:
         """Columns that the file itself says number or name its rows."""
 
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+
     def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
         """Read columns of one number a row side by side, shape (rows, columns).
 
@@ -43,8 +47,11 @@ class Columns(Container, Protocol):
 class _Stacked:
     """A table with one more array: some of its columns, side by side."""
 
-    def __init__(self, table: Columns, names: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, table: Columns, names: Sequence[str], limits: Limits, spec: ProbeSpec
+    ) -> None:
         self._table = table
+        self._spec = spec
         self._names = names
         self._limits = limits
         dtype = np.result_type(*(table.arrays[name].dtype for name in names))
@@ -60,7 +67,10 @@ class _Stacked:
         if name != ALL_COLUMNS:
             return self._table.read(name)
         check_readable(name, self._arrays[name], self._limits)
-        return self._table.stack(self._names)
+        try:
+            return self._table.stack(self._names)
+        except MissingValueError as error:
+            raise _excludable(error, self._table.missing(self._names), self._spec) from error
 
 
 def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, ProbeSpec]:
@@ -98,8 +108,11 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
             spec = _with(spec, exclude=table.index_columns)
     names = _members(table, spec)
     if inferred and not says_which:
-        _refuse_row_numbers(table, names)
-    return _Stacked(table, names, limits), spec
+        try:
+            _refuse_row_numbers(table, names)
+        except MissingValueError as error:
+            raise _excludable(error, table.missing(names), spec) from error
+    return _Stacked(table, names, limits, spec), spec
 
 
 def is_target(name: str, spec: ProbeSpec) -> bool:
@@ -178,6 +191,8 @@ def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
         return False
     try:
         values = table.read(name)
+    except MissingValueError:
+        return True  # whether a label may be missing is for whoever says that it is one
     except JobError:
         return False
     return 2 * len(np.unique(values)) <= len(values)
@@ -230,6 +245,22 @@ def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobErr
         hint=f'Set "exclude": [{excluded}] in the spec if your model does not take '
         f"{'this' if len(names) == 1 else 'these'}; else write the numbers that it takes.",
         detail={"columns": [*names[:_NAMES_SHOWN]]},
+    )
+
+
+def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpec) -> JobError:
+    """The failure of a stack of columns that miss values, with what else can be done about it."""
+    failure = error.failure
+    if spec.columns is not None:
+        return error
+    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *missing])
+    return JobError(
+        failure.code,
+        failure.message,
+        hint=f"{failure.hint} If your model does not take "
+        f'{"this column" if len(missing) == 1 else "these columns"}, set "exclude": [{excluded}] '
+        "in the spec.",
+        detail=failure.detail,
     )
 
 

@@ -26,6 +26,7 @@ from workers.probes.tables.columns import Column, Kind
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS_AT_ONCE = 65_536
 _IMAGES_AT_ONCE = 64
+_NUMBER_BYTES = 8
 _SHOWN = 8
 _RECURSION = (ValueError, RecursionError)
 
@@ -103,6 +104,13 @@ class Table:
         found = _metadata(self._source.schema, b"pandas").get("index_columns")
         names = found if isinstance(found, list) else []
         return [name for name in names if isinstance(name, str) and name in self._columns]
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+        found: set[str] = set()
+        for _, batch in self._batches(names, len(self) * len(names) * _NUMBER_BYTES):
+            found.update(name for name in names if batch.column(name).null_count)
+        return [name for name in names if name in found]
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one column."""

@@ -350,7 +350,7 @@ CASES = [
         STACKED,
         LABELS,
         refused="'note' has no value in row 0",
-        hint='set "exclude": ["note"]',
+        hint='set "exclude": ["note"] in the spec',
         answer={"exclude": ["note"]},
     ),
     Case(

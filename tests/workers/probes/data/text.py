@@ -178,6 +178,21 @@ CASES = [
     ),
     Case(
         "csv",
+        "without a header, with names of classes in the rows",
+        lambda: b"5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n",
+        refused="The first line holds numbers (5.1, 3.5, 1.4, 0.2), as a row of the table does",
+        hint="Add a first line",
+    ),
+    Case(
+        "csv",
+        "columns that pandas has numbered",
+        lambda: written(pd.DataFrame(np.column_stack([X, X])).assign(label=LABELS)),
+        np.column_stack([X, X]),
+        LABELS,
+        written={"target": "label"},
+    ),
+    Case(
+        "csv",
         "a row with a cell too many",
         lambda: _changed(5, "\n", ",\n"),
         refused="near line",
@@ -203,6 +218,29 @@ CASES = [
         lambda: _changed(7, str(AGES[6]), ""),
         refused="'age' has no value in row 6",
         hint="drop the rows",
+    ),
+    Case(
+        "missing_values",
+        "in several columns, beside text",
+        lambda: written(FRAME.assign(city="Rome", a=[None, *AGES[1:]], b=[*AGES[:11], None])),
+        X,
+        LABELS,
+        spec={"target": "label", "exclude": ["city"]},
+        refused="'a' has no value in row 0",
+        hint='If your model does not take these columns, set "exclude": ["city", "a", "b"]',
+        answer={"exclude": ["city", "a", "b"]},
+    ),
+    Case(
+        "missing_values",
+        "in one of two columns that could be the target",
+        lambda: written(
+            pd.DataFrame({"age": AGES, "kind": [None, *"abcabcabcab"], "type": [*"ababababcabc"]})
+        ),
+        AGES[:, None],
+        np.array([0, 1] * 4 + [2, 0, 1, 2]),
+        refused="'kind', 'type' could be it",
+        hint='Set "target": "type"',
+        answer={"target": "type", "exclude": ["kind"]},
     ),
     Case(
         "missing_values",
