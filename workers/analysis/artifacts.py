@@ -30,7 +30,7 @@ def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
             columns = found.W if found.b is None else torch.cat([found.W, found.b[:, None]], 1)
             arrays["f_head"] = (space.basis.T @ columns.double()).numpy()
     return safetensors.numpy.save(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        {name: np.asarray(array, order="C") for name, array in arrays.items()}
     )
 
 

@@ -1,8 +1,9 @@
 """Symmetric eigenproblems that end with a solution or with a reason, whatever LAPACK makes of them.
 
-Divide and conquer, which torch calls, sometimes stops without an answer on large matrices of low
-rank, although any symmetric matrix has one. Another implementation, or the same matrix in other
-coordinates, takes another way through the algorithm.
+Divide and conquer, which torch calls, sometimes stops without an answer where very many eigenvalues
+are equal, although any symmetric matrix has one: with two threads MKL's did on the inner products
+of 2,500 class indicators of 270 samples, 5 different eigenvalues in all. Another
+implementation, or the same matrix in other coordinates, takes another way through the algorithm.
 """
 
 import numpy as np

@@ -36,7 +36,8 @@ _NEURAL_COLLAPSE = (
         formula="std ‖μ_c − μ_G‖ / mean ‖μ_c − μ_G‖",
         range=f"≥ 0; {_WHERE}",
         reading="0: all classes stand out equally.",
-        failure_modes="Always 0 with two classes.",
+        failure_modes="Always 0 with two classes. p features have room for p + 1 means at equal "
+        "angles: with more classes it cannot be 0.",
         reference=_PAPYAN,
     ),
     MetricCard(
@@ -46,7 +47,8 @@ _NEURAL_COLLAPSE = (
         formula="std over pairs of cos(μ_c − μ_G, μ_c' − μ_G)",
         range=f"[0, 1]; {_WHERE}",
         reading="0: all classes are as far apart as any others.",
-        failure_modes="Always 0 with two classes.",
+        failure_modes="Always 0 with two classes. p features have room for p + 1 means at equal "
+        "angles: with more classes it cannot be 0.",
         reference=_PAPYAN,
     ),
     MetricCard(
@@ -56,7 +58,9 @@ _NEURAL_COLLAPSE = (
         formula="‖MᵀM/‖MᵀM‖_F − (I − 11ᵀ/C)/√(C−1)‖_F, M = [μ_c − μ_G]",
         range=f"[0, 2]; {_WHERE}",
         reading="0: equal norms and equal, largest possible angles at once.",
-        failure_modes="Of two equally bent frames the one of more classes looks closer.",
+        failure_modes="Of two equally bent frames the one of more classes looks closer. With more "
+        "than p + 1 classes it is at least √(2 − 2√(p/(C−1))), since p features have no room for "
+        "their simplex.",
         reference=_PAPYAN,
     ),
     MetricCard(

@@ -46,6 +46,7 @@ def test_threads_work_in_the_child_and_results_repeat(jobs: Jobs, threads: int) 
     first, second = (jobs.succeed("compute", threads=threads).header for _ in range(2))
     assert first["threads"] == threads
     assert first == second
+    assert first["largest_otherwise"] == pytest.approx(first["largest"])
 
 
 def test_progress_is_seen_while_the_job_runs(jobs: Jobs) -> None:
