@@ -118,7 +118,13 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
     "bytes": (network(4), NAMES[Y].astype("S"), {}, ALPHABETICAL[Y], "ant, bee, cat, dog"),
     "text, a column": (network(4), NAMES[Y][:, None], {}, ALPHABETICAL[Y], "ant, bee, cat, dog"),
     "text, one logit": (network(1), np.array(["no", "yes"])[BINARY], {}, BINARY, "no, yes"),
-    "text, named": (network(4), NAMES[Y], {"class_names": NAMES.tolist()}, Y, ""),
+    "text, named": (
+        network(4),
+        NAMES[Y],
+        {"class_names": NAMES.tolist()},
+        Y,
+        "lists them, in the order of the model's outputs: dog, ant",
+    ),
     "text, not ASCII": (
         network(4),
         np.array(["ä", "z", "b", "Ω"])[Y],
@@ -132,7 +138,7 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
         (np.arange(N) % 12).astype("U"),
         {"class_names": [str(k) for k in range(12)]},
         np.arange(N) % 12,
-        "",
+        "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
     ),
     "one-hot bool": (network(4), ONE_HOT.astype(bool), {}, Y, ""),
     "one-hot uint8": (network(4), ONE_HOT.astype("u1"), {}, Y, ""),
@@ -323,6 +329,13 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         {"x": X, "y": NAMES[Y]},
         {},
         "name 4 classes, ant, bee, cat, dog, and the model tells 6 apart",
+        [{"class_names": ["eel", "dog", "cow", "cat", "bee", "ant"]}],
+    ),
+    "texts of some classes, named": (
+        network(6),
+        {"x": X, "y": NAMES[Y]},
+        {"class_names": sorted(NAMES)},
+        "which output is of which class cannot be told",
         [{"class_names": ["eel", "dog", "cow", "cat", "bee", "ant"]}],
     ),
     "texts of numbers": (
