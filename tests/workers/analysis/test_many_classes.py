@@ -131,7 +131,8 @@ def test_fewer_samples_are_advised_where_they_show_fewer_classes() -> None:
     assert isinstance(refusal, JobError)
     samples = refusal.failure.detail["max_samples"]
     assert isinstance(samples, int)
-    assert 256 < samples < rows
+    assert 300 < samples < rows
     assert "fewer samples have fewer of" in str(refusal.failure.hint)
-    result, _ = run(model, probe, memory_bytes=500 << 20, max_samples=int(0.9 * samples))
+    # Well below, since what model and probe leave differs a little from one run to the next.
+    result, _ = run(model, probe, memory_bytes=500 << 20, max_samples=300)
     assert isinstance(result, JobResult)
