@@ -53,6 +53,13 @@ _ROWS = (
         "your evaluation does. Images that are named and not held: embed them.",
     ),
     DataKind(
+        "masks",
+        "Parquet and Arrow with masks",
+        "A column of images that is the target (`label`, or as `target` says) holds the class of "
+        "each pixel: modes L, P (places in the palette), 1 and 16 or 32 bits, as stored.",
+        "Masks in colours.",
+    ),
+    DataKind(
         "columns",
         "Parquet and Arrow of plain columns",
         "All columns of numbers but the target, side by side, in the file's order: `input` is `*`. "

@@ -30,6 +30,10 @@ def make(
         Path | None,
         typer.Option(help="Try this model (TorchScript or torch.export) on it at once."),
     ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(help='Keys of the spec, as JSON, such as \'{"transform": {"scale": 1}}\'.'),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Name of the target, where samples are dicts.")
     ] = None,
@@ -46,7 +50,14 @@ def make(
     """Turn a dataset into a probe file with its spec, and read it back as a worker would."""
     if find_spec("torch") is None:
         raise ValueError('This needs torch. Install it with: pip install "phiscope[worker]"')
-    options = {"target": target, "limit": limit, "model": model, "server": server, "name": name}
+    options = {
+        "spec": spec,
+        "target": target,
+        "limit": limit,
+        "model": model,
+        "server": server,
+        "name": name,
+    }
     given = [f"--{key}={value}" for key, value in options.items() if value is not None]
     # The program is named and not imported: it needs torch, this package does not.
     command = [sys.executable, "-m", "workers.making", *given, "--", source]

@@ -82,7 +82,11 @@ class ProbeByUri(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: ProbeName
-    uri: str = Field(max_length=2000)
+    uri: str = Field(
+        max_length=2000,
+        description="`s3://`, `gs://`, `az://` or `file://`, below a prefix that the operator "
+        "allows. What lies there is copied once, so that the probe never changes.",
+    )
     spec: ProbeSpec = Field(default_factory=ProbeSpec)
 
 

@@ -21,7 +21,12 @@ from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
 SECRET = "phiscope-planted-secret-4711"
-REFUSALS = (FailureCode.PROBE_UNREADABLE, FailureCode.NON_FINITE, FailureCode.TOO_FEW_SAMPLES)
+REFUSALS = (
+    FailureCode.PROBE_UNREADABLE,
+    FailureCode.NON_FINITE,
+    FailureCode.TOO_FEW_SAMPLES,
+    FailureCode.OUT_OF_MEMORY,
+)
 QUICK = {"PHISCOPE_JOB_SECONDS": "5", "PHISCOPE_JOB_MEMORY_BYTES": str(1536 << 20)}
 
 

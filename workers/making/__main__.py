@@ -1,21 +1,26 @@
 """`python -m workers.making`: what `phiscope probe make` runs."""
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from service.client import ApiError, Client
 from service.models.archives import ArchiveError
 from service.probes.spec import ProbeSpec, ProbeSummary
+from service.validation import issues_of
 from workers.errors import JobError
 from workers.making.arrays import DEFAULT_LIMIT
 from workers.making.files import from_words, spec_path, write_spec
 from workers.making.trial import Trial
+from workers.runner.warm_parent import RunnerError
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -24,38 +29,65 @@ def main() -> int:
     """Make the probe, read it back, try the model, and upload it where that is asked for."""
     arguments = _arguments()
     try:
-        return _make(arguments)
-    except JobError as error:
-        return _refused(error.failure.message, error.failure.hint)
-    except ArchiveError as error:
-        return _refused(str(error), None)
-    except ApiError as error:
-        return _refused(str(error.problem.get("detail") or error), None)
-    except (ValueError, OSError, ImportError) as error:
-        return _refused(str(error), None)
+        _make(arguments)
     except Exception as error:  # noqa: BLE001 -- a dataset is someone's program, which raises anything
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        return _refused(
-            f"{arguments.source} raised {type(error).__name__}: {error}",
-            f"In {at.filename}, line {at.lineno}: {at.line}",
-        )
+        message, hint = _words(error, arguments.source)
+        console.print(f"[bold red]phiscope:[/] {escape(message)}")
+        if hint is not None:
+            console.print(f"  {escape(hint)}")
+        return 1
+    return 0
 
 
-def _make(arguments: argparse.Namespace) -> int:
+def _words(error: Exception, source: str) -> tuple[str, str | None]:
+    """What went wrong, and what to do about it."""
+    match error:
+        case JobError():
+            return error.failure.message, error.failure.hint
+        case ValidationError():
+            issues = issues_of(error.errors())
+            return "; ".join(f"{each.location}: {each.message}" for each in issues), None
+        case ApiError():
+            return str(error.problem.get("detail") or error), None
+        case ValueError() | OSError() | ImportError() | ArchiveError() | RunnerError():
+            return str(error), None
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{source} raised {type(error).__name__}: {error}",
+        f"In {at.filename}, line {at.lineno}: {at.line}",
+    )
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    said = _said(arguments.spec)
     path, made = from_words(
         arguments.source, arguments.out, target=arguments.target, limit=arguments.limit
     )
     if made.note:
         console.print(f"Took {made.note}.")
+    spec = ProbeSpec.model_validate({**made.spec.model_dump(mode="json"), **said})
     with Trial() as trial:
         # The child reads the file as a worker would: what it prints is what a server would say.
-        summary = trial.read(path, made.spec)
+        summary = trial.read(path, spec)
         beside = write_spec(path, summary.spec)
         _describe(path, beside, summary)
         if arguments.model is not None:
             _describe_trial(arguments.model, trial.analyse(arguments.model, path, summary.spec))
     _upload(arguments, path, summary.spec)
-    return 0
+
+
+def _said(spec: str) -> dict[str, Any]:
+    """The keys of a spec in JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return dict(json.loads(spec))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f'--spec is {spec!r}; expected a JSON object, such as \'{{"target": "label"}}\'.'
+        ) from None
 
 
 def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
@@ -73,7 +105,7 @@ def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
         names = summary.spec.class_names or [str(k) for k in range(len(summary.class_counts))]
         counts = [f"{name} {n:,}" for name, n in zip(names, summary.class_counts, strict=False)]
         shown = ", ".join(counts[:10])
-        console.print(f"  labels  {shown}{' …' if len(counts) > 10 else ''}")  # noqa: PLR2004
+        console.print(f"  labels  {shown}{' …' if len(counts) > 10 else ''}", markup=False)  # noqa: PLR2004
     console.print(f"[bold]{beside}[/]  the spec, complete")
 
 
@@ -81,9 +113,9 @@ def _describe_trial(model: Path, report: Mapping[str, Any]) -> None:
     where, given = report["feature_map"], report["probe"]
     console.print(f"[bold]{model}[/] runs on it")
     for each in given.get("inputs") or []:
-        console.print(f"  argument {each['argument']}  {each['done']}")
+        console.print(f"  argument {each['argument']}  {each['done']}", markup=False)
     for note in given.get("notes") or []:
-        console.print(f"  {note}")
+        console.print(f"  {note}", markup=False)
     console.print(f"  Φ is found at {where['location']}: {where['p']:,} features")
     performance = report.get("performance") or {}
     figures = [
@@ -109,17 +141,11 @@ def _upload(arguments: argparse.Namespace, path: Path, spec: ProbeSpec) -> None:
     console.print(f"Registered as {probe['name']}@{probe['version']} at {arguments.server}")
 
 
-def _refused(message: str, hint: str | None) -> int:
-    console.print(f"[bold red]phiscope:[/] {message}")
-    if hint is not None:
-        console.print(f"  {hint}")
-    return 1
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="phiscope probe make")
     parser.add_argument("source")
     parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--spec", default="{}")
     parser.add_argument("--target")
     parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT)
     parser.add_argument("--model", type=Path)

@@ -78,6 +78,8 @@ def from_words(
         _pack(named.resolve(), packed)
         return packed, Made({}, ProbeSpec.model_validate(known), "")
     if named.is_file() and named.suffix not in _TENSOR_SUFFIXES:
+        if path is not None:
+            raise ValueError(f"{source} is a file already, and is read as it is: leave {path} out.")
         return named, Made({}, ProbeSpec.model_validate(known), "")
     dataset = _tensors(named) if named.is_file() else _imported(source)
     written = path or Path("probe.npz")

@@ -44,9 +44,9 @@ class ImageFolder:
             )
         self._labels, self.classes = _labels(self._files, members.folders)
         self._pictures = pictures.look_through(self._images(), len(self._files), limits)
-        self.image_mode: ImageMode = image_mode or self._pictures.mode
-        shape = self._pictures.shape(self.image_mode)
-        self._arrays = {"x": ArrayInfo("uint8", shape, size_in_bytes("x", shape, 1))}
+        self.image_mode: ImageMode = image_mode or pictures.common_mode([self._pictures])
+        dtype, shape = self._pictures.described(self.image_mode)
+        self._arrays = {"x": ArrayInfo(dtype, shape, size_in_bytes("x", shape, 1))}
         if self.classes:
             self._arrays["y"] = ArrayInfo("str", shape[:1], 0)
 

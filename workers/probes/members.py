@@ -98,9 +98,10 @@ class Members:
     folders: Sequence[str]
 
     def visible(self) -> list[Member]:
-        """The files that people put there, sorted by name."""
+        """The files that people put there, sorted by their folders and names."""
         return sorted(
-            (file for file in self.files if not _is_clutter(file.path)), key=lambda file: file.name
+            (file for file in self.files if not _is_clutter(file.path)),
+            key=lambda file: file.path.parts,
         )
 
 

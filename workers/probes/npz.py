@@ -68,7 +68,7 @@ class NpzFile:
         outer = common_folder(file.path for file in files)
         arrays: dict[str, ArrayInfo] = {}
         for file in files:
-            name = "/".join(file.name.split("/")[outer:]).removesuffix(_SUFFIX)
+            name = "/".join(file.path.parts[outer:]).removesuffix(_SUFFIX)
             check_name(name)
             if name in arrays:
                 raise unreadable(

@@ -16,7 +16,7 @@ from workers.probes.tables import arrow, csv_table
 from workers.probes.tables.arrow import ArrowSource
 from workers.probes.tables.csv_table import CsvTable
 from workers.probes.tables.parquet import ParquetSource
-from workers.probes.tables.roles import settle
+from workers.probes.tables.roles import is_target, settle
 from workers.probes.tables.table import Source, Table
 
 _TAR_MAGIC_AT = 257
@@ -46,6 +46,8 @@ _KNOWN = (
     (0, b"SQLite format 3", "an SQLite database"),
 )
 _HINTS = {
+    "a text file": "A table begins with a line of its columns' names, separated by commas, "
+    "semicolons, tabs or bars, and holds the inputs and the target.",
     "a single numpy array (.npy)": "Save inputs and labels together with "
     "numpy.savez(path, x=inputs, y=labels), or upload both files in one request, as parts `file`.",
     "a gzip file": "Decompress it; an archive of many files may be a zip or an uncompressed tar.",
@@ -62,6 +64,11 @@ _SUFFIXES: tuple[tuple[ProbeFormat, tuple[str, ...]], ...] = (
     ("csv", csv_table.SUFFIXES),
     ("imagefolder", pictures.SUFFIXES),
 )
+_KEYS = {
+    "columns": ("parquet", "arrow", "csv"),
+    "exclude": ("parquet", "arrow", "csv"),
+    "image_mode": ("imagefolder", "parquet", "arrow"),
+}
 _TEXT_CONTROLS = b"\t\n\r\f"
 
 Opened = tuple[Container, ProbeSpec]
@@ -106,7 +113,18 @@ def open_container(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> Opened:
             f"The probe file is {found}, but its spec says {spec.format!r}.",
             hint=f'Set "format": "{found}" in the spec, or leave it out.',
         )
+    _check_keys(spec, found)
     return _OPENERS[found](held, spec.model_copy(update={"format": found}), limits)
+
+
+def _check_keys(spec: ProbeSpec, found: str) -> None:
+    """Refuse keys of the spec that say nothing about a file of this format."""
+    for key, formats in _KEYS.items():
+        if getattr(spec, key) is not None and found not in formats:
+            raise unreadable(
+                f"The spec gives {key!r}, which is for {', '.join(formats)}; the file is {found}.",
+                hint=f'Leave "{key}" out of the spec.',
+            )
 
 
 def _open_npz(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
@@ -137,7 +155,7 @@ def _open_images(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
 
 
 def _table(source: Source, spec: ProbeSpec, limits: Limits) -> Opened:
-    table = Table(source, limits, spec.image_mode)
+    table = Table(source, limits, spec.image_mode, lambda name: is_target(name, spec))
     if table.holds_images:
         spec = spec.model_copy(update={"image_mode": table.image_mode})
     return settle(table, spec, limits)

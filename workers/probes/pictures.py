@@ -3,9 +3,10 @@
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,17 @@ SUFFIXES = (
 )
 """How the names of such files end."""
 
-_CHANNELS: dict[ImageMode, int] = {"L": 1, "RGB": 3}
+CHANNELS: Mapping[ImageMode, int] = MappingProxyType({"L": 1, "RGB": 3})
+"""Of a decoded image."""
+
 _GREY_MODES = {"1", "L", "LA", "La"}
 _EIGHT_BIT_MODES = _GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
+_LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16B"}
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_NOTES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+"""Where Pillow keeps what may say how an image is turned."""
+
 _SIZES_SHOWN = 4
 
 
@@ -40,26 +47,33 @@ class Pictures:
         count: How many they are.
         width: Of each, in pixels.
         height: Of each, in pixels.
-        mode: `L` if all of them are grey, else `RGB`.
+        mode: `L` if all of them are grey, else `RGB`; None if their pixels are labels.
     """
 
     count: int
     width: int
     height: int
-    mode: ImageMode
+    mode: ImageMode | None
 
-    def shape(self, mode: ImageMode) -> tuple[int, int, int, int]:
-        """Of all of them, decoded: count, height, width, channels."""
-        return (self.count, self.height, self.width, _CHANNELS[mode])
+    def described(self, mode: ImageMode) -> tuple[str, tuple[int, ...]]:
+        """Of all of them, decoded to a mode: dtype and shape.
+
+        (count, height, width, channels) uint8, and of labels (count, height, width) int32.
+        """
+        shape = (self.count, self.height, self.width)
+        return ("int32", shape) if self.mode is None else ("uint8", (*shape, CHANNELS[mode]))
 
 
-def look_through(images: Iterable[tuple[str, bytes]], count: int, limits: Limits) -> Pictures:
+def look_through(
+    images: Iterable[tuple[str, bytes]], count: int, limits: Limits, *, labels: bool = False
+) -> Pictures:
     """Read the headers of all images, and decode none.
 
     Args:
         images: Each with what to call it in a message.
         count: How many there are.
         limits: Their pixels together are no more than an array may take.
+        labels: Whether each pixel is the number of a class, as in a mask.
 
     Raises:
         JobError: `probe_unreadable` for images that cannot be decoded, or differ in size.
@@ -69,20 +83,20 @@ def look_through(images: Iterable[tuple[str, bytes]], count: int, limits: Limits
     for name, content in images:
         with _opened(name, content) as image:
             all_grey = all_grey and image.mode in _GREY_MODES
-            _check_mode(name, image)
+            _check_mode(name, image, labels=labels)
             _check_orientation(name, image)
             sizes.setdefault(image.size, name)
     if len(sizes) > 1:
         raise _of_several_sizes(sizes)
     width, height = next(iter(sizes), (0, 0))
-    found = Pictures(count, width, height, "L" if all_grey else "RGB")
+    found = Pictures(count, width, height, None if labels else "L" if all_grey else "RGB")
     _check_bytes(found, limits)
     return found
 
 
 def common_mode(found: Iterable[Pictures]) -> ImageMode:
-    """`L` if every image is grey, else `RGB`."""
-    return "L" if all(each.mode == "L" for each in found) else "RGB"
+    """`L` if every image is grey or made of labels, else `RGB`."""
+    return "L" if all(each.mode != "RGB" for each in found) else "RGB"
 
 
 def decode(
@@ -96,16 +110,18 @@ def decode(
         mode: What to decode them to.
 
     Returns:
-        uint8, shape (count, height, width, channels). Colours are converted as torchvision's
-        loader converts them; an orientation noted beside the pixels is not applied.
+        As described. Colours are converted as torchvision's loader converts them; labels are the
+        numbers that are stored, of a palette the places in it.
 
     Raises:
         JobError: `probe_unreadable` for an image that is damaged.
     """
-    decoded = np.empty(expected.shape(mode), np.uint8)
+    dtype, shape = expected.described(mode)
+    decoded = np.empty(shape, dtype)
     for row, (name, content) in enumerate(images):
         with _opened(name, content) as image:
-            decoded[row] = np.asarray(image.convert(mode)).reshape(decoded.shape[1:])
+            pixels = image if expected.mode is None else image.convert(mode)
+            decoded[row] = np.asarray(pixels).reshape(shape[1:])
     return decoded
 
 
@@ -131,7 +147,15 @@ def _opened(name: str, content: bytes) -> Iterator[Image.Image]:
         ) from error
 
 
-def _check_mode(name: str, image: Image.Image) -> None:
+def _check_mode(name: str, image: Image.Image, *, labels: bool) -> None:
+    if labels:
+        if image.mode not in _LABEL_MODES:
+            raise unreadable(
+                f"The image in {name} has colours (mode {image.mode}); as a target it holds the "
+                "number of a class in each pixel.",
+                hint='Save masks in mode L or P, or set "target" in the spec to another column.',
+            )
+        return
     if image.mode not in _EIGHT_BIT_MODES:
         raise unreadable(
             f"The image in {name} has pixels of more than 8 bits (mode {image.mode}), which "
@@ -142,6 +166,8 @@ def _check_mode(name: str, image: Image.Image) -> None:
 
 def _check_orientation(name: str, image: Image.Image) -> None:
     """Refuse what some readers turn and others do not."""
+    if image.format != "TIFF" and _NOTES.isdisjoint(image.info):
+        return  # looking for a note in a PNG would decode it
     orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
     if orientation != _UPRIGHT:
         raise unreadable(
@@ -169,7 +195,8 @@ def _of_several_sizes(sizes: dict[tuple[int, int], str]) -> JobError:
 
 
 def _check_bytes(found: Pictures, limits: Limits) -> None:
-    total = math.prod(found.shape(found.mode))
+    dtype, shape = found.described(found.mode or "L")
+    total = math.prod(shape) * np.dtype(dtype).itemsize
     if total > limits.max_array_bytes:
         raise unreadable(
             f"{found.count:,} images of {found.width:,}×{found.height:,} pixels take {total:,} "

@@ -4,7 +4,7 @@ import io
 import pickletools
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -15,7 +15,6 @@ HEAD_BYTES = 512
 _MAX_READ_BYTES = 2 << 20
 _MAX_NAMES = 20_000
 _MAX_PICKLE_BYTES = 1 << 20
-_MAX_OPCODES = 100_000
 _SHOWN = 80
 
 
@@ -223,38 +222,33 @@ def _saved(names: Collection[str]) -> str | None:
 
 def _kind_of_saved(archive: zipfile.ZipFile, name: str) -> Kind:
     with archive.open(name) as packed:
-        classes = set(_classes(packed.read(_MAX_PICKLE_BYTES)))
-    if own := next(
-        (each for each in sorted(classes) if each.partition(".")[0] not in _PLAIN), None
-    ):
-        return Kind(
-            f"a torch.save file of a whole object of the class {own[:_SHOWN]!r}, which only the "
-            "code of that class can load",
-            _PICKLED,
-        )
-    if any(each.startswith("torch.nn.modules.") for each in classes):
-        return Kind(
-            "a torch.save file of a whole module, which names its layers but not what they compute",
-            _PICKLED,
-        )
-    return Kind("a torch.save checkpoint: a state_dict, weights without a program", _WEIGHTS)
+        root = _root_class(packed.read(_MAX_PICKLE_BYTES))
+    if root is None or root.partition(".")[0] in _PLAIN:
+        return Kind("a torch.save checkpoint: a state_dict, weights without a program", _WEIGHTS)
+    return Kind(
+        f"a torch.save file of a whole object of the class {root[:_SHOWN]!r}, which holds its "
+        "weights and not what it computes",
+        _PICKLED,
+    )
 
 
-_PLAIN = frozenset(
-    {"torch", "__torch__", "collections", "builtins", "__builtin__", "numpy", "_codecs", "copyreg"}
-)
+# What a checkpoint may be, at its root.
+_PLAIN = frozenset({"collections", "builtins", "__builtin__", "__torch__"})
+_BEFORE_ROOT = frozenset({"PROTO", "FRAME", "MEMOIZE", "BINPUT", "SHORT_BINUNICODE", "BINUNICODE"})
 
 
-def _classes(pickled: bytes) -> Iterator[str]:
-    """The names that a pickle refers to, as far as it can be read."""
-    recent: list[str] = []
+def _root_class(pickled: bytes) -> str | None:
+    """The class of the object that a pickle is of; None where it is a dict, a list or the like."""
+    texts: list[str] = []
     try:
-        for opcode, argument, _ in islice(pickletools.genops(io.BytesIO(pickled)), _MAX_OPCODES):
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(pickled)):
             if opcode.name == "GLOBAL":
-                yield str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                yield ".".join(recent[-2:])
-            elif isinstance(argument, str):
-                recent = [*recent[-1:], argument]
-    except ValueError:  # it was cut
-        return
+                return str(argument).replace(" ", ".")
+            if opcode.name == "STACK_GLOBAL":
+                return ".".join(texts[-2:])
+            if opcode.name not in _BEFORE_ROOT:
+                return None
+            texts += [argument] if isinstance(argument, str) else []
+    except ValueError:  # it was cut, or is none
+        return None
+    return None

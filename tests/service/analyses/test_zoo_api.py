@@ -30,6 +30,11 @@ ACCEPTED = (
     "segmentation-scripted",
     "float16-traced",
     "handwrittensoftmaxchosen-traced",
+    "mapbeside-exported",
+    "partswithprobabilities-scripted",
+    "steps-traced",
+    "sidebyside-scripted",
+    "adapted-exported",
 )
 REFUSED = (
     "ensemble-scripted",

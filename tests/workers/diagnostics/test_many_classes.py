@@ -69,7 +69,7 @@ class Network:
             torch.from_numpy(self.phi),
             torch.from_numpy(self.outputs.argmax(1)),
             torch.from_numpy(self.labels),
-            lambda outputs: outputs.argmax(1),
+            decide=lambda outputs: outputs.argmax(1),
         )
 
     def diagnose(self, *, by_class: bool = True, positions: int = 1, batch: int = 64) -> Diagnosis:

@@ -10,10 +10,11 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support import Stack, exported, scripted
 from torch import nn
 
-from tests.workers.probes.data.images import PNGS, folders
+from tests.workers.probes.data.images import PNGS, X, Y, folders
 from workers.making.__main__ import main
 
 MODULE = """
@@ -94,13 +95,29 @@ def test_a_model_that_does_not_take_it_is_said(folder: Path) -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_folder_of_pictures_is_packed(folder: Path) -> None:
+def test_a_folder_of_pictures_is_packed_and_fitted_as_the_refusals_say(folder: Path) -> None:
     for name, content in folders(PNGS).items():
         (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "photos" / name).write_bytes(content)
-    ended = run(folder, "photos")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+    (folder / "grey.pt").write_bytes(scripted(model))
+    ended = run(folder, "photos", "--model", "grey.pt")
+    assert ended.returncode == 1
     assert "cat 4, dog 4, emu 4" in ended.stdout
+    assert 'Set "image_mode": "L"' in ended.stdout
+    spec = {
+        "image_mode": "L",
+        "transform": {"layout": "NHWC->NCHW", "dtype": "float32", "scale": "1/255"},
+    }
+    ended = run(folder, "probe.tar", "--model", "grey.pt", "--spec", json.dumps(spec))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    grey = [np.asarray(Image.fromarray(image).convert("L")) for image in X]
+    with torch.inference_mode():
+        outputs = model(torch.from_numpy(np.stack(grey)).unsqueeze(1).float() / 255)
+    accuracy = float((outputs.argmax(1).numpy() == Y).mean())
+    assert f"accuracy {accuracy:.4g}" in ended.stdout
     assert json.loads((folder / "probe.spec.json").read_text())["format"] == "imagefolder"
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import nn
 
 from service.failures import FailureCode
-from service.probes.spec import Transform
+from service.probes.spec import ImageMode, Transform
 from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.forms import forms, likely_floats
 from workers.analysis.inputs.scale import Scale, said_scale, same_answers, shown_scale
@@ -18,6 +18,7 @@ from workers.extraction.execution import Batch, Output
 from workers.extraction.fit.mismatch import CorrectableError, explain
 from workers.extraction.recording import first_run
 from workers.extraction.signature import Argument, Called
+from workers.probes.pictures import CHANNELS
 from workers.probes.probe import ProbeData
 
 ROWS = 16
@@ -98,10 +99,25 @@ class Trial:
             first_run(self.called, batch, ROWS)
         except JobError as refused:
             error = explain(self.called, batch, refused)
+            if (mode := self._image_mode_for(error)) is not None:
+                return JobError(
+                    error.failure.code,
+                    error.failure.message,
+                    hint=f'Set "image_mode": "{mode}" in the probe\'s spec, which decodes its '
+                    "images to as many channels.",
+                    detail=error.failure.detail,
+                )
             if isinstance(error, CorrectableError) and len(first) == 1:
                 return error.after(first[0])
             return error
         raise AssertionError("a model that runs on nothing ran")
+
+    def _image_mode_for(self, error: JobError) -> ImageMode | None:
+        """What the probe's images would have to be decoded to for the model to take them."""
+        expected = error.failure.detail.get("expected")
+        channels = expected.get("channels") if isinstance(expected, dict) else None
+        mode = next((mode for mode, count in CHANNELS.items() if count == channels), None)
+        return None if self.probe.spec.image_mode in {None, mode} else mode
 
     def batch(self, combination: Sequence[Transform]) -> Batch:
         """The first samples, in these forms."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from service.failures import FailureCode
 from service.probes.spec import MAX_CLASSES_NAMED
 from workers.errors import JobError
 from workers.probes.container import MAX_DIMENSIONS, shape_text, unreadable
@@ -250,22 +251,25 @@ def _first_null(array: pa.Array) -> int:
 def _refuse_nulls(column: Column, array: pa.Array, entries: int, first_row: int) -> None:
     if array.null_count:
         row = first_row + _first_null(array) // entries
-        raise missing_value(column.name, row)
+        raise MissingValueError(column.name, row)
 
 
-def missing_value(name: str, row: int) -> JobError:
+class MissingValueError(JobError):
     """A table has no value where one is needed.
 
     Args:
         name: The column.
-        row: The row, counted from 0 without the header.
+        row: The first row without one, counted from 0 without the header.
     """
-    return unreadable(
-        f"The column {name!r} has no value in row {row}; expected one in every row.",
-        hint="Fill or drop the rows that miss a value before you write the file; or, if the column "
-        f'is none of the inputs, set "exclude": ["{name}"] in the spec.',
-        detail={"array": name, "row": row},
-    )
+
+    def __init__(self, name: str, row: int) -> None:
+        super().__init__(
+            FailureCode.PROBE_UNREADABLE,
+            f"The column {name!r} has no value in row {row}; expected one in every row.",
+            hint="Fill or drop the rows that miss a value before you write the file.",
+            detail={"array": name, "row": row},
+        )
+        self.name = name
 
 
 def _ragged(column: Column, shape: tuple[int, ...], axis: int, length: int, row: int) -> JobError:

@@ -19,12 +19,14 @@ from workers.probes.container import (
     size_in_bytes,
     unreadable,
 )
-from workers.probes.tables.columns import missing_value
+from workers.probes.tables.columns import MissingValueError
 from workers.probes.tables.table import too_many_columns
 
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
 _ROWS_AT_ONCE = 4096
+_NUMBER_BYTES = 8
+_LEAST_NUMBERED = 3
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>", "#N/A"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False}
 _BOOLEANS["FALSE"] = False
@@ -56,11 +58,15 @@ class CsvTable:
         self._types = [0] * len(self._names)
         self._missing: dict[str, int] = {}
         self._longest = [1] * len(self._names)
+        self._kept: list[list[npt.NDArray[np.generic]]] = [[] for _ in self._names]
         self._rows = 0
         for columns in self._blocks():
             for place, cells in enumerate(columns):
                 self._look_at(place, cells)
             self._rows += len(columns[0])
+            kept = sum(1 for kind in self._types if _TYPES[kind] != "str")
+            info = ArrayInfo("float64", (self._rows, kept), self._rows * kept * _NUMBER_BYTES)
+            check_size("all columns of numbers", info, limits)
         self._arrays = {name: self._describe(name, place) for place, name in enumerate(self._names)}
 
     @property
@@ -73,6 +79,10 @@ class CsvTable:
         """The column that pandas wrote before the others, without a name."""
         return [_INDEX] if _INDEX in self._arrays else []
 
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+        return [name for name in names if name in self._missing]
+
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one column."""
         info = self._arrays[name]
@@ -83,18 +93,19 @@ class CsvTable:
             return np.array([cell for block in self._blocks() for cell in block[place]], np.str_)
         return self.stack([name])[:, 0]
 
-    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
+    def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
         """Read columns of numbers side by side, shape (rows, columns)."""
         self._refuse_missing(names)
         places = [self._names.index(name) for name in names]
         dtype = np.result_type(*(self._arrays[name].dtype for name in names))
-        read = np.empty((self._rows, len(names)), dtype)
-        at = 0
-        for columns in self._blocks():
-            for to, place in enumerate(places):
-                cells = columns[place]
-                read[at : at + len(cells), to] = _convert(cells, _TYPES[self._types[place]])
-            at += len(columns[0])
+        wanted = self._rows if rows is None else min(rows, self._rows)
+        read = np.empty((wanted, len(names)), dtype)
+        for to, place in enumerate(places):
+            at = 0
+            for block in self._kept[place]:
+                part = block[: wanted - at]
+                read[at : at + len(part), to] = part
+                at += len(part)
         return read
 
     def _read_headers(self) -> list[str]:
@@ -141,10 +152,16 @@ class CsvTable:
             self._missing.setdefault(name, self._rows + row)
             present = tuple(cell for cell in cells if cell not in _MISSING)
         self._longest[place] = max(self._longest[place], *map(len, cells))
-        while self._types[place] < len(_TYPES) - 1:
-            if _convert(present, _TYPES[self._types[place]]) is not None:
+        while _TYPES[self._types[place]] != "str":
+            numbers = _convert(present, _TYPES[self._types[place]])
+            if numbers is not None:
+                # What misses a value is never read: only its place matters.
+                self._kept[place].append(numbers)
                 return
-            self._types[place] += 1
+            # Whole numbers may go on as others, but after true and false there is only text.
+            was_bool = self._types[place] == 0 and any(len(kept) for kept in self._kept[place])
+            self._types[place] = len(_TYPES) - 1 if was_bool else self._types[place] + 1
+        self._kept[place] = []
 
     def _describe(self, name: str, place: int) -> ArrayInfo:
         kind, shape = _TYPES[self._types[place]], (self._rows,)
@@ -154,9 +171,8 @@ class CsvTable:
         return ArrayInfo(kind, shape, size_in_bytes(name, shape, itemsize))
 
     def _refuse_missing(self, names: Sequence[str]) -> None:
-        found = [name for name in names if name in self._missing]
-        if found:
-            raise missing_value(found[0], self._missing[found[0]])
+        if found := self.missing(names):
+            raise MissingValueError(found[0], self._missing[found[0]])
 
     def _odd_row(self, file: str, before: int, row: Sequence[str], line: int) -> JobError:
         return unreadable(
@@ -172,15 +188,15 @@ class CsvTable:
 def _convert(cells: Sequence[str], kind: str) -> npt.NDArray[np.generic] | None:
     """The cells as numbers, or None if one of them is none."""
     if kind == "bool":
-        if not all(cell in _BOOLEANS for cell in cells):
+        if not _BOOLEANS.keys() >= set(cells):
             return None
         return np.array([_BOOLEANS[cell] for cell in cells], np.bool_)
-    if any("_" in cell for cell in cells):
+    if "_" in "".join(cells):
         return None  # Python reads 1_000 as a number, and nobody else does
     try:
         if kind == "int64":
-            return np.array([int(cell) for cell in cells], np.int64)
-        return np.array([float(cell) for cell in cells], np.float64)
+            return np.fromiter(map(int, cells), np.int64, len(cells))
+        return np.fromiter(map(float, cells), np.float64, len(cells))
     except (ValueError, OverflowError):
         return None
 
@@ -217,10 +233,11 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _check_header(names: Sequence[str], limits: Limits) -> None:
     if len(names) > limits.max_columns:
         raise too_many_columns(len(names), limits)
-    if names and _convert(names, "float64") is not None:
+    numbers = [name for name in names if _convert([name], "float64") is not None]
+    if numbers and not _count(numbers):
         raise unreadable(
-            f"The first line holds numbers ({', '.join(names[:4])}); expected the names of the "
-            "columns.",
+            f"The first line holds numbers ({', '.join(numbers[:4])}), as a row of the table does; "
+            "expected the names of the columns.",
             hint="Add a first line with a name for each column, such as "
             + ",".join([*(f"x{place}" for place in range(min(len(names) - 1, 3))), "label"])
             + ".",
@@ -233,3 +250,9 @@ def _check_header(names: Sequence[str], limits: Limits) -> None:
             f"The table has two columns named {twice!r}; expected distinct names.",
             hint="Give each column a name of its own.",
         )
+
+
+def _count(numbers: Sequence[str]) -> bool:
+    """Whether columns are numbered, as pandas numbers those without names."""
+    counted = [str(place) for place in range(len(numbers) + 1)]
+    return len(numbers) >= _LEAST_NUMBERED and [*numbers] in (counted[:-1], counted[1:])

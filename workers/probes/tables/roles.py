@@ -18,8 +18,11 @@ from workers.probes.container import (
     unreadable,
 )
 from workers.probes.inference import TARGET_NAMES, describe
+from workers.probes.tables.columns import MissingValueError
 
 _NAMES_SHOWN = 8
+_FIRST_ROWS = 16
+_CUSTOMARY = {*map(str.lower, TARGET_NAMES), "class"}
 
 
 class Columns(Container, Protocol):
@@ -29,15 +32,26 @@ class Columns(Container, Protocol):
     def index_columns(self) -> list[str]:
         """Columns that the file itself says number or name its rows."""
 
-    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
-        """Read columns of one number a row side by side, shape (rows, columns)."""
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+
+    def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
+        """Read columns of one number a row side by side, shape (rows, columns).
+
+        Args:
+            names: The columns.
+            rows: How many from the first on; None for all.
+        """
 
 
 class _Stacked:
     """A table with one more array: some of its columns, side by side."""
 
-    def __init__(self, table: Columns, names: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, table: Columns, names: Sequence[str], limits: Limits, spec: ProbeSpec
+    ) -> None:
         self._table = table
+        self._spec = spec
         self._names = names
         self._limits = limits
         dtype = np.result_type(*(table.arrays[name].dtype for name in names))
@@ -53,7 +67,10 @@ class _Stacked:
         if name != ALL_COLUMNS:
             return self._table.read(name)
         check_readable(name, self._arrays[name], self._limits)
-        return self._table.stack(self._names)
+        try:
+            return self._table.stack(self._names)
+        except MissingValueError as error:
+            raise _excludable(error, self._table.missing(self._names), self._spec) from error
 
 
 def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, ProbeSpec]:
@@ -80,10 +97,7 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
         if target is not None:
             spec = _with(spec, target=target)
     spec = _with_class_names(table, spec)
-    inferred = spec.input is None and not any(
-        info.is_numeric and len(info.shape) > 1 and name != spec.target
-        for name, info in table.arrays.items()
-    )
+    inferred = spec.input is None and (spec.columns is not None or not _has_axes(table, spec))
     if not inferred and ALL_COLUMNS not in spec.inputs:
         _check_is_no_single_number(table, spec)
         return table, spec
@@ -94,8 +108,26 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
             spec = _with(spec, exclude=table.index_columns)
     names = _members(table, spec)
     if inferred and not says_which:
-        _refuse_row_numbers(table, names)
-    return _Stacked(table, names, limits), spec
+        try:
+            _refuse_row_numbers(table, names)
+        except MissingValueError as error:
+            raise _excludable(error, table.missing(names), spec) from error
+    return _Stacked(table, names, limits, spec), spec
+
+
+def is_target(name: str, spec: ProbeSpec) -> bool:
+    """Whether a column holds the targets: as the spec says, or else as it is called."""
+    if spec.target is not None or spec.declares_no_target:
+        return name == spec.target
+    return name.lower() in _CUSTOMARY and name not in spec.inputs
+
+
+def _has_axes(table: Columns, spec: ProbeSpec) -> bool:
+    """Whether a column of lists or images is there to be the input."""
+    return any(
+        info.is_numeric and len(info.shape) > 1 and name != spec.target
+        for name, info in table.arrays.items()
+    )
 
 
 def _with(spec: ProbeSpec, **known: object) -> ProbeSpec:
@@ -124,15 +156,18 @@ def _with_class_names(table: Columns, spec: ProbeSpec) -> ProbeSpec:
 
 
 def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
+    named = [
+        name for name, info in table.arrays.items() if info.may_be_targets and is_target(name, spec)
+    ]
     others = {
         name: info
         for name, info in table.arrays.items()
-        if name not in spec.inputs and name not in (spec.columns or ()) and _may_be_target(info)
+        if name not in spec.inputs
+        and name not in (spec.columns or ())
+        and info.may_be_targets
+        and len(info.shape) == 1
     }
-    for name in TARGET_NAMES:
-        if name in others:
-            return name
-    named = [name for name, info in others.items() if info.class_names and info.is_numeric]
+    named = named or [name for name, info in others.items() if info.class_names and info.is_numeric]
     named = named or [name for name, info in others.items() if _holds_classes(table, name, info)]
     if len(named) == 1:
         return named[0]
@@ -142,16 +177,12 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
     shown = ", ".join(repr(name) for name in left[:_NAMES_SHOWN])
     more = f" and {len(left) - _NAMES_SHOWN:,} more" if len(left) > _NAMES_SHOWN else ""
     raise unreadable(
-        f"Which column holds the targets cannot be told: none has a customary name "
-        f"({', '.join(TARGET_NAMES)}), and {shown}{more} could be it.",
+        f"Which column holds the targets cannot be told: {shown}{more} could be it, and not one "
+        f"alone has a customary name ({', '.join(sorted(_CUSTOMARY))}) or holds names of classes.",
         hint=f'Set "target": "{left[-1]}" in the spec if that is the column with the labels or '
         'values to predict, or the name of another; "target": null for a probe without.',
         detail={"columns": [*left[:_NAMES_SHOWN]]},
     )
-
-
-def _may_be_target(info: ArrayInfo) -> bool:
-    return len(info.shape) == 1 and (info.is_numeric or info.is_text)
 
 
 def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
@@ -160,6 +191,8 @@ def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
         return False
     try:
         values = table.read(name)
+    except MissingValueError:
+        return True  # whether a label may be missing is for whoever says that it is one
     except JobError:
         return False
     return 2 * len(np.unique(values)) <= len(values)
@@ -215,6 +248,22 @@ def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobErr
     )
 
 
+def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpec) -> JobError:
+    """The failure of a stack of columns that miss values, with what else can be done about it."""
+    failure = error.failure
+    if spec.columns is not None:
+        return error
+    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *missing])
+    return JobError(
+        failure.code,
+        failure.message,
+        hint=f"{failure.hint} If your model does not take "
+        f'{"this column" if len(missing) == 1 else "these columns"}, set "exclude": [{excluded}] '
+        "in the spec.",
+        detail=failure.detail,
+    )
+
+
 def _what_it_holds(table: Columns, name: str) -> str:
     info = table.arrays[name]
     if not info.is_text:
@@ -239,20 +288,25 @@ def _point(text: str) -> str:
 
 def _refuse_row_numbers(table: Columns, names: Sequence[str]) -> None:
     """Refuse to take for a feature what only counts the rows, unless the owner says so."""
-    for name in names:
-        info = table.arrays[name]
-        if not np.issubdtype(np.dtype(info.dtype), np.integer):
+    integers = [
+        name for name in names if np.issubdtype(np.dtype(table.arrays[name].dtype), np.integer)
+    ]
+    first = table.stack(integers, _FIRST_ROWS) if integers else np.empty((0, 0))
+    for place, name in enumerate(integers):
+        if not _counts(first[:, place]) or not _counts(values := table.stack([name])[:, 0]):
             continue
-        values = table.stack([name])[:, 0]
-        counted = np.arange(len(values))
-        if len(values) > 1 and any(np.array_equal(values, counted + first) for first in (0, 1)):
-            raise unreadable(
-                f"The column {name!r} counts the rows, from {values[0]} to {values[-1]}; whether "
-                "your model takes it as a feature cannot be told.",
-                hint=f'Set "exclude": ["{name}"] in the spec to leave it out, or "exclude": [] to '
-                "take it as a feature.",
-                detail={"column": name},
-            )
+        raise unreadable(
+            f"The column {name!r} counts the rows, from {values[0]} to {values[-1]}; whether your "
+            "model takes it as a feature cannot be told.",
+            hint=f'Set "exclude": ["{name}"] in the spec to leave it out, or "exclude": [] to take '
+            "it as a feature.",
+            detail={"column": name},
+        )
+
+
+def _counts(values: npt.NDArray[np.generic]) -> bool:
+    counted = np.arange(len(values))
+    return len(values) > 1 and any(np.array_equal(values, counted + start) for start in (0, 1))
 
 
 def _check_is_no_single_number(table: Columns, spec: ProbeSpec) -> None:

@@ -1,7 +1,7 @@
 """A table in Arrow's memory layout, read a few rows at a time, as a container of arrays."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from workers.probes.tables.columns import Column, Kind
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS_AT_ONCE = 65_536
 _IMAGES_AT_ONCE = 64
+_NUMBER_BYTES = 8
 _SHOWN = 8
 _RECURSION = (ValueError, RecursionError)
 
@@ -56,12 +57,19 @@ class Table:
         source: Where the rows come from.
         limits: What it may ask for.
         image_mode: What images are decoded to; None to go by what they are.
+        is_target: Whether a column of this name holds targets: its images are labels of pixels.
 
     Raises:
         JobError: `probe_unreadable`, saying what was found instead.
     """
 
-    def __init__(self, source: Source, limits: Limits, image_mode: ImageMode | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        image_mode: ImageMode | None,
+        is_target: Callable[[str], bool],
+    ) -> None:
         self._source = source
         self._limits = limits
         self._check_names()
@@ -71,7 +79,7 @@ class Table:
         for column in self._columns.values():
             if column.kind is Kind.IMAGES:
                 self._pictures[column.name] = pictures.look_through(
-                    self._images(column), len(self), limits
+                    self._images(column), len(self), limits, labels=is_target(column.name)
                 )
         # One mode for all, so that what is written into the spec reads every column as it was.
         self.image_mode = image_mode or pictures.common_mode(self._pictures.values())
@@ -97,6 +105,13 @@ class Table:
         names = found if isinstance(found, list) else []
         return [name for name in names if isinstance(name, str) and name in self._columns]
 
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of some columns that miss a value in a row."""
+        found: set[str] = set()
+        for _, batch in self._batches(names, len(self) * len(names) * _NUMBER_BYTES):
+            found.update(name for name in names if batch.column(name).null_count)
+        return [name for name in names if name in found]
+
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Read one column."""
         column, info = self._columns[name], self._arrays[name]
@@ -112,13 +127,17 @@ class Table:
             read[at : at + len(values)] = values
         return read.reshape(info.shape)
 
-    def stack(self, names: Sequence[str]) -> npt.NDArray[np.generic]:
+    def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
         """Read columns of one number a row side by side, shape (rows, columns)."""
         dtype = np.result_type(*(self._arrays[name].dtype for name in names))
-        read = np.empty((len(self), len(names)), dtype)
-        for at, batch in self._batches(names, read.nbytes):
+        wanted = len(self) if rows is None else min(rows, len(self))
+        read = np.empty((wanted, len(names)), dtype)
+        for at, batch in self._batches(names, len(self) * len(names) * dtype.itemsize):
+            if at >= wanted:
+                break
             for place, name in enumerate(names):
-                values = columns.numbers(self._columns[name], batch.column(name), (), at)
+                column = batch.column(name).slice(0, wanted - at)
+                values = columns.numbers(self._columns[name], column, (), at)
                 read[at : at + len(values), place] = values
         return read
 
@@ -159,10 +178,10 @@ class Table:
         }
 
     def _describe(self, column: Column) -> ArrayInfo:
-        shape: tuple[int, ...]
         if column.kind is Kind.IMAGES:
-            shape = self._pictures[column.name].shape(self.image_mode)
+            dtype, shape = self._pictures[column.name].described(self.image_mode)
         else:
+            dtype = column.dtype
             row = column.tensor or columns.row_shape(column, self._first.get(column.name))
             shape = (len(self), *row)
         if column.kind is Kind.OTHER:
@@ -170,8 +189,8 @@ class Table:
         if column.kind is Kind.STRINGS:
             names = columns.dictionary(self._first.get(column.name))
             return ArrayInfo(column.dtype, shape, 0, names)
-        nbytes = size_in_bytes(column.name, shape, np.dtype(column.dtype).itemsize)
-        return ArrayInfo(column.dtype, shape, nbytes, column.class_names)
+        nbytes = size_in_bytes(column.name, shape, np.dtype(dtype).itemsize)
+        return ArrayInfo(dtype, shape, nbytes, column.class_names)
 
     def _read_strings(self, column: Column) -> npt.NDArray[np.generic]:
         parts = [np.empty(0, np.str_)]

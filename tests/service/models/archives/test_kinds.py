@@ -69,7 +69,12 @@ FILES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "a state_dict",
         "Load them into the model",
     ),
-    "whole module": (lambda: saved(multilayer()), "a whole module", "torch.load"),
+    "whole module": (lambda: saved(multilayer()), "container.Sequential'", "torch.load"),
+    "checkpoint with settings": (
+        lambda: saved({"state_dict": multilayer().state_dict(), "settings": Own()}),
+        "a state_dict",
+        "Load them into the model",
+    ),
     "module of an own class": (lambda: saved(Own()), "test_kinds.Own'", "torch.load"),
     "old torch.save": (
         lambda: saved(multilayer().state_dict(), _use_new_zipfile_serialization=False),

@@ -145,7 +145,7 @@ def broken() -> Iterator[Case]:
 
 def _files() -> Iterator[Case]:
     for says, ways in (
-        (("constants.pkl", "state_dict", "pickle"), ("state_dict", "pickled")),
+        (("constants.pkl", "state_dict", "torch.save file"), ("state_dict", "pickled")),
         (("reading file", "zip", "damaged", "cut"), ("truncated", "truncated_export")),
     ):
         unreadable = Refused(FailureCode.NOT_A_MODEL, "load_failed", says)

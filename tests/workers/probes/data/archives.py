@@ -63,6 +63,14 @@ CASES = [
     ),
     Case(
         "several_files",
+        "packed from within their folder",
+        lambda: tarred({"./": b"", "./y.npy": npy(Y), "./x.npy": npy(X)}),
+        X,
+        Y,
+        written={"input": "x", "target": "y"},
+    ),
+    Case(
+        "several_files",
         "arrays in a folder in a zip, in Fortran's order",
         lambda: zipped({"data/x_test.npy": npy(np.asfortranarray(X)), "data/y_test.npy": npy(Y)}),
         X,

@@ -18,6 +18,7 @@ FEATURES = RNG.normal(size=(12, 5)).astype(np.float32)
 GRID = RNG.normal(size=(12, 2, 3))
 IMAGES = RNG.integers(0, 256, (12, 6, 7, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
+MASKS = RNG.integers(0, 3, (12, 6, 7), dtype=np.uint8)
 NAMES = ["cat", "dog", "emu"]
 WORDS = [NAMES[label] for label in LABELS]
 AGES = RNG.integers(20, 60, 12)
@@ -82,6 +83,22 @@ def _pandas_with_an_index() -> bytes:
 def _tensors() -> bytes:
     array = pa.FixedShapeTensorArray.from_numpy_ndarray(GRID)
     return written(pa.table({"x": array, "y": LABELS}))
+
+
+def _palette(mask: np.ndarray) -> bytes:
+    image = Image.fromarray(mask, "L").convert("P")
+    image.putdata(mask.ravel().tolist())
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _masks(name: str, *, palette: bool) -> bytes:
+    encode = _palette if palette else encoded
+    return columns(
+        image=[encoded(image) for image in IMAGES], **{name: [encode(mask) for mask in MASKS]}
+    )
 
 
 def _without_bytes() -> bytes:
@@ -209,6 +226,31 @@ CASES = [
         LABELS,
     ),
     Case(
+        "masks",
+        "grey ones",
+        lambda: _masks("label", palette=False),
+        IMAGES,
+        MASKS,
+        written={"target": "label", "image_mode": "RGB"},
+    ),
+    Case(
+        "masks",
+        "with a palette for people's eyes",
+        lambda: _masks("annotation", palette=True),
+        IMAGES,
+        MASKS,
+        spec={"target": "annotation"},
+    ),
+    Case(
+        "masks",
+        "in colours",
+        lambda: columns(
+            image=[encoded(image) for image in IMAGES], label=[encoded(image) for image in IMAGES]
+        ),
+        refused="has colours (mode RGB); as a target it holds the number of a class",
+        hint="Save masks in mode L or P",
+    ),
+    Case(
         "columns",
         "numbers side by side",
         lambda: columns(age=AGES, height=HEIGHTS, label=LABELS),
@@ -252,7 +294,7 @@ CASES = [
         lambda: columns(age=AGES, height=HEIGHTS, price=HEIGHTS * 2),
         STACKED,
         HEIGHTS * 2,
-        refused="'age', 'height', 'price' could be it",
+        refused="'age', 'height', 'price' could be it, and not one alone has a customary name",
         hint='Set "target": "price"',
         answer={"target": "price"},
     ),
@@ -308,7 +350,7 @@ CASES = [
         STACKED,
         LABELS,
         refused="'note' has no value in row 0",
-        hint='set "exclude": ["note"]',
+        hint='set "exclude": ["note"] in the spec',
         answer={"exclude": ["note"]},
     ),
     Case(
