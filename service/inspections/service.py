@@ -81,7 +81,7 @@ async def _inputs_of_probe(session: AsyncSession, reference: str) -> list[InputS
                 "what the inputs look like with input, such as input=3x32x32."
             )
         return [
-            _usual_input(each, given=spec.transform_of(position))
+            _usual_input(each, given=spec.transform_of(each["name"], position))
             for position, each in enumerate(probe.inputs)
         ]
     # Validated before its inputs were described: it has one, and its dtype is on record if the

@@ -154,10 +154,12 @@ class Transform(_WritesWhatWasSet):
         return wanted.index("C") if "C" in wanted else 1
 
 
-def _list_or_one(several: Any, one: Any) -> BeforeValidator:
-    """Check a list as a list and all else as one, so that errors do not name the alternative."""
-    adapters = {True: TypeAdapter[Any](several), False: TypeAdapter[Any](one)}
-    return BeforeValidator(lambda value: adapters[isinstance(value, list)].validate_python(value))
+def _transforms(value: object) -> Any:
+    """Check a list as a list, an object of objects as transforms by array, and all else as one."""
+    kind: Any = Transforms if isinstance(value, list) else Transform
+    if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
+        kind = TransformByArray
+    return TypeAdapter[Any](kind).validate_python(value)
 
 
 def _by_shape(value: object) -> Any:
@@ -170,6 +172,7 @@ def _by_shape(value: object) -> Any:
 ArrayNames = Annotated[list[ArrayName], Field(min_length=1, max_length=MAX_INPUTS)]
 ArrayByArgument = Annotated[dict[ArrayName, ArrayName], Field(min_length=1, max_length=MAX_INPUTS)]
 Transforms = Annotated[list[Transform], Field(min_length=1, max_length=MAX_INPUTS)]
+TransformByArray = Annotated[dict[ArrayName, Transform], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class ProbeSpec(_WritesWhatWasSet):
@@ -224,14 +227,14 @@ class ProbeSpec(_WritesWhatWasSet):
         default=None,
         description="Positions with this label are left out of every figure; null: none is.",
     )
-    transform: Annotated[Transform | Transforms, _list_or_one(Transforms, Transform)] | None = (
-        Field(
-            default=None,
-            description="What is done to the inputs; {} leaves them as they are stored. A single "
-            "transform is that of the first input, a list has one per input. What is left out is "
-            "decided with the model in view, and said in the report; the dtype always follows the "
-            "model unless it is given.",
-        )
+    transform: (
+        Annotated[Transform | Transforms | TransformByArray, BeforeValidator(_transforms)] | None
+    ) = Field(
+        default=None,
+        description="What is done to the inputs; {} leaves them as they are stored. A single "
+        "transform is that of the first input; a list has one for each name in the list `input`; an "
+        "object has them by the array's name. What is left out is decided with the model in view, "
+        "and said in the report; the dtype always follows the model unless it is given.",
     )
 
     @field_validator("format", mode="before")
@@ -259,15 +262,18 @@ class ProbeSpec(_WritesWhatWasSet):
     def _arrays(self) -> Iterable[str]:
         return self.input.values() if isinstance(self.input, dict) else self.input or ()
 
-    def transform_of(self, position: int) -> Transform | None:
+    def transform_of(self, name: str, position: int) -> Transform | None:
         """What the spec says is done to an input.
 
         Args:
-            position: The input's place in `input`; 0 for a probe that leaves `input` open.
+            name: The input's array.
+            position: Its place in `input`; where that is left open, among the model's arguments.
 
         Returns:
             None where nothing is said.
         """
+        if isinstance(self.transform, dict):
+            return self.transform.get(name)
         if isinstance(self.transform, list):
             return self.transform[position]
         return self.transform if position == 0 else None
@@ -328,14 +334,28 @@ class ProbeSpec(_WritesWhatWasSet):
             )
 
     def _check_transforms(self) -> None:
-        if not isinstance(self.transform, list):
-            return
-        if len(self.transform) != len(self.inputs):
+        given = self.transform
+        if isinstance(given, list) and isinstance(self.input, dict):
             raise ValueError(
-                f"transform lists {len(self.transform)} and input names {len(self.inputs)}; "
+                "transform is a list and input an object, which has no order; expected an object "
+                "of transforms by the array's name"
+            )
+        if isinstance(given, list) and len(given) != len(self.inputs):
+            raise ValueError(
+                f"transform lists {len(given)} and input names {len(self.inputs)}; "
                 "expected one transform for each name in input"
             )
-        channels = sum(len(t.mean or ()) + len(t.std or ()) for t in self.transform)
+        if isinstance(given, dict) and self.inputs:
+            strange = next((name for name in given if name not in self.inputs), None)
+            if strange is not None:
+                raise ValueError(
+                    f"transform names {strange!r}, which is none of the arrays in input: "
+                    f"{', '.join(self.inputs)}"
+                )
+        several = [*given.values()] if isinstance(given, dict) else given
+        if not isinstance(several, list):
+            return
+        channels = sum(len(t.mean or ()) + len(t.std or ()) for t in several)
         if channels > 2 * _MAX_CHANNELS:
             raise ValueError(
                 f"the transforms give {channels:,} values of mean and std; expected at most "

@@ -1,6 +1,6 @@
 """What a spec leaves open, answered from the file's directory as far as it tells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.probes.spec import ProbeSpec
 from workers.probes.container import ArrayInfo, shape_text, unreadable
@@ -68,6 +68,24 @@ def choose_inputs(
     # An array of other samples is no input beside the first one: training data beside test data.
     alike = [name for name in others if others[name].shape[0] == others[first].shape[0]]
     return [first, *(name for name in alike if name != first)]
+
+
+def check_transforms_named(
+    spec: ProbeSpec, inputs: Sequence[str], arrays: Mapping[str, ArrayInfo]
+) -> None:
+    """Refuse a transform for an array that is no input.
+
+    Raises:
+        JobError: `probe_unreadable`.
+    """
+    named = spec.transform if isinstance(spec.transform, dict) else {}
+    strange = next((name for name in named if name not in inputs), None)
+    if strange is not None:
+        raise unreadable(
+            f"The spec gives a transform for {strange!r}, which is no array of inputs; the file "
+            f"holds {describe(arrays)}.",
+            hint=f"Name one of these in \"transform\": {', '.join(map(repr, inputs[:8]))}.",
+        )
 
 
 def describe(arrays: Mapping[str, ArrayInfo], most: int = 8) -> str:

@@ -12,7 +12,7 @@ from service.failures import FailureCode
 from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary, Transform
 from workers.errors import JobError
 from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
-from workers.probes.inference import choose_inputs, choose_target
+from workers.probes.inference import check_transforms_named, choose_inputs, choose_target
 from workers.probes.opening import open_container
 from workers.probes.settling import decided_task, settle
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets, store_targets
@@ -181,6 +181,7 @@ def load_probe(
     arrays = container.arrays
     target_name = choose_target(spec, arrays)
     names = choose_inputs(spec, target_name, arrays)
+    check_transforms_named(spec, names, arrays)
     for name in names:
         _check_samples(name, arrays[name].shape)
         _check_lengths(names[0], name, arrays, "input")
@@ -217,7 +218,7 @@ def load_probe(
     probe = ProbeData(complete, stored, (), stored_targets, None, rows, others, left_out)
     told = spec.inputs or names[:1]
     inputs = [
-        probe.read_as(name, spec.transform_of(position) or Transform())
+        probe.read_as(name, spec.transform_of(name, position) or Transform())
         for position, name in enumerate(told)
     ]
     return _with_targets(replace(probe, inputs=tuple(inputs)), targets)

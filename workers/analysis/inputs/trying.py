@@ -56,7 +56,7 @@ class Trial:
         """What the spec says is done to each input, in the order of the arguments."""
         named = self.probe.spec.inputs or list(self.binding.arrays.values())
         return [
-            self.probe.spec.transform_of(named.index(array))
+            self.probe.spec.transform_of(array, named.index(array))
             for array in self.binding.arrays.values()
         ]
 
