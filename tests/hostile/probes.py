@@ -101,8 +101,9 @@ def _nested_columns() -> bytes:
 
 
 def _list_without_end() -> bytes:
-    values = pa.repeat(pa.scalar(False), 100_000_000)
-    return _parquet(pa.table({"x": pa.LargeListArray.from_arrays([0, len(values)], values)}))
+    values = pa.repeat(pa.scalar(False), 50_000_000)
+    ends = [0, len(values) - 1, len(values)]
+    return _parquet(pa.table({"x": pa.LargeListArray.from_arrays(ends, values)}))
 
 
 def _endless_names() -> bytes:
