@@ -50,11 +50,12 @@ def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor 
         answer: What its answer is.
     """
     link = extractor.link
-    if answer.sign or link is None:
+    if link is None or not link.hops or (answer.sign and answer.exclusive):
         return lambda outputs: answer.decide(answer.values(outputs, outputs))
     if not link.is_rowwise():
         return None
-    return lambda outputs: answer.decide(answer.values(outputs, link(outputs)))
+    dtype = link.outputs.dtype
+    return lambda outputs: answer.decide(answer.values(outputs.to(dtype), link(outputs)))
 
 
 def cautions(extractor: Extractor, answer: Answer, measured: Performance | None) -> Iterator[str]:

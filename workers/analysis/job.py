@@ -95,7 +95,7 @@ def analyse(
         fitted = _with_settled_targets(subject.fitted, extractor)
         probe = fitted.probe
         weights = RowWeights(probe, options.class_weighting)
-        problem = _problem(extractor, probe)
+        problem = _problem(extractor, probe, held_out=request.eval_spec is not None)
         check_allowance(
             problem,
             positions=extractor.feature_map.positions,
@@ -237,7 +237,7 @@ def _explained() -> Iterator[None]:
         raise JobError(code, str(error), hint=hint) from error
 
 
-def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
+def _problem(extractor: Extractor, probe: ProbeData, *, held_out: bool) -> Problem:
     found, targets = extractor.feature_map, probe.targets
     return Problem(
         rows=count_rows(probe, found.positions),
@@ -246,4 +246,5 @@ def _problem(extractor: Extractor, probe: ProbeData) -> Problem:
         d=0 if targets is None else targets.functions,
         by_class=count_classes(probe) is not None,
         head=found.W is not None,
+        held_out=held_out,
     )

@@ -21,9 +21,10 @@ Form = Literal[
 ]
 LossKind = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
-# Outputs that the link is tried on: far enough out for a sigmoid to reach 0 and 1 in float32.
-_LARGEST_OUTPUT = 40.0
-_TRIED = 65
+# Outputs that the link is tried on. Cubed, so that most are small: there functions bend. A few are
+# far out: there people cut logits off.
+_NEAR = torch.linspace(-1, 1, 65, dtype=torch.float64) ** 3 * 40
+_FAR = torch.linspace(-1000, 1000, 9, dtype=torch.float64)
 # Scores that go so far both ways make any class certain to 5e-5, as logits must be able to.
 _SERVES_AS_LOGITS = 10.0
 # What floors under the probabilities of all classes may add to their sum.
@@ -49,8 +50,8 @@ class Answer:
         form: What f shows itself to be, each output by itself or all together.
         exclusive: Whether the outputs are classes that exclude each other: their probabilities sum
             to one. Otherwise each output stands for itself, as a single one does.
-        sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: decisions and loss
-            are then of these, in full precision. 0: they are of f.
+        sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: the loss is then of
+            these, in full precision. 0: it is of f.
         smallest: Probabilities below it count as it: the smallest that f's dtype holds in full
             precision.
     """
@@ -150,9 +151,13 @@ class Answer:
         """
         if self.task == "regression":
             return None
+        scale = self._scale
+        if self.sign and self.form == "probabilities" and not self.exclusive:
+            # In the model's precision, where outputs that are all certain are alike.
+            scale, values = self.form, torch.sigmoid(values)
         if self.task == "classification" and values.shape[1] > 1:
             return values.argmax(1)
-        threshold = _THRESHOLDS.get(self._scale)
+        threshold = _THRESHOLDS.get(scale)
         if threshold is None:
             return None
         if self.task == "multilabel":
@@ -183,7 +188,7 @@ class Answer:
         # In parts: in float64, 256 rows of 65,536 outputs are 128 MiB, and copies more.
         size = max(1, _VALUES_AT_ONCE // values.shape[1])
         parts = (
-            measure(values[first : first + size].double(), wanted[first : first + size])
+            measure(values[first : first + size], wanted[first : first + size])
             for first in range(0, len(values), size)
         )
         return sum(parts, Performance())
@@ -209,7 +214,7 @@ class Answer:
             )
 
     def _measure_values(self, values: Tensor, wanted: Tensor) -> Performance:
-        squared = (values - wanted).square().mean(1).sum()
+        squared = (values.double() - wanted).square().mean(1).sum()
         return Performance(len(values), correct=None, total_loss=_finite(squared))
 
     def _measure_labels(self, values: Tensor, wanted: Tensor) -> Performance:
@@ -218,13 +223,14 @@ class Answer:
         return Performance(
             len(values),
             correct=None if labels is None else labels.right,
-            total_loss=self._binary_loss(values, wanted),
+            total_loss=self._binary_loss(values.double(), wanted),
             labels=labels,
             decisions=wanted.numel(),
         )
 
     def _measure_classes(self, values: Tensor, wanted: Tensor) -> Performance:
         decided = self.decide(values)
+        values = values.double()
         if values.shape[1] == 1:
             loss = self._loss_of_one(values, wanted)
         elif self.exclusive:
@@ -302,12 +308,13 @@ class _Closeness:
 
 
 def _outputs_to_try(outputs: int) -> Tensor:
-    """Rows in which each output takes values from −40 to 40, other ones than its neighbours."""
-    # Cubed, so that most are small: there the functions that people take bend.
-    range_ = torch.linspace(-1, 1, _TRIED, dtype=torch.float64) ** 3 * _LARGEST_OUTPUT
-    # 23 and 65 have no common factor: each output is far from where its neighbours are.
-    starts = (23 * torch.arange(outputs)) % _TRIED
-    return range_[(torch.arange(_TRIED)[:, None] + starts) % _TRIED]
+    """Rows in which each output takes each of the values, another one than its neighbours."""
+    blocks = []
+    for values in (_NEAR, _FAR):
+        # 23 has no factor in common with 65 or 9: each output is far from where the next one is.
+        turned = torch.arange(len(values))[:, None] + 23 * torch.arange(outputs)
+        blocks.append(values[turned % len(values)])
+    return torch.cat(blocks)
 
 
 def _recognise(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int]:

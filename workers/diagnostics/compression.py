@@ -114,10 +114,10 @@ def _answers_kept(
         rows: The rows.
         steps: Numbers of eigenfunctions, ascending.
     """
-    found: list[tuple[float | None, float | None]] = [(None, None)] * len(steps)
     if rows.decide is None:
-        return found
+        return [(None, None)] * len(steps)
     size = max(1, _BLOCK // len(mean))
+    right, kept = _Tally(rows.labels, len(steps)), _Tally(rows.answers, len(steps))
     for start in range(0, len(along), size):
         block = slice(start, start + size)
         outputs, before = mean.expand(len(along[block]), -1).clone(), 0
@@ -125,21 +125,36 @@ def _answers_kept(
             outputs.addmm_(along[block, before:k], weights[before:k])
             before = k
             told = rows.decide(outputs)
-            right, kept = found[step]
-            found[step] = (
-                _added(right, told, rows.labels, block),
-                _added(kept, told, rows.answers, block),
-            )
-    return found
+            for tally in (right, kept):
+                tally.add(step, told, block)
+    return list(zip(right.shares(), kept.shares(), strict=True))
 
 
-def _added(
-    share: float | None, told: Tensor | None, wanted: Tensor | None, block: slice
-) -> float | None:
-    """A share of all decisions, once those of a block are counted too; None where there is none."""
-    if told is None or wanted is None:
-        return None
-    return (share or 0.0) + int((told == wanted[block]).sum()) / wanted.numel()
+class _Tally:
+    """Counts decisions that are as wanted, for each number of eigenfunctions.
+
+    Args:
+        wanted: The decisions of all rows; None if there are none.
+        steps: Numbers of eigenfunctions.
+    """
+
+    def __init__(self, wanted: Tensor | None, steps: int) -> None:
+        self._wanted = wanted
+        self._counts = [0] * steps
+        self._decides = wanted is not None
+
+    def add(self, step: int, told: Tensor | None, block: slice) -> None:
+        """Count some rows."""
+        if told is None or self._wanted is None:
+            self._decides = False
+        else:
+            self._counts[step] += int((told == self._wanted[block]).sum())
+
+    def shares(self) -> list[float | None]:
+        """The shares of all decisions; None where there are none."""
+        if self._wanted is None or not self._decides:
+            return [None] * len(self._counts)
+        return [count / self._wanted.numel() for count in self._counts]
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:

@@ -82,10 +82,10 @@ def held_out(
     """
     parts = sums.parts()
     total = reduce(add, parts)
-    points, *left_out = (
-        _scalars(sums, reduce(add, some), output_tolerance, verdict_tolerance)
-        for some in (parts, *(parts[:j] + parts[j + 1 :] for j in range(len(parts))))
-    )
+    points = _scalars(sums, total, output_tolerance, verdict_tolerance)
+    left_out = [
+        _scalars(sums, total.without(part), output_tolerance, verdict_tolerance) for part in parts
+    ]
     sizes = [part.leading.n for part in parts]
     performances = [part.performance for part in parts if part.performance is not None]
     interval = {

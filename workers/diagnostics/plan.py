@@ -23,6 +23,8 @@ Method = Literal["full", "dual"]
 _FLOAT64 = 8
 # Sets of sums at the peak: those of the folds, their total, its averages and the centred ones.
 _SETS_BESIDE_FOLDS = 3
+# Of a second probe: the total, what a fold leaves of it, its averages, centred ones, and copies.
+_HELD_OUT_SETS = 6
 # Matrices of the problem's size beside them: two of eigenvectors, and either what the dense solver
 # works in or what leaving out a fold takes.
 _MATRICES = 9
@@ -58,6 +60,7 @@ class Problem:
         folds: Disjoint parts that the samples are dealt to.
         by_class: Whether the targets are indicators of d classes, told by labels.
         head: Whether the linear layer is known that gives the outputs.
+        held_out: Whether there is a second probe, which is taken to be no larger than the first.
     """
 
     rows: int
@@ -67,6 +70,7 @@ class Problem:
     folds: int = 10
     by_class: bool = False
     head: bool = False
+    held_out: bool = False
 
     @property
     def method(self) -> Method:
@@ -94,21 +98,16 @@ class Problem:
 
         An upper bound; what is measured is between half and all of it.
         """
-        matrices = _MATRICES * self.size**2
-        if self.method == "dual":
-            matrices += _ROW_MATRICES * self.rows * self.p
-        folds = self.folds * self._sums(self._columns(math.ceil(self.rows / self.folds)))
-        sums = folds + _SETS_BESIDE_FOLDS * self._sums(self._columns(self.rows))
-        if self.by_class:
-            matrices += _CLASS_MATRICES * self.size * self._columns(self.rows)
-        return _FLOAT64 * (sums + matrices + self._of_outputs()) + _OVERHEAD_BYTES
+        folds = self.folds * self._sums(self.size, self._columns_of_fold)
+        most = max(self._diagnosing(), self._holding_out() if self.held_out else 0)
+        return _FLOAT64 * (folds + most + self._of_outputs()) + _OVERHEAD_BYTES
 
     @property
     def artifact_bytes(self) -> int:
         """Size of the moments as a file, and of the bases that they are in, where there are any."""
         basis = self.rows * self.p if self.method == "dual" else 0
         head = self.output_size * (self.p + 2) if self.output_size < self.c else 0
-        return _FLOAT64 * (self._sums(self._columns(self.rows)) + basis + head)
+        return _FLOAT64 * (self._sums(self.size, self._columns(self.rows)) + basis + head)
 
     @property
     def _reached(self) -> int:
@@ -118,6 +117,32 @@ class Problem:
     def _columns(self, rows: int) -> int:
         """Target functions that sums of so many rows have a column for."""
         return min(self.d, rows) if self.by_class else self.d
+
+    @property
+    def _columns_of_fold(self) -> int:
+        return self._columns(math.ceil(self.rows / self.folds))
+
+    def _diagnosing(self) -> int:
+        """Numbers beside the folds while the figures of the first probe are found."""
+        columns = self._columns(self.rows)
+        numbers = _SETS_BESIDE_FOLDS * self._sums(self.size, columns) + _MATRICES * self.size**2
+        if self.method == "dual":
+            numbers += _ROW_MATRICES * self.rows * self.p
+        if self.by_class:
+            numbers += _CLASS_MATRICES * self.size * columns
+        return numbers
+
+    def _holding_out(self) -> int:
+        """Numbers beside those folds while the figures of a second probe are found."""
+        q, columns = self.size, self._columns(self.rows)
+        leading = min(self.d, q) + min(max(self.c, self.d), q)
+        return (
+            self.folds * self._sums(leading, self._columns_of_fold)
+            + _HELD_OUT_SETS * self._sums(leading, columns)
+            + 2 * self._sums(q, columns)
+            + _MATRICES * q**2
+            + (2 * self.rows * self.p if self.method == "dual" else 0)
+        )
 
     def _of_outputs(self) -> int:
         """Numbers beside the sums where outputs are more than their coordinates."""
@@ -130,9 +155,9 @@ class Problem:
             numbers += _ROW_MATRICES * self.rows * reached
         return numbers + (_OUTPUT_MATRICES * kept**2 if kept < self.c else 0)
 
-    def _sums(self, columns: int) -> int:
-        """Numbers in one set of sums with so many columns for targets."""
-        q, c, d = self.size, self.output_size, self.d
+    def _sums(self, q: int, columns: int) -> int:
+        """Numbers in one set of sums of so many features, with so many columns for targets."""
+        c, d = self.output_size, self.d
         # Of classes: how many there are of each, their weights, and which the columns are of.
         of_targets = 2 * d + columns if self.by_class else d * (d + 2)
         return q * (q + c + columns + 1) + c * (c + columns + 1) + of_targets

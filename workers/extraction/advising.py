@@ -67,7 +67,9 @@ def advised(
 
 def last_layer(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> str | None:
     """The choice of the last linear layer that ran once on the way to a result, with its rows."""
-    before = {key for output in outputs for key in tape.ancestors([output.tensor], len(tape.steps))}
+    before = {
+        key for output in outputs for key in tape.ancestors([(output.tensor, len(tape.steps))])
+    }
     layers = {
         step.index: _parameters(tape, step, operand, names)
         for step in tape.steps

@@ -145,16 +145,16 @@ def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> S
 
 def _goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
     """Whether a result was computed from what a structure's heads gave, by a further layer."""
-    products = {id(head.outputs[0]) for head in structure.heads}
-    before = tape.ancestors([result], len(tape.steps))
-    if not products <= before:
-        return False
-    layers = [step for step in tape.steps if step.name in HEADS and id(step.outputs[0]) in before]
-    return any(
-        products <= tape.ancestors(step.tensors(), step.index)
-        for step in layers
-        if id(step.outputs[0]) not in products
-    )
+    last = max(structure.heads, key=lambda head: head.index)
+    after, beyond = {id(last.outputs[0])}, set[int]()
+    for step in tape.steps[last.index + 1 :]:
+        taken = {id(tensor) for tensor in step.tensors()}
+        is_layer = step.name in HEADS or step.name.startswith("aten::conv")
+        if taken & beyond or (is_layer and taken & after):
+            beyond |= {id(output) for output in step.outputs}
+        elif taken & after:
+            after |= {id(output) for output in step.outputs}
+    return id(result) in beyond
 
 
 def _not_the_last(found: str, last: str) -> JobError:
@@ -173,14 +173,11 @@ def _not_the_last(found: str, last: str) -> JobError:
 
 def _computed_from(tape: Tape, structure: Structure) -> set[int]:
     """Identities of all that went into the heads of a structure."""
-    return {
-        key
+    return tape.ancestors(
+        (factor, head.index)
         for head in structure.heads
-        for key in tape.ancestors(
-            [factor for factor in HEADS[head.name].factors(head) if tape.depends(factor)],
-            head.index,
-        )
-    }
+        for factor in HEADS[head.name].factors(head)
+    )
 
 
 def _lies_among(tape: Tape, tensor: Tensor, before: set[int]) -> bool:

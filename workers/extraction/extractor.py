@@ -23,7 +23,7 @@ from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.independence import check_repeatable, check_samples
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
-from workers.extraction.recording import record
+from workers.extraction.recording import batch_limits, record
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.structure import NO_LINK, UNVERIFIED, Names, Structure, count_parameters
 
@@ -123,6 +123,7 @@ class Extractor:
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
+        self._limits = batch_limits(model) or (1, None)
         self.link = first.link
         self.residual: float | None = None
         self._model = model
@@ -149,7 +150,7 @@ class Extractor:
                 does not explain the model's answer on this batch.
         """
         rows = len(batch[0])
-        size = self.baked_rows or rows
+        size = self.baked_rows or self._bounded(rows)
         with torch.inference_mode():
             parts = [
                 self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
@@ -163,6 +164,11 @@ class Extractor:
                 torch.cat([part.answers for part in parts]),
                 parts[0].positions,
             )
+
+    def _bounded(self, rows: int) -> int:
+        """As many samples as the archive takes at once, if it says so."""
+        fewest, most = self._limits
+        return max(fewest, rows if most is None else min(rows, most))
 
     def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))

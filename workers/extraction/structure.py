@@ -1,10 +1,12 @@
 """What one recorded run fixes about a model: where its head is, and what follows it."""
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from workers.errors import JobError
 from workers.extraction.carry import carry
@@ -182,7 +184,7 @@ def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Stru
     layers = _locations(tape, path, names)
     return Structure(
         output=output,
-        sites=tuple(_site(tape, head, operands[head.index]) for head in path.heads),
+        sites=tuple(_sites(tape, operands)),
         names=path.names,
         kind=kinds[0],
         link=UNVERIFIED if output is None else carried.link,
@@ -226,13 +228,17 @@ def _joined(path: Path, layers: Sequence[str]) -> str:
     )
 
 
-def _site(tape: Tape, step: Step, operand: int) -> Site:
-    earlier = tape.steps[: step.index]
-    occurrence = sum(other.func is step.func for other in earlier)
-    factors = HEADS[step.name].factors(step)
+def _sites(tape: Tape, operands: Mapping[int, int]) -> Iterator[Site]:
+    """Where heads run, given which factor of each carries Φ, by their positions in the tape."""
     own = {storage_key(tensor) for tensor in tape.constants()}
-    key = storage_key(factors[1 - operand]) if len(factors) > 1 else None
-    return Site(step.func, operand, key if key in own else None, occurrence)
+    executions: Counter[OpOverload] = Counter()
+    for step in tape.steps:
+        if step.index in operands:
+            operand, factors = operands[step.index], HEADS[step.name].factors(step)
+            key = storage_key(factors[1 - operand]) if len(factors) > 1 else None
+            known = key if key in own else None
+            yield Site(step.func, operand, known, executions[step.func])
+        executions[step.func] += 1
 
 
 def count_parameters(model: torch.nn.Module, tape: Tape) -> int:

@@ -104,14 +104,13 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
                 return self.steps[index]
         return None
 
-    def ancestors(self, tensors: Iterable[Tensor], before: int) -> set[int]:
-        """Identities of the input-dependent tensors that some tensors were computed from.
+    def ancestors(self, values: Iterable[tuple[Tensor, int]]) -> set[int]:
+        """Identities of the tensors that some values depending on the input were computed from.
 
         Args:
-            tensors: The tensors, which are among the result.
-            before: Take them for what they were before this step.
+            values: Tensors, which are among the result, each as it was before the given step.
         """
-        waiting, seen = [(tensor, before) for tensor in tensors], set[tuple[int, int]]()
+        waiting, seen = list(values), set[tuple[int, int]]()
         while waiting:
             tensor, limit = waiting.pop()
             step = self.producer(tensor, limit) if self.depends(tensor) else None

@@ -176,6 +176,7 @@ class _Search:
             if error.failure.code == FailureCode.UNSUPPORTED_MODEL:
                 return None  # it ran; that nothing of its results can be read is another matter
             if error.failure.code == FailureCode.OUT_OF_MEMORY:
+                self._said = self._said or error.failure.message
                 return Clue(growth=-1)
             if len(attempt.steps) > self._furthest:
                 self._furthest = len(attempt.steps)

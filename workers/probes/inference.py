@@ -6,7 +6,7 @@ from service.probes.spec import ProbeSpec
 from workers.probes.container import ArrayInfo, shape_text, unreadable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features", "input_ids")
-TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label")
+TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label", "y_true", "label_ids", "class")
 
 
 def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | None:
@@ -22,8 +22,9 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
         return _present(spec.target, "target", arrays)
     if spec.declares_no_target:
         return None
-    partners = {name: _partner(name) for name in spec.inputs[:1] or arrays}
-    found = [partner for name, partner in partners.items() if name in arrays and partner in arrays]
+    inputs = spec.inputs[:1] or arrays
+    partners = [partner for name in inputs if name in arrays for partner in _partners(name)]
+    found = [partner for partner in partners if partner in arrays]
     if not found:
         found = [name for name in TARGET_NAMES if name in arrays and name not in spec.inputs]
     if len(found) > 1:
@@ -54,11 +55,12 @@ def choose_inputs(
         for name, info in arrays.items()
         if info.is_numeric and info.shape and name != target
     }
-    rivals = {name: info for name, info in others.items() if len(info.shape) > 1}
+    # One number a sample is an input, too, of users or items say; but seldom the first one.
+    rivals = {name: info for name, info in others.items() if len(info.shape) > 1} or others
     if not rivals:
         raise unreadable(
-            "No array of the probe can be the inputs: expected a numeric array of samples × "
-            f"features, found {describe(arrays)}.",
+            "No array of the probe can be the inputs: expected a numeric array, samples first, "
+            f"found {describe(arrays)}.",
             hint="Save the inputs as an array named 'x' with one row a sample.",
         )
     customary = [name for name in INPUT_NAMES if name in rivals]
@@ -79,9 +81,9 @@ def describe(arrays: Mapping[str, ArrayInfo], most: int = 8) -> str:
     return ", ".join(listed) or "no arrays"
 
 
-def _partner(name: str) -> str | None:
+def _partners(name: str) -> list[str]:
     """The targets that customarily go with inputs of this name: `y_test` with `x_test`."""
-    return {"x": "y", "X": "Y"}[name[0]] + name[1:] if name[0] in "xX" else None
+    return [letter + name[1:] for letter in {"x": "y", "X": "Yy"}.get(name[0], "")]
 
 
 def _present(name: str, role: str, arrays: Mapping[str, ArrayInfo]) -> str:

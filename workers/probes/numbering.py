@@ -39,9 +39,9 @@ def number_labels(
             fit the model, or that could be numbered in two ways.
     """
     names = stored.spec.class_names
-    _check_number_of_classes(stored, model)
     if stored.is_text:
         return number_texts(stored, model, like)
+    _check_number_of_classes(stored, model)
     found = _number_integers(stored, model, like)
     if found is None or names is None:
         return found

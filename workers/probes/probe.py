@@ -181,9 +181,8 @@ def load_probe(
     arrays = container.arrays
     target_name = choose_target(spec, arrays)
     names = choose_inputs(spec, target_name, arrays)
-    _check_samples(names[0], arrays[names[0]].shape, least_axes=2)
     for name in names:
-        _check_samples(name, arrays[name].shape, least_axes=1)
+        _check_samples(name, arrays[name].shape)
         _check_lengths(names[0], name, arrays, "input")
     if target_name is not None:
         _check_lengths(names[0], target_name, arrays, "target")
@@ -264,12 +263,12 @@ def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSumma
     )
 
 
-def _check_samples(name: str, shape: tuple[int, ...], *, least_axes: int) -> None:
-    """Refuse an array that holds no inputs; only beside others may it be one number a sample."""
-    if len(shape) < least_axes or not all(shape[1:]):
+def _check_samples(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse an array that holds no inputs."""
+    if not shape or not all(shape[1:]):
         raise unreadable(
-            f"The inputs {name!r} have shape {shape_text(shape)}; expected samples first and at "
-            "least one feature axis, such as (n, features) or (n, channels, height, width).",
+            f"The inputs {name!r} have shape {shape_text(shape)}; expected samples first, such as "
+            "(n, features) or (n, channels, height, width).",
             hint="Store one row a sample.",
         )
     if shape[0] == 0:

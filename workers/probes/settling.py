@@ -99,7 +99,7 @@ def decided_task(stored: StoredTargets) -> Task | None:
     if stored.task is not None:
         return stored.task
     if not stored.is_whole:
-        return "regression"
+        return None if stored.is_shares else "regression"
     says_little = stored.is_float or (stored.column.ndim > 1 and stored.is_binary_matrix)
     return None if says_little and not stored.is_one_hot else "classification"
 
@@ -118,7 +118,7 @@ def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) 
 
 def _undeclared(stored: StoredTargets, model: ModelView | None) -> Targets | None:
     if not stored.is_whole:
-        return _values(stored)
+        return _shares(stored, model) if stored.is_shares else _values(stored)
     if stored.column.ndim > 1:
         return _whole_matrix(stored, model)
     if not stored.is_float:
@@ -179,9 +179,37 @@ def _whole_matrix(stored: StoredTargets, model: ModelView | None) -> Targets | N
         return None if found is None else replace(found, notes=(note, *found.notes))
     if is_matrix and says_little and not stored.is_one_hot:
         if not stored.is_binary_matrix:
-            return _values(stored)
+            return _signs(stored, model)
         return replace(_multi_hot(stored), notes=(_several_labels(stored, model),))
     return _classes(stored, model)
+
+
+def _shares(stored: StoredTargets, model: ModelView | None) -> Targets | None:
+    """Rows that sum to 1 may be probabilities of classes, such as smoothed labels."""
+    if model is None:
+        return None
+    if model.outputs != stored.values.shape[1]:
+        return _values(stored)
+    raise mismatch(
+        f"The rows of the targets {stored.name!r} sum to 1, and the model has an output for each "
+        "column: they may be probabilities of classes, or values.",
+        hint='If they are values, set "task": "regression" in the probe\'s spec. If they are '
+        "probabilities, store the class of each sample as a whole number: y.argmax(axis=1).",
+        detail={"array": stored.name},
+    )
+
+
+def _signs(stored: StoredTargets, model: ModelView) -> Targets:
+    """Rows of −1 and 1, or of −1, 0 and 1, may stand for labels that a sample has or has not."""
+    if model.outputs != stored.values.shape[1] or not np.isin(stored.values, (-1, 0, 1)).all():
+        return _values(stored)
+    raise mismatch(
+        f"The rows of the targets {stored.name!r} hold nothing but -1, 0 and 1, and the model has "
+        "an output for each column: they may be labels, or values.",
+        hint='If they are values, set "task": "regression" in the probe\'s spec. If each column is '
+        'a label, store 1 where a sample has it and 0 where not, and set "task": "multilabel".',
+        detail={"array": stored.name},
+    )
 
 
 def _per_position(stored: StoredTargets, model: ModelView) -> str:

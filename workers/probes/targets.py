@@ -16,6 +16,9 @@ from workers.probes.container import Limits, shape_text, unreadable
 
 _MATRIX_AXES = 2
 
+_ROUNDED = 1e-3
+"""How far shares in half precision may be from summing to 1."""
+
 NO_TARGET = 'or set "target": null for a report without what needs targets.'
 """The end of every hint about targets: what works whatever they mean."""
 
@@ -152,6 +155,14 @@ class StoredTargets:
     def column(self) -> npt.NDArray[np.generic]:
         """The targets, (n, 1) as (n,)."""
         return self.values[:, 0] if self.values.shape[1:] == (1,) else self.values
+
+    @cached_property
+    def is_shares(self) -> bool:
+        """Whether rows of two or more values lie in [0, 1] and sum to 1."""
+        if not (self.is_float and self.column.ndim == _MATRIX_AXES):
+            return False
+        values = self.column.astype(np.float64)
+        return bool((values >= 0).all()) and np.allclose(values.sum(axis=1), 1.0, atol=_ROUNDED)
 
     @cached_property
     def is_binary_matrix(self) -> bool:

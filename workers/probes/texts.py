@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.probes.spec import MAX_CLASSES_NAMED
+from workers.errors import JobError
 from workers.probes.container import unreadable
 from workers.probes.listed import LISTED, by_list, listing, mismatch
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
@@ -33,18 +34,18 @@ def number_texts(
     _check_texts(stored, texts)
     order = stored.spec.class_names or (None if like is None else like.labels)
     if order is not None:
-        found = by_list(stored, distinct, order)
-        return replace(found, class_names=tuple(map(str, order)))
+        named = tuple(map(str, order))
+        if model is not None and len(named) != model.classes:
+            raise _not_all(stored, named, model)
+        note = (
+            f'The text labels {stored.name!r} are numbered as "class_names" in the probe\'s spec '
+            f"lists them, in the order of the model's outputs: {listing(named)}."
+        )
+        return replace(by_list(stored, distinct, order), class_names=named, notes=(note,))
     if model is None:
         return None
     if len(texts) != model.classes:
-        raise mismatch(
-            f"The text labels {stored.name!r} name {len(texts):,} classes, {listing(texts)}, and "
-            f"the model tells {model.classes:,} apart; which output is of which class cannot be "
-            "told.",
-            hint=f'List all {model.classes:,} classes in "class_names" in the probe\'s spec, in '
-            f"the order of the model's outputs, {NO_TARGET}",
-        )
+        raise _not_all(stored, texts, model)
     if texts != (by_number := _by_number(texts)):
         names = f": {json.dumps(by_number)}" if len(by_number) <= LISTED else " in that order"
         raise mismatch(
@@ -59,8 +60,18 @@ def number_texts(
         f'gives it: {listing(texts)}. "class_names" in the probe\'s spec changes it.'
     )
     # A report names no more classes than a spec can.
-    named = tuple(texts) if len(texts) <= MAX_CLASSES_NAMED else None
-    return replace(found, class_names=named, notes=(note,))
+    shown = tuple(texts) if len(texts) <= MAX_CLASSES_NAMED else None
+    return replace(found, class_names=shown, notes=(note,))
+
+
+def _not_all(stored: StoredTargets, texts: Sequence[str], model: ModelView) -> JobError:
+    """The refusal of fewer or more classes than the model has: any output may be left over."""
+    return mismatch(
+        f"The text labels {stored.name!r} name {len(texts):,} classes, {listing(texts)}, and the "
+        f"model tells {model.classes:,} apart; which output is of which class cannot be told.",
+        hint=f'List all {model.classes:,} classes in "class_names" in the probe\'s spec, in the '
+        f"order of the model's outputs, {NO_TARGET}",
+    )
 
 
 def _check_texts(stored: StoredTargets, distinct: Sequence[str]) -> None:

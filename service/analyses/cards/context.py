@@ -221,8 +221,8 @@ CARDS = (
         ),
         range="cross_entropy, binary_cross_entropy, squared_error; null where there is no loss",
         reading=(
-            "Compare losses of one kind only. The link is tried on outputs from −40 to 40: f is "
-            "taken for logits if it is u, or rises or falls throughout, past −10 and past 10."
+            "Compare losses of one kind only. The link is tried on outputs from −1000 to 1000: f "
+            "is taken for logits if it is u, or rises or falls throughout, past −10 and past 10."
         ),
         failure_modes=(
             "null for f such as tanh(u) or |u|, which is no distribution over classes; "

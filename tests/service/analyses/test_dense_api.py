@@ -147,8 +147,7 @@ def test_a_dense_model_needs_no_targets(client: Client, images: np.ndarray) -> N
     report = analyse(client, Pixels(), x=images)
     assert report["feature_map"]["positions"] == POSITIONS
     assert report["probe"]["class_counts"] is None
-    nothing = {"accuracy": None, "loss": None, "confidence_interval": None}
-    assert report["performance"] == nothing
+    assert set(report["performance"].values()) == {None}
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def accuracy(model: nn.Module, labels: np.ndarray) -> float:
         (Y.astype(np.float32), Y, ({}, None), "are class labels: the model has 4 outputs"),
         (Y + 1, Y, ({}, "classification"), "are counted from 1"),
         (NAMES[Y], np.unique(NAMES, return_inverse=True)[1][Y], ({}, "classification"), "ant, bee"),
-        (NAMES[Y], Y, ({"class_names": NAMES.tolist()}, "classification"), ""),
+        (NAMES[Y], Y, ({"class_names": NAMES.tolist()}, "classification"), "dog, ant"),
         (10 * Y, Y, ({"class_labels": [0, 10, 20, 30]}, "classification"), ""),
         (Y.astype(np.uint64), Y, ({}, "classification"), ""),
     ],
@@ -71,7 +71,7 @@ def test_labels_are_settled_with_the_model_in_view(
     spec, task = told
     probe = registered(client, stored, spec)
     assert probe["spec"].get("task") == task
-    assert (probe["classes"] is None) == bool(note)
+    assert (probe["classes"] is None) == (bool(note) and "class_names" not in spec)
     model = network(CLASSES)
     ended = analysis(client, model, probe)
     assert ended["status"] == "succeeded", ended["error"]

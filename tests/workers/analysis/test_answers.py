@@ -385,3 +385,27 @@ def test_of_a_head_that_the_owner_names_its_outputs_are_judged() -> None:
     assert found["performance"]["accuracy"] == hits.mean()
     loss = float(_nll(model.answers(X), torch.from_numpy(labels)).mean())
     assert found["performance"]["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_saturated_sigmoids(outputs: int) -> None:
+    model = Network(INPUTS, outputs, torch.sigmoid, gain=200.0)
+    f = model.answers(X)
+    assert ((f == 1).sum(1) > 1).any() or outputs == 1
+    case = CASES["a sigmoid" if outputs == 1 else "a sigmoid for each class"]
+    labels = RNG.integers(0, max(outputs, 2), N)
+    found = analysed(model, {"x": X, "y": labels})
+    hits = right(f, labels, case)
+    assert found["performance"]["accuracy"] == hits.mean()
+    assert found["compression"][-1]["agreement"] >= 1 - 3 / N
+
+
+def test_shares_of_many_blocks_of_rows_do_not_exceed_one() -> None:
+    """With so many outputs the curve takes 83 rows at a time, and 5 · 83/416 + 1/416 > 1."""
+    n = 416
+    model = Network(INPUTS, 50_000, lambda u: u)
+    inputs = RNG.standard_normal((n, INPUTS), dtype=np.float32)
+    labels = model.answers(inputs).argmax(1).numpy()
+    found = analysed(model, {"x": inputs, "y": labels})
+    assert found["compression"][-1]["agreement"] == 1.0
+    assert found["compression"][-1]["accuracy"] == 1.0

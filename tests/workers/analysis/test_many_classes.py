@@ -110,7 +110,7 @@ def test_the_moments_say_what_they_hold() -> None:
 
 def test_what_does_not_fit_is_refused_before_the_pass_and_the_advice_helps() -> None:
     model, probe = network(20_000), npz(x=INPUTS, y=LABELS)
-    refusal, stage = run(model, probe, memory_bytes=150 << 20)
+    refusal, stage = run(model, probe, memory_bytes=64 << 20)
     assert isinstance(refusal, JobError)
     assert stage == Stage.LOCATING_HEAD
     failure = refusal.failure
@@ -123,15 +123,16 @@ def test_what_does_not_fit_is_refused_before_the_pass_and_the_advice_helps() -> 
 
 
 def test_fewer_samples_are_advised_where_they_show_fewer_classes() -> None:
-    rows = 3_000
+    rows = 20_000
     labels = np.arange(rows) * 7 % 20_000
     probe = npz(x=RNG.normal(size=(rows, 12)).astype(np.float32), y=labels)
     model = network(20_000, 256)
-    refusal, _ = run(model, probe, memory_bytes=500 << 20)
+    refusal, _ = run(model, probe, memory_bytes=700 << 20)
     assert isinstance(refusal, JobError)
     samples = refusal.failure.detail["max_samples"]
     assert isinstance(samples, int)
-    assert 256 < samples < rows
+    assert 1_000 < samples < rows
     assert "fewer samples have fewer of" in str(refusal.failure.hint)
-    result, _ = run(model, probe, memory_bytes=500 << 20, max_samples=int(0.9 * samples))
+    # Well below, since what model and probe leave differs a little from one run to the next.
+    result, _ = run(model, probe, memory_bytes=700 << 20, max_samples=1_000)
     assert isinstance(result, JobResult)

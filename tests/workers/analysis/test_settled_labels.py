@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from analysed import analysed, refused
+from analysed import Network, analysed, refused
 from torch import nn
 
 from service.failures import FailureCode
@@ -118,7 +118,13 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
     "bytes": (network(4), NAMES[Y].astype("S"), {}, ALPHABETICAL[Y], "ant, bee, cat, dog"),
     "text, a column": (network(4), NAMES[Y][:, None], {}, ALPHABETICAL[Y], "ant, bee, cat, dog"),
     "text, one logit": (network(1), np.array(["no", "yes"])[BINARY], {}, BINARY, "no, yes"),
-    "text, named": (network(4), NAMES[Y], {"class_names": NAMES.tolist()}, Y, ""),
+    "text, named": (
+        network(4),
+        NAMES[Y],
+        {"class_names": NAMES.tolist()},
+        Y,
+        "lists them, in the order of the model's outputs: dog, ant",
+    ),
     "text, not ASCII": (
         network(4),
         np.array(["ä", "z", "b", "Ω"])[Y],
@@ -132,7 +138,7 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
         (np.arange(N) % 12).astype("U"),
         {"class_names": [str(k) for k in range(12)]},
         np.arange(N) % 12,
-        "",
+        "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
     ),
     "one-hot bool": (network(4), ONE_HOT.astype(bool), {}, Y, ""),
     "one-hot uint8": (network(4), ONE_HOT.astype("u1"), {}, Y, ""),
@@ -325,6 +331,13 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         "name 4 classes, ant, bee, cat, dog, and the model tells 6 apart",
         [{"class_names": ["eel", "dog", "cow", "cat", "bee", "ant"]}],
     ),
+    "texts of some classes, named": (
+        network(6),
+        {"x": X, "y": NAMES[Y]},
+        {"class_names": sorted(NAMES)},
+        "which output is of which class cannot be told",
+        [{"class_names": ["eel", "dog", "cow", "cat", "bee", "ant"]}],
+    ),
     "texts of numbers": (
         network(12),
         {"x": X, "y": (np.arange(N) % 12).astype("U")},
@@ -459,3 +472,34 @@ def test_an_eval_probe_of_other_classes_is_refused(
     )
     assert failure.message.startswith("Of the two probes, this is about the eval probe.")
     assert message in failure.message
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_rows_that_sum_to_one_are_probabilities_or_values(dtype: str) -> None:
+    model = Network(12, 4, lambda u: u)
+    x = np.random.default_rng(0).standard_normal((200, 12), dtype=np.float32)
+    labels = model.answers(x).argmax(1).numpy()
+    shares = (np.eye(4)[labels] * 0.9 + 0.025).astype(dtype)
+    failure = refused(model, {"x": x, "y": shares})
+    assert "probabilities of classes, or values" in failure.message
+    assert '"task": "regression"' in str(failure.hint)
+    told = analysed(model, {"x": x, "y": shares}, spec={"task": "regression"})
+    expected = float((model.answers(x) - torch.from_numpy(shares).double()).square().mean())
+    assert told["performance"]["loss"] == pytest.approx(expected, rel=1e-5)
+    classes = analysed(model, {"x": x, "y": shares.argmax(axis=1)})
+    assert classes["performance"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize("values", [(-1, 1), (-1, 0, 1)])
+def test_signs_are_labels_or_values(values: tuple[int, ...]) -> None:
+    model = Network(12, 4, lambda u: u)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((200, 12), dtype=np.float32)
+    signs = random.choice(values, (200, 4)).astype(np.float32)
+    failure = refused(model, {"x": x, "y": signs})
+    assert '"task": "multilabel"' in str(failure.hint)
+    told = analysed(model, {"x": x, "y": signs}, spec={"task": "regression"})
+    assert told["probe"]["task"] == "regression"
+    labels = analysed(model, {"x": x, "y": (signs > 0).astype(int)}, spec={"task": "multilabel"})
+    expected = ((model.answers(x) >= 0).numpy() == (signs > 0)).mean()
+    assert labels["performance"]["accuracy"] == pytest.approx(expected)

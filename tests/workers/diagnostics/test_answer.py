@@ -50,7 +50,7 @@ SEVERAL: dict[str, tuple[Link, str, int, str | None]] = {
     "log of softmax": (
         lambda u: u.softmax(1).log(),
         "log-probabilities of classes",
-        1,
+        0,  # it is infinite where the logarithm of softmax is not
         "cross_entropy",
     ),
     "twice a softmax": (lambda u: 2 * u.softmax(1), "scores", 0, None),
@@ -94,7 +94,8 @@ SEVERAL: dict[str, tuple[Link, str, int, str | None]] = {
     "yes or no": (lambda u: (u > 0.3).float(), "decisions", 0, None),
     "yes or no as bool": (lambda u: u > 0.3, "decisions", 0, None),
     "capped": (lambda u: 30 * torch.tanh(u / 30), "logits", 0, "cross_entropy"),
-    "- sinh": (lambda u: -torch.sinh(u), "logits", 0, "cross_entropy"),
+    "falling": (lambda u: -2 * u - torch.tanh(u), "logits", 0, "cross_entropy"),
+    "cut off": (lambda u: u.clamp(-100, 100), "logits", 0, "cross_entropy"),
     "tanh": (torch.tanh, "signed scores", 0, None),
     "sign": (torch.sign, "signed scores", 0, None),
     "relu": (torch.relu, "scores", 0, None),
@@ -143,6 +144,19 @@ def test_one_output_decides_where_its_form_says(link: Link, threshold: float) ->
     decided = answer.decide(values)
     assert decided is not None
     assert torch.equal(decided, (link(u)[:, 0] > threshold).long())
+
+
+def test_certain_outputs_are_alike_in_what_the_model_returns() -> None:
+    answer = of(torch.sigmoid, 3)
+    u = torch.tensor([[20.0, 30.0, 0.0], [-1.0, 2.0, 3.0]])
+    assert answer.sign == 1
+    decided = answer.decide(answer.values(u, torch.sigmoid(u)))
+    assert decided is not None
+    assert decided.tolist() == torch.sigmoid(u).argmax(1).tolist() == [0, 2]
+    measured = answer.measure(answer.values(u, torch.sigmoid(u)), torch.eye(3)[[0, 2]])
+    assert measured.accuracy == 1.0
+    wanted = functional.binary_cross_entropy_with_logits(u.double(), torch.eye(3)[[0, 2]].double())
+    assert measured.loss == pytest.approx(float(wanted))
 
 
 @pytest.mark.parametrize("link", [torch.abs, torch.exp, functional.softplus, torch.relu])

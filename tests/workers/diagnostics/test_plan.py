@@ -61,6 +61,13 @@ def test_classes_cost_what_occurs_and_outputs_what_the_head_can_reach() -> None:
     assert min(values.memory_bytes, unknown.memory_bytes) > 200 << 30
 
 
+def test_a_second_probe_takes_more_where_there_are_many_classes() -> None:
+    few = Problem(20_000, 512, 10, 10, by_class=True, head=True)
+    assert replace(few, held_out=True).memory_bytes == few.memory_bytes
+    many = Problem(20_000, 512, 10_000, 10_000, by_class=True, head=True)
+    assert many.memory_bytes < replace(many, held_out=True).memory_bytes < 2 << 30
+
+
 def test_fewer_rows_than_before_may_fit_though_more_than_features() -> None:
     problem = Problem(200_000, 768, 65_536, 65_536, by_class=True, head=True)
     memory = 6 << 30

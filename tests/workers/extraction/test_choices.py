@@ -144,3 +144,69 @@ def test_a_choice_that_is_not_there_is_answered_with_what_is(
     assert caught.value.failure.detail["code"] == code
     assert says in caught.value.failure.message
     assert caught.value.failure.hint
+
+
+class InParts(Base):
+    """The head runs for each part of the batch, and another one beside it."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.trunk(x)
+        kinds = [self.fc(part) for part in h.split(4)]
+        return {"colour": self.other(h), "kind": torch.cat(kinds)}
+
+
+def test_a_layer_that_runs_for_parts_leads_to_its_output(archive: Archive) -> None:
+    net = InParts().eval()
+    extractor = discover(archive(net, BATCH), (BATCH,), FeatureMapChoice(module="fc"))
+    found = extractor.feature_map
+    assert (found.output, found.location, found.verified) == ("kind", "fc.weight", True)
+    more = torch.randn(37, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(extractor.run((more,)).phi, net.trunk(more))
+
+
+class PartsThatDiffer(Base):
+    """For more than sixteen samples the parts no longer see the same layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        parts = [self.fc(h[:16])]
+        if h.shape[0] > 16:
+            parts.append(self.fc(torch.tanh(h[16:])) * 2.0)
+        return torch.cat(parts)
+
+
+def test_each_batch_proves_anew_that_parts_are_of_one_layer(archive: Archive) -> None:
+    extractor = discover(archive(PartsThatDiffer(), BATCH), (BATCH,))
+    with pytest.raises(JobError) as caught:
+        extractor.run((torch.randn(20, 12),))
+    assert caught.value.failure.detail["code"] in {"residual", "multiple_heads"}
+
+
+class HeadsThatPart(Base):
+    """Both heads see the same features, until one feature is large."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        return torch.cat([self.fc(h), self.other(h.clamp(max=8.0))], dim=1)
+
+
+def test_each_batch_proves_anew_that_heads_see_the_same(archive: Archive) -> None:
+    net = HeadsThatPart().eval()
+    extractor = discover(archive(net, BATCH), (BATCH,))
+    assert extractor.feature_map.location == "fc.weight, other.weight"
+    with pytest.raises(JobError) as caught:
+        extractor.run((100.0 * BATCH,))
+    assert caught.value.failure.detail["code"] == "multiple_heads"
+
+
+def test_a_result_alone_may_be_the_features(archive: Archive) -> None:
+    net = nn.Sequential(nn.Linear(12, 16), nn.Softmax(1)).eval()
+    choice = FeatureMapChoice(features_output=0)
+    extractor = discover(archive(net, BATCH), (BATCH,), choice)
+    extracted = extractor.run((BATCH,))
+    with torch.no_grad():
+        torch.testing.assert_close(extracted.phi, net(BATCH))
+    assert extracted.outputs.shape == extracted.answers.shape == (16, 0)
+    found = extractor.feature_map
+    assert (found.outputs, found.link, found.location) == (0, "none", "the only result")

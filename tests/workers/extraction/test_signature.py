@@ -146,7 +146,13 @@ def test_what_a_program_was_exported_with_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("fewest", "most", "words"),
-    [(2, 10, "takes 2 to 10 samples"), (20, None, "takes at least 20"), (6, 6, "exactly 6")],
+    [
+        (2, 10, "takes 2 to 10 samples"),
+        (20, None, "takes at least 20"),
+        (6, 6, "exactly 6"),
+        (2, 20, ""),
+        (10, 64, ""),
+    ],
 )
 def test_the_sizes_of_batches_are_told_as_they_are(
     fewest: int, most: int | None, words: str
@@ -159,9 +165,10 @@ def test_the_sizes_of_batches_are_told_as_they_are(
     loaded = Called(exported(model, (), {"x": example}, shapes), [0])
     assert batch_limits(loaded) == (fewest, most)
     extractor = discover(loaded, (X,))
-    assert any(words in warning for warning in extractor.feature_map.warnings)
-    with torch.inference_mode():
-        torch.testing.assert_close(extractor.run((X,)).phi, model.phi(X))
+    assert not words or any(words in warning for warning in extractor.feature_map.warnings)
+    for batch in (X, X[:3], torch.cat([X, X, X])):
+        with torch.inference_mode():
+            torch.testing.assert_close(extractor.run((batch,)).phi, model.phi(batch))
 
 
 def test_optional_arguments_of_scripts_are_given_by_name() -> None:

@@ -26,8 +26,8 @@ _LOOKUPS = frozenset(("aten::embedding", "aten::embedding_bag", "aten::one_hot")
 _CHANNELS = 64
 """More values than that are an image's mean, say, which is no constant of the scale alone."""
 
-_NORMALISED = 16.0
-"""The range of values that were normalised: ±8 standard deviations."""
+_FRACTIONS = (0.5, 2.5)
+"""What the largest byte becomes where a model divides bytes by 255, 256, 127.5 or so."""
 
 _KEPT = 0.5
 """Values from 0 to 1 are not divided by more than 2."""
@@ -52,9 +52,8 @@ class FirstSteps:
     def takes_bytes(self, largest: float) -> bool | None:
         """Whether a model takes whole numbers as they are, rather than divided by their largest.
 
-        Networks are trained on inputs of order 1: normalising divides bytes by 50 to 255, and
-        values from 0 to 1 by 0.2 to 1. Subtracting less than 1 from bytes, or more than 1 from
-        values up to 1, is of no use to either.
+        Subtracting less than 1 from bytes, or more than 1 from values up to 1, is of no use.
+        Dividing alone brings bytes to values up to 1 or 2; any other factor may be a gain.
 
         Args:
             largest: The largest value there can be: 255 for bytes.
@@ -67,9 +66,12 @@ class FirstSteps:
         if not self.names or not self.factor:
             return None
         mean = abs(self.offset / self.factor)
-        if self.factor * largest <= _NORMALISED or mean > 1:
+        if not mean:
+            least, most = _FRACTIONS
+            return True if least <= self.factor * largest <= most else None
+        if mean > 1:
             return True
-        return False if 0 < mean < 1 and self.factor >= _KEPT else None
+        return False if mean < 1 and self.factor >= _KEPT else None
 
 
 def first_steps(tape: Tape, given: Tensor) -> FirstSteps:

@@ -234,3 +234,33 @@ def test_a_mask_of_any_number_type_reaches_a_model_that_wants_it_as_bool(dtype: 
     with torch.inference_mode():
         expected = model.phi(torch.tensor(VECTORS), torch.tensor(MASK > 0))
     assert close(given.phi, expected)
+
+
+class Recommender(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.users = nn.Embedding(100, 8)
+        self.items = nn.Embedding(40, 8)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, user: Tensor, item: Tensor) -> Tensor:
+        return torch.tanh(self.users(user) * self.items(item))
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return self.head(self.phi(user, item))
+
+
+USERS, ITEMS = RNG.integers(0, 100, ROWS), RNG.integers(0, 40, ROWS)
+
+
+@pytest.mark.parametrize("names", [("user", "item"), ("a", "b")])
+def test_inputs_may_be_one_number_a_sample_each(names: tuple[str, str]) -> None:
+    """Without names, users are proved: there are more of them than items."""
+    model = Recommender().eval()
+    user, item = names
+    given = give(model, **{item: ITEMS, user: USERS}, y=LABELS)
+    with torch.inference_mode():
+        expected = model.phi(torch.tensor(USERS), torch.tensor(ITEMS))
+    assert close(given.phi, expected)
+    assert given.arrays == {"user": user, "item": item}

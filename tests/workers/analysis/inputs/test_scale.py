@@ -172,6 +172,9 @@ def test_a_batch_norm_tells_the_scale(scale: float, layout: str) -> None:
         (Vectors(), TABLE),
         (Pictures(channels=1), (GREY // 16)),
         (Pictures(torch.abs), PICTURES),
+        (Pictures(lambda x: x * 0.05), PICTURES),
+        (Pictures(lambda x: 1 - x), PICTURES),
+        (Pictures(lambda x: x / 4), PICTURES),
         (Normed(0.01), PICTURES),
     ],
 )
