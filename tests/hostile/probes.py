@@ -101,8 +101,9 @@ def _nested_columns() -> bytes:
 
 
 def _list_without_end() -> bytes:
-    values = pa.repeat(pa.scalar(False), 100_000_000)
-    return _parquet(pa.table({"x": pa.LargeListArray.from_arrays([0, len(values)], values)}))
+    values = pa.repeat(pa.scalar(False), 50_000_000)
+    ends = [0, len(values) - 1, len(values)]
+    return _parquet(pa.table({"x": pa.LargeListArray.from_arrays(ends, values)}))
 
 
 def _endless_names() -> bytes:
@@ -173,7 +174,7 @@ def _tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", content: byte
 def _many_files() -> bytes:
     """A directory of more files than anyone packs, all of them empty."""
     header = _tar("cat/1.png", content=b"")[:512]
-    return header * 100_100
+    return header * 65_600
 
 
 def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:

@@ -49,7 +49,7 @@ class Limits(BaseModel):
     max_arrays: PositiveInt = Field(default=256, description="The most arrays a file may hold.")
     max_columns: PositiveInt = Field(default=16_384, description="The most columns of a table.")
     max_files: PositiveInt = Field(
-        default=100_000, description="The most files that an archive may hold."
+        default=65_536, description="The most files that an archive may hold."
     )
     max_file_bytes: PositiveInt = Field(
         default=256 << 20, description="The largest image that is taken out of an archive."
