@@ -232,9 +232,9 @@ class ProbeSpec(_WritesWhatWasSet):
     ) = Field(
         default=None,
         description="What is done to the inputs; {} leaves them as they are stored. A single "
-        "transform is that of the first input; a list has one for each name in the list `input`; an "
-        "object has them by the array's name. What is left out is decided with the model in view, "
-        "and said in the report; the dtype always follows the model unless it is given.",
+        "transform is that of the first input; a list has one for each name in the list `input`, "
+        "and an object has them by the array's name. What is left out is decided with the model in "
+        "view, and said in the report; the dtype always follows the model unless it is given.",
     )
 
     @field_validator("format", mode="before")
@@ -335,7 +335,8 @@ class ProbeSpec(_WritesWhatWasSet):
 
     def _check_transforms(self) -> None:
         given = self.transform
-        if isinstance(given, list) and isinstance(self.input, dict):
+        lacks_order = isinstance(given, list) and isinstance(self.input, dict)
+        if lacks_order:
             raise ValueError(
                 "transform is a list and input an object, which has no order; expected an object "
                 "of transforms by the array's name"

@@ -84,7 +84,7 @@ def check_transforms_named(
         raise unreadable(
             f"The spec gives a transform for {strange!r}, which is no array of inputs; the file "
             f"holds {describe(arrays)}.",
-            hint=f"Name one of these in \"transform\": {', '.join(map(repr, inputs[:8]))}.",
+            hint=f'Name one of these in "transform": {", ".join(map(repr, inputs[:8]))}.',
         )
 
 

@@ -124,3 +124,24 @@ def test_refusal_says_what_is_expected(given: dict[str, object], words: str) -> 
     with pytest.raises(ValidationError) as refusal:
         ProbeSpec.model_validate(given)
     assert words in str(refusal.value)
+
+
+def test_transforms_may_be_given_by_the_arrays_name() -> None:
+    given = {"transform": {"pixels": {"scale": "1/255"}, "ids": {}}}
+    spec = ProbeSpec.model_validate(given)
+    assert spec.transform_of("pixels", 5) == Transform(scale=1 / 255)
+    assert (spec.transform_of("ids", 0), spec.transform_of("others", 0)) == (Transform(), None)
+    again = ProbeSpec.model_validate_json(spec.model_dump_json())
+    assert again == spec
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"input": {"a": "x"}, "transform": [{}]}, "input an object, which has no order"),
+        ({"input": ["x"], "transform": {"y": {}}}, "transform names 'y'"),
+    ],
+)
+def test_transforms_and_inputs_go_together(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ProbeSpec.model_validate(given)

@@ -25,11 +25,13 @@ class Binding:
         arrays: The array's name by the argument's position.
         why: How it is known, in words.
         warning: What contradicts it, in words; empty if nothing does.
+        is_guess: Names speak against it, so that it is asked about even if it is the only one.
     """
 
     arrays: Mapping[int, str]
     why: str
     warning: str = ""
+    is_guess: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,12 @@ def _by_name(known: _Known, target: str | None) -> list[Binding]:
     if len(missing) == 1:
         customary = [name for name in left if name in INPUT_NAMES]
         why = "the only array that can be it" if len(left) == 1 else "by its customary name"
-        return [Binding(_sorted({**named, missing[0]: n}), why) for n in customary or left]
+        # Beside arguments that have their arrays, a name that fits none is no accident.
+        is_guess = bool(named) and not customary
+        return [
+            Binding(_sorted({**named, missing[0]: name}), why, is_guess=is_guess)
+            for name in customary or left
+        ]
     return [
         Binding(_sorted({**named, **dict(zip(missing, order, strict=True))}), "")
         for order in islice(permutations(left, len(missing)), _ORDERS)
@@ -171,14 +178,17 @@ def choice_needed(
     return JobError(
         FailureCode.INPUT_MISMATCH,
         f"The model takes {_signature(arguments)}, and the probe has {_listed(arrays)}. Their "
-        f"names do not say which argument gets which, and the model runs on {len(running)} of the "
-        "ways to give them.",
-        hint=f"Say which is meant in the probe's spec: {listed} (tried: each runs).",
+        f"names do not say which argument gets which; the model runs on {_ways(len(running))}.",
+        hint=f"Say which is meant in the probe's spec: {listed} (tried: it runs).",
         detail={
             "code": "ambiguous_input",
             "inputs": [{arguments[p].name: n for p, n in each.arrays.items()} for each in running],
         },
     )
+
+
+def _ways(count: int) -> str:
+    return "one way to give them" if count == 1 else f"{count} ways to give them"
 
 
 def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> JobError:

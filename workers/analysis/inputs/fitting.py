@@ -1,9 +1,11 @@
 """Settling what a model gets of a probe, with the model in view."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from service.failures import FailureCode
@@ -68,14 +70,13 @@ def fit_alike(model: nn.Module, probe: ProbeData, first: Fitted, device: str) ->
         JobError: As `fit`; `input_mismatch` if other arguments would be given than before.
     """
     arrays = probe.spec.inputs or [each.array for each in first.inputs]
-    dtypes = [probe.stored[name].dtype.name for name in arrays if name in probe.stored]
     fitted = None
-    if probe.spec.transform is None and dtypes == [each.stored for each in first.inputs]:
-        by_argument = zip((each.argument for each in first.inputs), arrays, strict=True)
+    if probe.spec.transform is None and _stored_alike(probe, arrays, first):
+        pairs = list(zip(first.inputs, arrays, strict=True))
         keys = {
             **probe.spec.model_dump(mode="json"),
-            "input": dict(by_argument),
-            "transform": [each.transform.model_dump(mode="json") for each in first.inputs],
+            "input": {each.argument: array for each, array in pairs},
+            "transform": {array: _without_dtype(each) for each, array in pairs},
         }
         likewise = replace(probe, spec=ProbeSpec.model_validate(keys))
         fitted = fit(model, likewise, device, authority="as for the first probe")
@@ -90,6 +91,26 @@ def fit_alike(model: nn.Module, probe: ProbeData, first: Fitted, device: str) ->
             f"{json.dumps(dict.fromkeys(before, 'an array'))}.",
         )
     return fitted
+
+
+def _stored_alike(probe: ProbeData, arrays: Sequence[str], first: Fitted) -> bool:
+    """Whether arrays have the number types of those of the first probe; floats are alike."""
+    if len(arrays) != len(first.inputs) or any(name not in probe.stored for name in arrays):
+        return False
+    types = [
+        (probe.stored[name].dtype.name, each.stored)
+        for name, each in zip(arrays, first.inputs, strict=True)
+    ]
+    return all(a == b or (a[:5] == b[:5] == "float") for a, b in types)
+
+
+def _without_dtype(given: GivenInput) -> dict[str, JsonValue]:
+    """A transform whose dtype follows the model, unless whole numbers are made of floats."""
+    keys: dict[str, JsonValue] = given.transform.model_dump(mode="json")
+    if str(keys.get("dtype", "")).startswith("float"):
+        del keys["dtype"]
+        keys.setdefault("scale", 1)  # what was settled is not asked again
+    return keys
 
 
 @torch.inference_mode()
@@ -125,7 +146,7 @@ def fit(
         running = running or [each for each in found if each is not None]
     if not running:
         raise trials[0].explained()
-    if len(running) > 1:
+    if len(running) > 1 or running[0].trial.binding.is_guess:
         raise choice_needed(
             arguments, list(probe.stored), [found.trial.binding for found in running]
         )

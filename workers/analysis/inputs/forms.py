@@ -103,10 +103,8 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
     """Bytes with channels last are images as files hold them; most models take channels first."""
     shape = stored.shape
-    channels_last = (
-        stored.dtype.name in _IMAGES
-        and len(shape) == _IMAGE_AXES
-        and shape[-1] in _IMAGE_CHANNELS
-        and shape[1] not in _IMAGE_CHANNELS
-    )
-    return ["NHWC->NCHW", "NHWC->NHWC"] if channels_last else [None]
+    is_image = stored.dtype.name in _IMAGES and len(shape) == _IMAGE_AXES
+    if not (is_image and shape[-1] in _IMAGE_CHANNELS):
+        return [None]
+    as_stored = "NCHW->NCHW" if shape[1] in _IMAGE_CHANNELS else "NHWC->NHWC"
+    return [as_stored, "NHWC->NCHW"] if as_stored[1] == "C" else ["NHWC->NCHW", as_stored]

@@ -10,7 +10,6 @@ from pydantic import JsonValue
 
 from service.failures import FailureCode
 from service.probes.spec import Transform
-from workers.analysis.inputs.binding import as_spec
 from workers.analysis.inputs.scale import Scale, largest_value
 from workers.analysis.inputs.trying import Running
 from workers.errors import JobError
@@ -73,12 +72,19 @@ def _readings(
 
 
 def _written(running: Running, reading: Sequence[Transform]) -> str:
-    """A reading as one writes it into a spec; with the arrays' names if there are several."""
-    shown = [_json(transform, running.trial.said[k]) for k, transform in enumerate(reading)]
+    """A reading as one writes it into a spec; by the arrays' names if there are several."""
+    said = running.trial.said
+    shown = [_keys(transform, said[k]) for k, transform in enumerate(reading)]
     if len(shown) == 1:
-        return f'"transform": {shown[0]}'
-    names = as_spec(running.trial.arguments, running.trial.binding)
-    return f'"input": {names}, "transform": [{", ".join(shown)}]'
+        return f'"transform": {json.dumps(shown[0])}'
+    named = {
+        array: keys
+        for array, keys, given in zip(
+            running.trial.binding.arrays.values(), shown, said, strict=True
+        )
+        if keys or given is not None
+    }
+    return f'"transform": {json.dumps(named)}'
 
 
 def scaled(form: Transform, divisor: int, *, is_said: bool = False) -> Transform:
@@ -92,11 +98,11 @@ def _divisor(stored: npt.NDArray[np.generic]) -> int:
     return largest_value(stored) or 1
 
 
-def _json(transform: Transform, said: Transform | None) -> str:
+def _keys(transform: Transform, said: Transform | None) -> dict[str, JsonValue]:
     """A transform in a spec, with the fraction that its scale is; the dtype follows the model."""
     keys: dict[str, JsonValue] = transform.model_dump(mode="json")
     if said is None or said.dtype is None:
         keys.pop("dtype", None)
     if (scale := transform.scale) is not None:
         keys["scale"] = 1 if scale == 1 else f"1/{round(1 / scale)}"
-    return json.dumps(keys)
+    return keys

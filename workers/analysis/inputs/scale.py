@@ -21,11 +21,15 @@ from workers.extraction.fit.value_range import norm_ratio
 from workers.extraction.tape import Tape
 
 _BYTE = 255
-_HALF_BYTE = 128
 _WIDE = 65535
-_SAMPLE = 32768
+_SOUND = {"int16": 2**15, "int32": 2**31}
 _FEWEST_SAMPLES = 64
 _MATRIX_AXES = 2
+_SAMPLED = 256
+_NORMAL_MEAN = 4.0
+_NORMAL_SPREAD = (0.05, 10.0)
+"""Of inputs that were normalised with statistics of other data, or with 0.5 for want of any."""
+
 _SAME_ANSWERS = 1e-5
 
 
@@ -63,8 +67,6 @@ def said_scale(
         return Scale(1, authority)
     if given is not None and (given.mean is not None or given.std is not None):
         return _normalised(stored, given) or Scale(1, authority)
-    if given is not None and given.dtype is not None:
-        return Scale(1, f"{authority}: a dtype and no scale")
     is_float = settled.dtype is not None and "float" in settled.dtype
     return None if is_float and largest_value(stored) else Scale(1, _indicators(stored))
 
@@ -72,7 +74,7 @@ def said_scale(
 def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
     """The largest value there can be, of what models often take divided by it.
 
-    Bytes, and whole numbers that could be pixels: 255. Wide pixels: 65535. Sound in 16 bits: 32768.
+    Bytes, and whole numbers that could be pixels: 255. Wide pixels: 65535. Sound: 2¹⁵ or 2³¹.
 
     Returns:
         None for everything else, such as indicators, counts in tables, and floats.
@@ -81,15 +83,13 @@ def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
         return None
     least, largest = int(stored.min()), int(stored.max())
     if least < 0:
-        is_sound = stored.dtype == np.int16 and max(-least, largest) > _BYTE
-        return _SAMPLE if is_sound and stored.shape[-1] >= _FEWEST_SAMPLES else None
-    if stored.dtype == np.uint8:
-        return _BYTE if largest > 1 else None
-    if stored.ndim <= _MATRIX_AXES:
+        is_sound = max(stored.shape[1:], default=0) >= _FEWEST_SAMPLES
+        return _SOUND.get(stored.dtype.name) if is_sound else None
+    if stored.dtype != np.uint8 and stored.ndim <= _MATRIX_AXES:
         return None  # a table
-    if stored.dtype == np.uint16 and largest > _BYTE:
-        return _WIDE
-    return _BYTE if _HALF_BYTE <= largest <= _BYTE else None
+    if largest <= 1:
+        return None
+    return _BYTE if largest <= _BYTE else _WIDE
 
 
 def _indicators(stored: npt.NDArray[np.generic]) -> str:
@@ -98,17 +98,29 @@ def _indicators(stored: npt.NDArray[np.generic]) -> str:
 
 
 def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | None:
-    """Mean and standard deviation in [0, 1] belong to values that were divided before."""
-    means, deviations = given.mean or [0.5], given.std or [0.5]
-    fractions = all(0 <= mean <= 1 for mean in means) and all(std <= 1 for std in deviations)
-    divisor = largest_value(stored)
-    if not fractions or divisor is None:
+    """The scale with which mean and standard deviation normalise the values, if one does."""
+    unit = largest_value(stored)
+    if unit is None:
         return None
+    plain, divided = (_is_normal(stored, given, divisor) for divisor in (1, unit))
+    if plain == divided:
+        return Scale(None, "Neither is normalised well by the mean and std of the spec.")
+    if plain:
+        return Scale(1, "the mean and std of the spec normalise the values as they are stored")
     return Scale(
-        divisor,
-        f"the mean and std of the spec lie in [0, 1], so they are of pixels divided by {divisor} "
-        f"and not of whole numbers up to {stored.max()}",
+        unit,
+        f"the mean and std of the spec normalise the values divided by {unit}, and not whole "
+        f"numbers up to {stored.max()}",
     )
+
+
+def _is_normal(stored: npt.NDArray[np.generic], given: Transform, divisor: int) -> bool:
+    """Whether values come out about 0, and about 1 apart, as normalised inputs do."""
+    sample = stored[:: max(1, len(stored) // _SAMPLED)].astype(np.float64) / divisor
+    mean, std = (float(np.mean(v)) for v in (given.mean or [0.0], given.std or [1.0]))
+    least, most = _NORMAL_SPREAD
+    spread = float(sample.std()) / std
+    return abs(float(sample.mean()) - mean) / std <= _NORMAL_MEAN and least <= spread <= most
 
 
 @torch.inference_mode()
@@ -137,9 +149,13 @@ def shown_scale(
         return Scale(unit, "the model gives the same answers either way")
     return Scale(
         None,
-        "The model does nothing to its input that tells (no division or normalisation before its "
-        "first layer), and has no batch norm that remembers how spread values were in training.",
+        "Neither what it does to its input first (dividing, normalising, looking up) nor a batch "
+        "norm that remembers its inputs in training shows it.",
     )
+
+
+_Shown = dict[str, int]
+"""What divisor something shows, by what it is in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +165,6 @@ class _Run:
     given: Batch
     tape: Tape
     outputs: Sequence[Output]
-
-
-_Shown = dict[str, int]
-"""What divisor something shows, by what it is in words."""
 
 
 def _recorded(model: nn.Module, batch: Batch) -> _Run:
@@ -177,15 +189,16 @@ def _by_first_steps(as_stored: _Run, place: int, unit: int) -> _Shown:
 
 def _by_batch_norm(model: nn.Module, as_stored: _Run, as_units: _Run, unit: int) -> _Shown:
     stored, divided = norm_ratio(model, as_stored.tape), norm_ratio(model, as_units.tape)
-    if stored is None or divided is None or stored.is_usual == divided.is_usual:
+    if stored is None or divided is None or stored.is_same == divided.is_same:
         return {}
-    usual, other = (stored, divided) if stored.is_usual else (divided, stored)
-    how = "as stored" if stored.is_usual else f"divided by {unit}"
+    same, other = (stored, divided) if stored.is_same else (divided, stored)
+    how = "as stored" if stored.is_same else f"divided by {unit}"
     why = (
-        f"{how}, the model's first batch norm sees values {usual.factor:.2g} times as spread as in "
-        f"training, and {other.factor:.2g} times otherwise"
+        f"{how}, the model's first batch norm sees values {same.factor:.2g} times as spread as in "
+        f"training with their mean {same.distance:.1g} deviations off, and {other.factor:.2g} "
+        "times as spread otherwise"
     )
-    return {why: 1 if stored.is_usual else unit}
+    return {why: 1 if stored.is_same else unit}
 
 
 def same_answers(one: Sequence[Output], other: Sequence[Output]) -> bool:

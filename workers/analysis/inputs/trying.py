@@ -22,6 +22,7 @@ from workers.probes.pictures import CHANNELS
 from workers.probes.probe import ProbeData
 
 ROWS = 16
+_SPREAD_ROWS = 64
 _TRIES = 64
 """Combinations of forms tried for one binding: three inputs of four forms each."""
 
@@ -108,7 +109,10 @@ class Trial:
                     detail=error.failure.detail,
                 )
             if isinstance(error, CorrectableError) and len(first) == 1:
-                return error.after(first[0])
+                (said,) = self.said
+                return error.after(
+                    first[0], keeps_dtype=said is not None and said.dtype is not None
+                )
             return error
         raise AssertionError("a model that runs on nothing ran")
 
@@ -119,12 +123,21 @@ class Trial:
         mode = next((mode for mode, count in CHANNELS.items() if count == channels), None)
         return None if self.probe.spec.image_mode in {None, mode} else mode
 
-    def batch(self, combination: Sequence[Transform]) -> Batch:
-        """The first samples, in these forms."""
+    def batch(self, combination: Sequence[Transform], *, spread: bool = False) -> Batch:
+        """Some samples, in these forms.
+
+        Args:
+            combination: The form of each input.
+            spread: More of them, and evenly from the whole probe, which may be sorted by class.
+        """
+        n = len(self.probe)
+        rows = np.arange(min(n, ROWS))
+        if spread:
+            rows = np.unique(np.linspace(0, n - 1, _SPREAD_ROWS).astype(np.int64))
         tensors = []
         for array, transform in zip(self.binding.arrays.values(), combination, strict=True):
             each = self.probe.read_as(array, transform)
-            tensors.append(each.transform(each.stored[:ROWS]).to(self.device))
+            tensors.append(each.transform(each.stored[rows]).to(self.device))
         return tuple(tensors)
 
     def _combinations(self) -> Iterator[tuple[Transform, ...]]:
@@ -172,7 +185,12 @@ class Running:
         ):
             scale = said_scale(stored, said, form, self.trial.authority)
             if scale is None:
-                batch = batch or first_run(self.trial.called, self.trial.batch(self.forms), ROWS)[0]
+                batch = batch or self._evidence()
                 scale = shown_scale(self.trial.called, batch, place, stored)
             scales.append(scale)
         return scales
+
+    def _evidence(self) -> Batch:
+        """Samples that the model is run on to see what they mean to it."""
+        spread = self.trial.batch(self.forms, spread=True)
+        return first_run(self.trial.called, spread, len(spread[0]))[0]

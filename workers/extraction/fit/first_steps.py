@@ -26,8 +26,11 @@ _LOOKUPS = frozenset(("aten::embedding", "aten::embedding_bag", "aten::one_hot")
 _CHANNELS = 64
 """More values than that are an image's mean, say, which is no constant of the scale alone."""
 
-_FRACTIONS = (0.5, 2.5)
-"""What the largest byte becomes where a model divides bytes by 255, 256, 127.5 or so."""
+_FRACTIONS = ((0.95, 1.05), (1.9, 2.1))
+"""What the largest byte becomes where a model divides bytes by 255 or 256, by 127.5 or 128."""
+
+_MEANS = (0.02, 0.98)
+"""Means of pixels from 0 to 1 that are subtracted. Less is what keeps a logarithm finite."""
 
 _KEPT = 0.5
 """Values from 0 to 1 are not divided by more than 2."""
@@ -38,8 +41,8 @@ class FirstSteps:
     """The affine function a·x + c that a model applies to an input first.
 
     Attributes:
-        factor: a, the median of its magnitude where it differs between channels.
-        offset: c, likewise, with its sign.
+        factor: a, the median where it differs between channels.
+        offset: c, likewise.
         names: The operations it consists of; empty where the input goes straight into a layer.
         are_codes: The values are used as whole numbers that stand for something, as tokens are.
     """
@@ -53,7 +56,8 @@ class FirstSteps:
         """Whether a model takes whole numbers as they are, rather than divided by their largest.
 
         Subtracting less than 1 from bytes, or more than 1 from values up to 1, is of no use.
-        Dividing alone brings bytes to values up to 1 or 2; any other factor may be a gain.
+        Dividing alone brings bytes to values up to 1 or 2; any other factor may be a gain, and what
+        is added may be there for a logarithm or a root.
 
         Args:
             largest: The largest value there can be: 255 for bytes.
@@ -65,13 +69,17 @@ class FirstSteps:
             return True
         if not self.names or not self.factor:
             return None
-        mean = abs(self.offset / self.factor)
-        if not mean:
-            least, most = _FRACTIONS
-            return True if least <= self.factor * largest <= most else None
-        if mean > 1:
+        if not self.offset:
+            range_ = abs(self.factor) * largest
+            return True if any(least <= range_ <= most for least, most in _FRACTIONS) else None
+        mean = -self.offset / self.factor
+        if 1 < mean <= largest:
             return True
-        return False if mean < 1 and self.factor >= _KEPT else None
+        least, most = _MEANS
+        return False if least <= mean <= most and abs(self.factor) >= _KEPT else None
+
+
+_NOTHING = FirstSteps(1.0, 0.0, ())
 
 
 def first_steps(tape: Tape, given: Tensor) -> FirstSteps:
@@ -80,20 +88,25 @@ def first_steps(tape: Tape, given: Tensor) -> FirstSteps:
     Args:
         tape: The run.
         given: The very tensor that the model was given.
+
+    Returns:
+        Steps without names where there are none, or where the input is used otherwise as well.
     """
     scale, shift = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     names: list[str] = []
-    current = [given]
+    current, earlier = [given], list[Tensor]()
+    used: set[int] = set()
+    are_codes = False
     for step in tape.steps:
-        if not any(tensor is one for tensor in step.tensors() for one in current):
+        if not _takes(step, current):
             continue
+        if step.name in _LOOKUPS or _casts_to_whole(step):
+            are_codes = True
+            break
         if step.name in _SAME_VALUES:
-            if any(not _is_numeric(output) for output in step.outputs):
-                return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names), True)
+            used.add(step.index)
             current += step.outputs
             continue
-        if step.name in _LOOKUPS:
-            return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names), True)
         found = _affine(step, current)
         if found is None:
             break
@@ -101,10 +114,24 @@ def first_steps(tape: Tape, given: Tensor) -> FirstSteps:
         try:
             scale, shift = scale * by, shift * by + plus
         except RuntimeError:
-            break  # constants along different axes
+            return _NOTHING  # constants along different axes
+        used.add(step.index)
         names.append(step.name)
-        current = [*step.outputs]
-    return FirstSteps(_typical(scale.abs()), _typical(shift), tuple(names))
+        outputs = [*step.outputs]
+        # What a step overwrites is its result from then on.
+        earlier += [tensor for tensor in current if not any(tensor is o for o in outputs)]
+        current = outputs
+    if any(step.index not in used and _takes(step, earlier) for step in tape.steps):
+        return _NOTHING
+    return FirstSteps(_typical(scale), _typical(shift), tuple(names), are_codes)
+
+
+def _takes(step: Step, tensors: list[Tensor]) -> bool:
+    return any(tensor is one for tensor in step.tensors() for one in tensors)
+
+
+def _casts_to_whole(step: Step) -> bool:
+    return step.name in _SAME_VALUES and not all(map(_is_numeric, step.outputs))
 
 
 def _is_numeric(tensor: Tensor) -> bool:

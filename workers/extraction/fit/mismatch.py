@@ -41,13 +41,23 @@ class CorrectableError(JobError):
         )
         self._arguments = (message, detail, transform, storing)
 
-    def after(self, earlier: Transform) -> JobError:
-        """The same error for inputs that a transform made: both transforms as one."""
+    def after(self, earlier: Transform, *, keeps_dtype: bool = True) -> JobError:
+        """The same error for inputs that a transform made: both transforms as one.
+
+        Args:
+            earlier: What was done to the stored inputs.
+            keeps_dtype: Whether the dtype is part of it; else it follows the model anyway.
+        """
         message, detail, transform, storing = self._arguments
         try:
-            return CorrectableError(message, detail, combine(earlier, transform), storing)
+            both = combine(earlier, transform)
         except ValueError:  # no transform does both; the one that was tried remains
             return self
+        if not keeps_dtype:
+            keys = both.model_dump(mode="json")
+            keys.pop("dtype", None)
+            both = Transform.model_validate(keys)
+        return CorrectableError(message, detail, both, storing)
 
 
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:

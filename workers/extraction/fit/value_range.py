@@ -50,6 +50,11 @@ _SETTLED = 10.0
 """Updates × momentum after which running statistics have forgotten their initial 0 and 1: what is
 left of those is e⁻¹⁰. Checkpoints of the first steps of a training run are like that."""
 
+_SAME_SPREAD = (0.75, 1.33)
+_SAME_MEAN = 0.4
+"""Between these, and this near, training data of its own is seen by a network, in samples that are
+drawn evenly from all of a probe; a probe of some classes alone may be further off."""
+
 _DEAD = 1e-6
 """Channels whose running variance is such a part of the largest one never said anything."""
 
@@ -106,11 +111,22 @@ class NormRatio:
 
     Attributes:
         factor: How many times as spread they are.
-        is_usual: Whether that is as in training, as far as a few samples tell.
+        distance: How far their mean is from that in training, in standard deviations of training.
+        is_usual: Whether they are as spread as in training, as far as a few samples tell.
     """
 
     factor: float
+    distance: float
     is_usual: bool
+
+    @property
+    def is_same(self) -> bool:
+        """Whether spread and mean are so close that the inputs are scaled as in training.
+
+        Normalising moves both: by 2 to 5 times the spread, as a rule, or by the mean alone.
+        """
+        least, most = _SAME_SPREAD
+        return least <= self.factor <= most and self.distance <= _SAME_MEAN
 
 
 def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
@@ -130,7 +146,17 @@ def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
         return None
     ratio = _variance_ratio(norm)
     lowest, highest = _IMAGES if norm.source.dim() == _IMAGE_AXES else _OTHERS
-    return NormRatio(math.exp(ratio / 2), lowest <= ratio <= highest)
+    return NormRatio(math.exp(ratio / 2), _mean_distance(norm), lowest <= ratio <= highest)
+
+
+def _mean_distance(norm: "_Norm") -> float:
+    """How far the mean seen is from the running one, in the median channel."""
+    running = norm.variance.double()
+    alive = running > _DEAD * running.max()
+    source = norm.source.to(torch.promote_types(norm.source.dtype, torch.float32))
+    others = [axis for axis in range(source.dim()) if axis != 1]
+    distance = (source.mean(dim=others).double() - norm.mean.double()).abs()
+    return float((distance[alive] / running[alive].sqrt()).median())
 
 
 def _first_norm(tape: Tape) -> "_Norm | None":

@@ -264,3 +264,54 @@ def test_inputs_may_be_one_number_a_sample_each(names: tuple[str, str]) -> None:
         expected = model.phi(torch.tensor(USERS), torch.tensor(ITEMS))
     assert close(given.phi, expected)
     assert given.arrays == {"user": user, "item": item}
+
+
+def test_an_array_that_is_left_over_is_asked_about_where_names_speak_against_it() -> None:
+    class Lengths(Sequence):
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            return self.head(self.phi(x, lengths, None))
+
+    model = Lengths().eval()
+    arrays = {"x": VECTORS, "sample_id": np.arange(ROWS), "y": LABELS}
+    failure = refused(model, **arrays)
+    assert failure.detail["code"] == "ambiguous_input"
+    assert specs_in(failure.hint) == [{"input": {"x": "x", "lengths": "sample_id"}}]
+    given = give(model, specs_in(failure.hint)[0], **arrays)
+    assert given.arrays == {"x": "x", "lengths": "sample_id"}
+
+
+class Both(nn.Module):
+    """Pictures, and a table of bytes beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.table = nn.Linear(5, 8)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, pixel_values: Tensor, meta: Tensor) -> Tensor:
+        return torch.relu(self.conv(pixel_values)).mean((2, 3)) + torch.tanh(self.table(meta))
+
+    def forward(self, pixel_values: Tensor, meta: Tensor) -> Tensor:
+        return self.head(self.phi(pixel_values, meta))
+
+
+def test_several_readings_are_asked_for_by_the_arrays_names() -> None:
+    """Keys of an object come back from storage in another order."""
+    model = Both().eval()
+    pixels = RNG.integers(0, 256, (ROWS, 3, 8, 8), dtype=np.uint8)
+    meta = RNG.integers(0, 90, (ROWS, 5), dtype=np.uint8)
+    arrays = {"pixel_values": pixels, "meta": meta, "y": LABELS}
+    specs = specs_in(refused(model, **arrays).hint)
+    assert [[t["scale"] for t in spec["transform"].values()] for spec in specs] == [
+        ["1/255", "1/255"], ["1/255", 1], [1, "1/255"], [1, 1],
+    ]  # fmt: skip
+    for spec in specs:
+        turned = {"transform": dict(reversed(spec["transform"].items()))}
+        scales = [1 / 255 if t["scale"] != 1 else 1 for t in spec["transform"].values()]
+        with torch.inference_mode():
+            expected = model.phi(
+                torch.tensor(pixels).float() * scales[0], torch.tensor(meta).float() * scales[1]
+            )
+        assert close(give(model, turned, **arrays).phi, expected)

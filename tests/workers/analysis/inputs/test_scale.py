@@ -135,14 +135,14 @@ def test_a_model_that_normalises_values_from_0_to_1_gets_those(first: str) -> No
 class Normed(nn.Module):
     """A network whose batch norm remembers what it was trained on."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: float, mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
         self.head = nn.Linear(8, 4)
         self.train()
         for _ in range(120):
-            self(torch.from_numpy(PICTURES).float() * scale)
+            self((torch.from_numpy(PICTURES).float() * scale - mean) / std)
         self.eval()
 
     def phi(self, x: Tensor) -> Tensor:
@@ -175,6 +175,12 @@ def test_a_batch_norm_tells_the_scale(scale: float, layout: str) -> None:
         (Pictures(lambda x: x * 0.05), PICTURES),
         (Pictures(lambda x: 1 - x), PICTURES),
         (Pictures(lambda x: x / 4), PICTURES),
+        (Pictures(lambda x: x / 28), PICTURES),
+        (Pictures(lambda x: torch.log(x + 1e-6)), PICTURES),
+        (Pictures(lambda x: 2 * torch.sqrt(x + 3 / 8)), PICTURES),
+        (Pictures(lambda x: x + 0.5), PICTURES),
+        (Pictures(lambda x: x.flip(1) + 0.05 * x), PICTURES),
+        (Pictures(lambda x: torch.sin(x) + x / 255), PICTURES),
         (Normed(0.01), PICTURES),
     ],
 )
@@ -197,6 +203,37 @@ def test_wide_pixels_are_asked_about_too() -> None:
     failure = refused(Pictures(), x=deep, y=LABELS)
     scales = [spec["transform"]["scale"] for spec in specs_in(failure.hint)]
     assert scales == ["1/65535", 1]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.6), (0.5, 1.0), (0.1307, 0.3081), (0.5, 0.5)])
+def test_a_batch_norm_that_saw_normalised_inputs_shows_neither_scale(
+    mean: float, std: float
+) -> None:
+    model = Normed(UNIT, mean, std)
+    failure = refused(model, x=PICTURES, y=LABELS)
+    assert "Add mean and std" in str(failure.hint)
+    given = give(model, {"transform": {"mean": [mean], "std": [std]}}, x=PICTURES, y=LABELS)
+    assert close(given.phi, truth(model, (torch.from_numpy(PICTURES) / 255 - mean) / std))
+
+
+def test_mean_and_std_of_counts_are_theirs() -> None:
+    counts = RNG.poisson(0.4, (ROWS, 12)).astype(np.uint8)
+    mean, std = float(counts.mean()), float(counts.std())
+    model = Vectors()
+    given = give(model, {"transform": {"mean": [mean], "std": [std]}}, x=counts, y=LABELS)
+    assert close(given.phi, truth(model, (torch.from_numpy(counts) - mean) / std))
+    assert "as they are stored" in given.done
+
+
+def test_what_is_suggested_for_bytes_leaves_the_question_of_their_scale() -> None:
+    model = traced(nn.Sequential(nn.Flatten(2, 3), nn.Conv1d(3, 8, 3), nn.ReLU(),
+                                 nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 4)),
+                   torch.zeros(3, 3, 8, 8))  # fmt: skip
+    wide = PICTURES.transpose(0, 2, 1, 3)  # channels in the middle, which nobody expects
+    first = refused(model, x=PICTURES.transpose(0, 2, 3, 1), y=LABELS)
+    assert [spec["transform"]["scale"] for spec in specs_in(first.hint)] == ["1/255", 1]
+    other = refused(model, x=wide.astype(np.float32), y=LABELS)
+    assert "dtype" not in str(other.hint)
 
 
 class Sound(nn.Module):
@@ -274,7 +311,7 @@ def test_the_order_of_pixels_is_asked_for_where_both_run() -> None:
         ({"scale": 1, "mean": [0.5], "std": [0.25]}, lambda x: (x - 0.5) / 0.25),
         ({"scale": "1/255", "mean": [0.5]}, lambda x: x / 255 - 0.5),
         ({"scale": 1}, lambda x: x),
-        ({"dtype": "float32"}, lambda x: x),
+        ({"dtype": "float32", "scale": 1}, lambda x: x),
         ({}, lambda x: x),
     ],
 )
