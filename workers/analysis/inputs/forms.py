@@ -95,9 +95,11 @@ def _dtypes(
 
 
 def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
-    """Tokens that were stored as floats; whole numbers lose nothing as integers."""
+    """Tokens, or bytes, that were stored as floats; whole numbers lose nothing as integers."""
     if is_whole(stored):
         yield "int64"
+        if stored.min() >= 0 and stored.max() <= np.iinfo(np.uint8).max:
+            yield "uint8"
 
 
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:

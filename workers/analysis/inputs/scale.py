@@ -24,6 +24,7 @@ _BYTE = 255
 _WIDE = 65535
 _SOUND = {"int16": 2**15, "int32": 2**31}
 _FEWEST_SAMPLES = 64
+_FEWEST_PIXELS = 64
 _MATRIX_AXES = 2
 _SAMPLED = 256
 _NORMAL_MEAN = 4.0
@@ -85,11 +86,20 @@ def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
     if least < 0:
         is_sound = max(stored.shape[1:], default=0) >= _FEWEST_SAMPLES
         return _SOUND.get(stored.dtype.name) if is_sound else None
-    if stored.dtype != np.uint8 and stored.ndim <= _MATRIX_AXES:
+    if stored.dtype != np.uint8 and stored.ndim <= _MATRIX_AXES and not _are_flat(stored):
         return None  # a table
     if largest <= 1:
         return None
     return _BYTE if largest <= _BYTE else _WIDE
+
+
+def _are_flat(stored: npt.NDArray[np.generic]) -> bool:
+    """Whether a table has as many columns as an image pixels, most of which reach half a byte."""
+    if stored.ndim < _MATRIX_AXES or stored.shape[1] < _FEWEST_PIXELS:
+        return False
+    highest = stored.max(axis=0)
+    varying = highest[highest > stored.min(axis=0)]
+    return int(stored.max()) <= _BYTE and 2 * int((varying >= _BYTE // 2).sum()) >= len(varying)
 
 
 def _indicators(stored: npt.NDArray[np.generic]) -> str:

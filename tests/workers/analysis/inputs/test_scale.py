@@ -278,6 +278,24 @@ def test_pixels_in_wider_integers_are_asked_about_too(dtype: str) -> None:
     assert scales == ["1/255", 1]
 
 
+def test_flattened_pixels_in_wide_integers_are_asked_about() -> None:
+    class Wide(Vectors):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(192, 16)
+
+    flat = PICTURES.reshape(ROWS, -1).astype(np.int64)
+    scales = [spec["transform"]["scale"] for spec in specs_in(refused(Wide(), x=flat).hint)]
+    assert scales == ["1/255", 1]
+
+
+def test_bytes_stored_as_floats_reach_a_program_of_bytes() -> None:
+    model = Pictures(lambda x: x.float() / 255)
+    content = exported(model, torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    given = give(content, x=PICTURES.astype(np.float32), y=LABELS)
+    assert close(given.phi, truth(model, PICTURES))
+
+
 class Flat(nn.Module):
     """Takes pixels in whatever order it is given them."""
 
