@@ -5,6 +5,7 @@ are scaled is another question, which running does not answer.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ _IMAGE_CHANNELS = (1, 3, 4)
 _IMAGE_AXES = 4
 _FLOATS: tuple[TransformDtype, ...] = ("float32", "float64", "float16", "bfloat16")
 _IMAGES = ("uint8", "uint16")
+_AT_ONCE = 256
 
 
 def forms(
@@ -60,9 +62,13 @@ def likely_floats(model: nn.Module, position: int) -> tuple[TransformDtype, ...]
     return tuple(dict.fromkeys((*known, *_FLOATS)))
 
 
-def is_whole(stored: npt.NDArray[np.generic]) -> bool:
-    """Whether an array of floats holds whole numbers only."""
-    return bool((np.asarray(stored) == np.trunc(stored.astype(np.float64))).all())
+def is_whole(stored: npt.NDArray[np.floating]) -> bool:
+    """Whether an array of floats holds whole numbers only; a fraction ends the search."""
+    for start in range(0, len(stored), _AT_ONCE):
+        block = stored[start : start + _AT_ONCE]
+        if not (np.trunc(block) == block).all():
+            return False
+    return True
 
 
 def _dtypes(
@@ -96,7 +102,7 @@ def _dtypes(
 
 def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
     """Tokens, or bytes, that were stored as floats; whole numbers lose nothing as integers."""
-    if is_whole(stored):
+    if is_whole(cast("npt.NDArray[np.floating]", stored)):
         yield "int64"
         if stored.min() >= 0 and stored.max() <= np.iinfo(np.uint8).max:
             yield "uint8"

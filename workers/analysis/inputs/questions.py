@@ -104,5 +104,8 @@ def _keys(transform: Transform, said: Transform | None) -> dict[str, JsonValue]:
     if said is None or said.dtype is None:
         keys.pop("dtype", None)
     if (scale := transform.scale) is not None:
-        keys["scale"] = 1 if scale == 1 else f"1/{round(1 / scale)}"
+        divisor = round(1 / scale) if scale > 0 else 0
+        keys["scale"] = 1 if scale == 1 else scale
+        if divisor > 1 and scale == 1 / divisor:
+            keys["scale"] = f"1/{divisor}"
     return keys
