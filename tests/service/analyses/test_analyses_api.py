@@ -237,7 +237,12 @@ def test_a_probe_without_targets_gives_what_needs_none(client: Client, digits: D
     report = client.analyse(send(client, multilayer()), unlabelled)
     assert report["probe"]["task"] is None
     assert report["projections"]["quality"] is None
-    nothing = {"accuracy": None, "loss": None, "confidence_interval": None}
+    nothing = dict.fromkeys(
+        (
+            "accuracy", "loss", "loss_kind", "subset_accuracy", "average_precision",
+            "confidence_interval",
+        )
+    )  # fmt: skip
     assert report["performance"] == nothing
     assert report["verdict"]["regime"] == "EF"
 

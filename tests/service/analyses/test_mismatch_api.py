@@ -76,7 +76,7 @@ def failure(client: Client, model: str, probe: str) -> dict[str, Any]:
         ),
         pytest.param(
             COLOURS, AS_STORED, "takes 3 channels",
-            {"layout": "NHWC->NCHW", "dtype": "float32", "scale": BYTE_SCALE}, id="bytes",
+            {"layout": "NHWC->NCHW", "scale": BYTE_SCALE}, id="bytes",
         ),
         pytest.param(
             COLOURS.astype(np.float32) / 255, {"dtype": "float32", "mean": [0.5]},
