@@ -101,12 +101,19 @@ def _refuse_failed(probe: Probe) -> None:
 
 
 def _refuse_unlabelled(probe: Probe, options: Options) -> None:
-    """Say at once what the worker would; of a probe not yet read only the worker can tell."""
-    unlabelled = probe.status == ProbeStatus.READY and probe.classes is None
-    if options.class_weighting != "none" and unlabelled:
+    """Say at once what the worker would, where the probe alone tells that there are no classes.
+
+    Of a probe not yet read only the worker can tell, and of targets that have no task yet, such as
+    floats, only the worker with the model in view.
+    """
+    if options.class_weighting == "none" or probe.status != ProbeStatus.READY:
+        return
+    unlabelled = probe.spec.get("target") is None
+    if unlabelled or probe.spec.get("task") == "regression":
         raise InvalidRequest(
             f'"class_weighting": "{options.class_weighting}" needs class labels, and probe '
-            f'{probe.name}@{probe.version} has none. Use one that has, or leave it at "none".'
+            f"{probe.name}@{probe.version} has {'none' if unlabelled else 'values instead'}. "
+            'Use one that has, or leave it at "none".'
         )
 
 

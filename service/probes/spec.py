@@ -221,7 +221,8 @@ class ProbeSpec(_WritesWhatWasSet):
     class_labels: ClassLabels | None = Field(
         default=None,
         description="The stored numbers that stand for the classes, in the order of the model's "
-        "outputs, where they are not 0 … K-1: [0, 255] for a mask.",
+        "outputs, where they are not 0 … K-1: [0, 255] for a mask. With task `multilabel` two "
+        "numbers: for a label that a sample does not carry, and for one that it carries.",
     )
     ignore_label: StoredLabel | None = Field(
         default=None,
@@ -305,18 +306,34 @@ class ProbeSpec(_WritesWhatWasSet):
         given = [key for key in keys if getattr(self, key) is not None]
         if given and self.declares_no_target:
             raise ValueError(f"{given[0]} is given but target is null; expected one of the two")
-        wanted = {"class_names": {"classification", "multilabel"}}
+        wanted = {"ignore_label": {"classification"}}
         for key in given:
-            tasks = wanted.get(key, {"classification"})
+            tasks = wanted.get(key, {"classification", "multilabel"})
             if self.task is not None and self.task not in tasks:
                 raise ValueError(
                     f"{key} is given with task {self.task!r}; expected task "
                     f"{' or '.join(map(repr, sorted(tasks)))}"
                 )
+        self._check_listed(names, labels)
+        size = len(json.dumps([names, labels], ensure_ascii=False).encode("utf-8", "replace"))
+        if size > _MAX_CLASSES_BYTES:
+            raise ValueError(
+                f"class_names and class_labels take {size:,} bytes of JSON; expected at most "
+                f"{_MAX_CLASSES_BYTES:,}"
+            )
+
+    def _check_listed(self, names: list[str] | None, labels: list[int] | None) -> None:
+        """Refuse lists of classes that contradict themselves or each other."""
         for key, values in (("class_names", names), ("class_labels", labels)):
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{key} holds the same entry twice; expected distinct ones")
-        if names is not None and labels is not None and len(names) != len(labels):
+        if self.task == "multilabel":
+            if labels is not None and len(labels) != 2:  # noqa: PLR2004  (not carried, carried)
+                raise ValueError(
+                    f"class_labels has {len(labels)} entries with task 'multilabel'; expected two: "
+                    "what is stored for a label that a sample does not carry, and for one it does"
+                )
+        elif names is not None and labels is not None and len(names) != len(labels):
             raise ValueError(
                 f"class_names has {len(names)} entries and class_labels {len(labels)}; expected "
                 "one of each for every class"
@@ -325,12 +342,6 @@ class ProbeSpec(_WritesWhatWasSet):
             raise ValueError(
                 f"ignore_label {self.ignore_label} is one of class_labels; expected a label that "
                 "is no class"
-            )
-        size = len(json.dumps([names, labels], ensure_ascii=False).encode("utf-8", "replace"))
-        if size > _MAX_CLASSES_BYTES:
-            raise ValueError(
-                f"class_names and class_labels take {size:,} bytes of JSON; expected at most "
-                f"{_MAX_CLASSES_BYTES:,}"
             )
 
     def _check_transforms(self) -> None:

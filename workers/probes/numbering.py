@@ -9,14 +9,22 @@ import numpy.typing as npt
 from workers.errors import JobError
 from workers.probes.container import unreadable
 from workers.probes.listed import LISTED, by_list, index_type, mismatch, shown, where
-from workers.probes.targets import AT_ONCE, IGNORED, NO_TARGET, ModelView, StoredTargets, Targets
+from workers.probes.targets import (
+    AT_ONCE,
+    IGNORE_INDEX,
+    IGNORED,
+    NO_TARGET,
+    ModelView,
+    StoredTargets,
+    Targets,
+)
 from workers.probes.texts import number_texts
 
 _IGNORE_BYTE = 255
 """What segmentation masks customarily hold where nothing is to be learned."""
 
-_IGNORE_INDEX = -100
-"""What torch's losses leave out unless told otherwise."""
+_SPELLED_OUT = 64
+"""Up to so many classes, a question spells out a list of all of them."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -75,8 +83,7 @@ def _number_integers(
         return by_list(stored, distinct, order)
     if distinct[0] < 0:
         return _with_negatives(stored, distinct, model)
-    if model is None:
-        _check_nothing_ignored(stored, distinct)
+    _check_nothing_ignored(stored, distinct)
     return _counted(stored, distinct, model, like)
 
 
@@ -124,6 +131,8 @@ def _counted(
         raise _bad_label(stored, int((stored.values == high).argmax()), fault, distinct)
     if most is None and low >= 1:
         return None
+    if most is not None and like is None and _may_count_from_one(distinct, most):
+        raise _from_zero_or_one(stored, high, most)
     values = stored.values.astype(index_type(high + 1))
     values[stored.left_out] = IGNORED
     notes = (_from_zero(stored, low),) if low >= 1 else ()
@@ -147,9 +156,11 @@ def _with_negatives(
         )
         return replace(found, notes=(note,))
     at = int(((stored.values < 0) & ~stored.left_out).argmax())  # type: ignore[operator]  # integers
-    is_custom = stored.values.flat[at] == _IGNORE_INDEX
+    is_custom = stored.values.flat[at] == IGNORE_INDEX
     fault = "marks a position to ignore, by custom" if is_custom else "is negative"
-    raise _bad_label(stored, at, f"{fault}; expected whole numbers 0 … K-1", distinct)
+    most = LISTED if model is None else model.classes
+    fault += "; expected whole numbers 0 … K-1"
+    raise _bad_label(stored, at, fault, distinct, most)
 
 
 def _check_nothing_ignored(stored: StoredTargets, distinct: Labels) -> None:
@@ -188,11 +199,11 @@ def _too_many(
     told = f"the model tells {most:,} apart"
     if stored.spec.class_names is not None:
         told = f"class_names lists {most:,}"
-    others = distinct[distinct != _IGNORE_BYTE]
     advice = []
-    if high == _IGNORE_BYTE and others.size and others[-1] < most:
+    if len(distinct) > 1 and distinct[-2] < most:
         advice.append(
-            'If 255 marks what is to be left out, set "ignore_label": 255 in the probe\'s spec.'
+            f'If {high} marks what is to be left out, set "ignore_label": {high} in the probe\'s '
+            "spec."
         )
     if distinct[0] == 0 and high == most and "ignore_label" not in stored.spec.model_fields_set:
         advice.append(
@@ -218,6 +229,25 @@ def _too_many(
     )
 
 
+def _may_count_from_one(distinct: Labels, classes: int) -> bool:
+    """Whether labels are 1 … m without a gap: from 0 the first class is absent, from 1 the last."""
+    is_spelled_out = classes <= _SPELLED_OUT
+    return (
+        len(distinct) > 1 and is_spelled_out and distinct.tolist() == [*range(1, distinct[-1] + 1)]
+    )
+
+
+def _from_zero_or_one(stored: StoredTargets, high: int, classes: int) -> JobError:
+    """The question from where labels are counted of which neither 0 nor the last one occurs."""
+    return mismatch(
+        f"The labels {stored.name!r} are 1 … {high} without a gap, of {classes:,} classes: counted "
+        f"from 1, class {classes:,} does not occur; counted from 0, class 0 does not.",
+        hint=f'If they are counted from 1, set "class_labels": {[*range(1, classes + 1)]} in the '
+        f'probe\'s spec; if from 0, set "class_labels": {[*range(classes)]}, {NO_TARGET}',
+        detail={"array": stored.name, "highest": high, "classes": classes},
+    )
+
+
 def _from_one(stored: StoredTargets, classes: int) -> str:
     return (
         f"The labels {stored.name!r} are counted from 1: label 0 never occurs, label {classes:,} "
@@ -235,7 +265,11 @@ def _from_zero(stored: StoredTargets, low: int) -> str:
 
 
 def _bad_label(
-    stored: StoredTargets, at: int, fault: str, distinct: Labels | None = None
+    stored: StoredTargets,
+    at: int,
+    fault: str,
+    distinct: Labels | None = None,
+    most: int = LISTED,
 ) -> JobError:
     advice = []
     label = int(stored.values.flat[at]) if distinct is not None else None
@@ -243,8 +277,8 @@ def _bad_label(
         advice.append(
             f'If it marks what is to be left out, set "ignore_label": {label} in the spec.'
         )
-    is_custom = label == _IGNORE_INDEX
-    if distinct is not None and 1 < len(distinct) <= LISTED and not is_custom:
+    is_custom = label == IGNORE_INDEX
+    if distinct is not None and 1 < len(distinct) <= min(most, LISTED) and not is_custom:
         advice.append(
             "If the stored labels are the classes in ascending order, set "
             f'"class_labels": {distinct.tolist()} in the spec; list them in the order of the '

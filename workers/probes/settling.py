@@ -12,11 +12,19 @@ from itertools import accumulate
 from operator import mul
 
 import numpy as np
+import numpy.typing as npt
 
 from service.probes.spec import Task
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
 from workers.probes.listed import mismatch
+from workers.probes.multi_hot import (
+    check_columns,
+    labels_or_values,
+    names_of,
+    noted,
+    several_labels,
+)
 from workers.probes.numbering import number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
@@ -100,7 +108,8 @@ def decided_task(stored: StoredTargets) -> Task | None:
         return stored.task
     if not stored.is_whole:
         return None if stored.is_shares else "regression"
-    says_little = stored.is_float or (stored.column.ndim > 1 and stored.is_binary_matrix)
+    may_be_several = stored.column.ndim > 1 and (stored.is_binary_matrix or bool(stored.codes))
+    says_little = stored.is_float or may_be_several
     return None if says_little and not stored.is_one_hot else "classification"
 
 
@@ -109,7 +118,7 @@ def _read(stored: StoredTargets, model: ModelView | None, like: Targets | None) 
         case "regression":
             return _values(stored)
         case "multilabel":
-            return _multi_hot(stored)
+            return several_labels(stored, like)
         case "classification":
             return _classes(stored, model, like)
         case None:
@@ -148,40 +157,54 @@ def _one_output(stored: StoredTargets) -> JobError:
     """The question what whole numbers are that a model with one output is compared with."""
     distinct = np.unique(stored.values)
     low, high = distinct[0].item(), distinct[-1].item()
-    if len(distinct) == 2 and max(abs(low), abs(high)) < _LARGEST:  # noqa: PLR2004  (two classes)
-        classes = (
-            'If they are labels of two classes, set "task": "classification" and '
-            f'"class_labels": [{low:.0f}, {high:.0f}], the second for the class of a large output.'
-        )
-    else:
-        classes = (
-            '"task": "classification" needs a model with an output for each class: one output '
-            "tells two apart."
-        )
     return mismatch(
         f"The targets {stored.name!r} are whole-valued floats from {low:.16g} to {high:.16g}, and "
         "the model has one output: they may be values, such as counts, or class labels.",
-        hint=f'If they are values, set "task": "regression" in the probe\'s spec. {classes}',
+        hint=f'If they are values, set "task": "regression" in the probe\'s spec. '
+        f"{_two_classes(distinct)}",
         detail={"array": stored.name, "distinct": len(distinct)},
+    )
+
+
+def _two_classes(distinct: npt.NDArray[np.generic]) -> str:
+    """What to set if whole-valued floats are the labels of two classes."""
+    labels = [int(label) for label in distinct.tolist() if abs(label) < _LARGEST]
+    others = [label for label in labels if label not in {0, 1}]
+    if len(distinct) == len(labels) == 2:  # noqa: PLR2004  (two classes)
+        return (
+            'If they are labels of two classes, set "task": "classification" and '
+            f'"class_labels": {labels}, the second for the class of a large output.'
+        )
+    if len(distinct) == len(labels) == 3 and len(others) == 1:  # noqa: PLR2004  (0, 1 and another)
+        return (
+            f"If they are labels of two classes, and {others[0]} marks what is to be left out, set "
+            f'"task": "classification" and "ignore_label": {others[0]}.'
+        )
+    return (
+        '"task": "classification" needs a model with an output for each class: one output tells '
+        "two apart."
     )
 
 
 def _whole_matrix(stored: StoredTargets, model: ModelView | None) -> Targets | None:
     """Several whole numbers a sample: a class in one-hot, several labels, positions or values."""
-    is_matrix = stored.column.ndim == _MATRIX_AXES
+    may_be_several = (stored.is_binary_matrix or bool(stored.codes)) and not stored.is_one_hot
     says_little = stored.is_binary_matrix or stored.is_float
     if model is None:
-        is_open = is_matrix and says_little and not stored.is_one_hot
-        return None if is_open else _classes(stored, None)
+        is_open = may_be_several or (stored.is_float and stored.column.ndim == _MATRIX_AXES)
+        return None if is_open and not stored.is_one_hot else _classes(stored, None)
     if model.positions > 1 and says_little:
         found = _classes(stored, model)
         note = _per_position(stored, model)
         return None if found is None else replace(found, notes=(note, *found.notes))
-    if is_matrix and says_little and not stored.is_one_hot:
-        if not stored.is_binary_matrix:
-            return _signs(stored, model)
-        return replace(_multi_hot(stored), notes=(_several_labels(stored, model),))
-    return _classes(stored, model)
+    if model.positions > 1 or stored.is_one_hot:
+        return _classes(stored, model)
+    if stored.is_binary_matrix:
+        return replace(several_labels(stored), notes=(noted(stored, model),))
+    if stored.codes and model.outputs == stored.values.shape[1]:
+        raise labels_or_values(stored)
+    is_rows_of_values = stored.is_float and stored.column.ndim == _MATRIX_AXES
+    return _values(stored) if is_rows_of_values else _classes(stored, model)
 
 
 def _shares(stored: StoredTargets, model: ModelView | None) -> Targets | None:
@@ -199,32 +222,10 @@ def _shares(stored: StoredTargets, model: ModelView | None) -> Targets | None:
     )
 
 
-def _signs(stored: StoredTargets, model: ModelView) -> Targets:
-    """Rows of −1 and 1, or of −1, 0 and 1, may stand for labels that a sample has or has not."""
-    if model.outputs != stored.values.shape[1] or not np.isin(stored.values, (-1, 0, 1)).all():
-        return _values(stored)
-    raise mismatch(
-        f"The rows of the targets {stored.name!r} hold nothing but -1, 0 and 1, and the model has "
-        "an output for each column: they may be labels, or values.",
-        hint='If they are values, set "task": "regression" in the probe\'s spec. If each column is '
-        'a label, store 1 where a sample has it and 0 where not, and set "task": "multilabel".',
-        detail={"array": stored.name},
-    )
-
-
 def _per_position(stored: StoredTargets, model: ModelView) -> str:
     return (
         f"The whole numbers {stored.name!r} are the labels of positions: the model answers for "
         f"{model.positions:,} positions of each sample."
-    )
-
-
-def _several_labels(stored: StoredTargets, model: ModelView) -> str:
-    return (
-        f"The rows {stored.name!r} of 0 and 1 hold any number of ones, so each of the "
-        f"{stored.values.shape[1]:,} columns is a label of its own that a sample carries or not: "
-        f"the model has as many outputs ({model.outputs:,}). If they are values, set "
-        '"task": "regression" in the probe\'s spec.'
     )
 
 
@@ -235,12 +236,12 @@ def _classes(
     is_dense = model is not None and model.positions > 1
     if stored.is_one_hot and not is_dense and not stored.left_out.any():
         classes = stored.column.shape[1]
-        _check_columns(stored, classes)
+        check_columns(stored, classes)
         return Targets(
             "classification",
             (stored.column == 1).argmax(axis=1),
             classes,
-            class_names=_names(stored),
+            class_names=names_of(stored),
         )
     if not (stored.is_whole or stored.is_text) and stored.column.ndim > 1:
         raise unreadable(
@@ -259,45 +260,6 @@ def _values(stored: StoredTargets) -> Targets:
     if stored.column.ndim > _MATRIX_AXES or stored.is_text:
         raise stored.misshapen()
     return Targets("regression", stored.values.reshape(len(stored.values), -1).astype(float), None)
-
-
-def _multi_hot(stored: StoredTargets) -> Targets:
-    if stored.values.ndim > _MATRIX_AXES or stored.is_text:
-        raise stored.misshapen()
-    matrix = stored.values.reshape(len(stored.values), -1)
-    _check_columns(stored, matrix.shape[1])
-    if (bad := np.flatnonzero((matrix != 0) & (matrix != 1))).size:
-        at = int(bad[0])
-        raise unreadable(
-            f"The target {matrix.flat[at]} in {stored.place(at)} of {stored.name!r} is neither 0 "
-            "nor 1; expected 1 for each label that a sample carries, and 0 for the others.",
-            hint=f'Store 0 and 1, or set "task": "regression" for values, {NO_TARGET}',
-            detail={"array": stored.name, "row": stored.row(at)},
-        )
-    return Targets(
-        "multilabel", matrix.astype(np.float64), matrix.shape[1], class_names=_names(stored)
-    )
-
-
-def _names(stored: StoredTargets) -> tuple[str, ...] | None:
-    names = stored.spec.class_names
-    return None if names is None else tuple(names)
-
-
-def _check_columns(stored: StoredTargets, columns: int) -> None:
-    if columns > stored.limits.max_classes:
-        raise unreadable(
-            f"The targets {stored.name!r} have {columns:,} columns of 0 and 1; at most "
-            f"{stored.limits.max_classes:,} classes are allowed.",
-            hint=f'Check that "target" names the right array, {NO_TARGET}',
-        )
-    names = stored.spec.class_names
-    if names is not None and len(names) != columns:
-        raise unreadable(
-            f"The targets {stored.name!r} have {columns:,} columns, and class_names "
-            f"{len(names):,} entries; expected a name for each column.",
-            hint='Give "class_names" as many entries as there are columns, or leave it out.',
-        )
 
 
 def _check_same_kind(stored: StoredTargets, like: Targets) -> None:
@@ -359,7 +321,7 @@ def _check_positions(stored: StoredTargets, shape: Sequence[int], model: ModelVi
         advice = "Use a probe with one label a sample, of shape (n,) or one-hot (n, classes),"
         if axes[1:] == (model.outputs,) and not stored.is_text:
             advice += ' set "task": "regression" in the spec if they are values,'
-            if stored.is_binary_matrix:
+            if stored.is_binary_matrix or stored.codes:
                 advice += ' "task": "multilabel" if each column is a label of its own,'
     else:
         wanted = ", ".join(map(str, ("n", *model.position_shape)))

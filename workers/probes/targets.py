@@ -19,11 +19,17 @@ _MATRIX_AXES = 2
 _ROUNDED = 1e-3
 """How far shares in half precision may be from summing to 1."""
 
+_COUNTS = 9
+"""A number from 0 to it, between zeros and ones, may count something."""
+
 NO_TARGET = 'or set "target": null for a report without what needs targets.'
 """The end of every hint about targets: what works whatever they mean."""
 
 AT_ONCE = 1 << 20
 """Labels looked at in one go, so that a mask of many pixels is never copied as a whole."""
+
+IGNORE_INDEX = -100
+"""What torch's losses leave out unless told otherwise."""
 
 IGNORED = -1
 """The class index of a position that is left out of every figure."""
@@ -173,6 +179,22 @@ class StoredTargets:
         return bool(((matrix == 0) | (matrix == 1)).all())
 
     @cached_property
+    def codes(self) -> list[int]:
+        """The numbers that rows of several columns consist of, ascending, where they are codes.
+
+        Two whole numbers can tell whether a sample carries a label. A third one besides 0 and 1
+        can say that it is not known, if it is no count: negative, or of two digits. Empty
+        otherwise, and where one of only two marks what is left out.
+        """
+        if self.column.ndim != _MATRIX_AXES or not self.is_whole:
+            return []
+        found = _first_distinct(self.column, 4)
+        others = set(found) - {0, 1}
+        has_third = len(found) == 3 and len(others) == 1 and not 0 <= min(others) <= _COUNTS  # noqa: PLR2004
+        is_pair = len(found) == 2 and IGNORE_INDEX not in found  # noqa: PLR2004
+        return found if is_pair or has_third else []
+
+    @cached_property
     def is_one_hot(self) -> bool:
         """Whether each row holds one 1, and zeros elsewhere."""
         return self.is_binary_matrix and bool(((self.column == 1).sum(axis=1) == 1).all())
@@ -250,6 +272,17 @@ def _check_text_keys(stored: StoredTargets) -> None:
                 hint=f'Leave out "{key}"; "class_names" lists the texts, in the order of the '
                 "model's outputs.",
             )
+
+
+def _first_distinct(values: npt.NDArray[np.generic], most: int) -> list[int]:
+    """The whole numbers that occur, ascending; some of them where there are `most` or more."""
+    flat = values.reshape(-1)
+    found: set[int] = set()
+    for start in range(0, len(flat), AT_ONCE):
+        found |= {int(number) for number in np.unique(flat[start : start + AT_ONCE])[:most]}
+        if len(found) >= most:
+            break
+    return sorted(found)
 
 
 def _decoded(name: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

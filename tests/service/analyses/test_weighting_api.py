@@ -1,6 +1,7 @@
 """Classes that count alike, and fewer samples than features, through the running product."""
 
 import io
+import time
 import uuid
 
 import httpx
@@ -45,4 +46,39 @@ def test_there_is_nothing_to_balance_without_classes(
     model = client.upload_model(io.BytesIO(scripted(multilayer())), name="unlabelled")
     client.analyse(model["id"], probe["id"])
     with pytest.raises(ApiError, match=r"needs class labels, and probe bare-.* has none"):
+        client.start(model["id"], probe["id"], {"class_weighting": "balanced"})
+
+
+@pytest.mark.parametrize("form", ["from 1", "text", "several labels", "floats"])
+def test_classes_that_only_the_model_tells_are_balanced(
+    client: Client, digits: tuple[np.ndarray, np.ndarray], form: str
+) -> None:
+    images, labels = digits
+    kept = (labels < 5) | (np.arange(len(labels)) % 9 == 0)
+    images, labels = images[kept], labels[kept]
+    stored = {
+        "from 1": labels + 1,
+        "text": np.array([*"abcdefghij"])[labels],
+        "several labels": np.eye(10)[labels] + np.eye(10)[labels // 2] > 0,
+        "floats": labels.astype("f4"),
+    }[form]
+    probe = client.register_probe(io.BytesIO(npz(x=images, y=stored)), name=f"open-{uuid.uuid4()}")
+    model = client.upload_model(io.BytesIO(scripted(multilayer())), name="weighted")
+    client.analyse(model["id"], probe["id"])  # the probe is read by then
+    assert client.get(f"/v1/probes/{probe['id']}")["status"] == "ready"
+    started = client.start(model["id"], probe["id"], {"class_weighting": "balanced"})
+    client.wait(started["id"])
+    warnings = " ".join(client.report(started["id"])["verdict"]["warnings"])
+    assert "Samples were weighted" in warnings
+
+
+def test_values_are_refused_at_once(client: Client, digits: tuple[np.ndarray, np.ndarray]) -> None:
+    values = np.random.default_rng(0).standard_normal(len(digits[0]))
+    probe = client.register_probe(
+        io.BytesIO(npz(x=digits[0], y=values)), name=f"values-{uuid.uuid4()}"
+    )
+    model = client.upload_model(io.BytesIO(scripted(multilayer())), name="values")
+    while client.get(f"/v1/probes/{probe['id']}")["status"] not in {"ready", "failed"}:
+        time.sleep(0.1)
+    with pytest.raises(ApiError, match="has values instead"):
         client.start(model["id"], probe["id"], {"class_weighting": "balanced"})

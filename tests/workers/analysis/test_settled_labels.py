@@ -63,6 +63,7 @@ def check(
     assert report["alignment"]["cka_target"] == pytest.approx(alignment, rel=1e-5)
 
 
+GAPPED = np.array([1, 3, 4, 5])[Y]
 READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
     "0. and 1., one logit": (network(1), BINARY.astype("f4"), {}, BINARY, "whose link is identity"),
     "0. and 1., sigmoid": (
@@ -99,7 +100,8 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
         "",
     ),
     "fewer labels than outputs": (network(6), Y, {}, Y, ""),
-    "0 never occurs": (network(6), Y + 1, {}, Y + 1, "although 1 is the smallest that occurs"),
+    "0 and 2 never occur": (network(6), GAPPED, {}, GAPPED, "although 1 is the smallest that occ"),
+    "0 never occurs of many": (network(65), Y + 1, {}, Y + 1, "although 1 is the smallest that"),
     "listed": (
         network(4),
         10 * Y + 10,
@@ -219,6 +221,20 @@ def test_values_stay_values(outputs: int, values: np.ndarray) -> None:
 
 
 REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
+    "from 0 or from 1": (
+        network(6),
+        {"x": X, "y": Y + 1},
+        {},
+        "labels 'y' are 1 … 4 without a gap, of 6 classes: counted from 1, class 6 does not occur",
+        [{"class_labels": [1, 2, 3, 4, 5, 6]}, {"class_labels": [0, 1, 2, 3, 4, 5]}],
+    ),
+    "from 0 or from 1, with names": (
+        network(9),
+        {"x": X, "y": Y + 1},
+        {"class_names": ["a", "b", "c", "d", "e"]},
+        "1 … 4 without a gap, of 5 classes",
+        [{"class_labels": [1, 2, 3, 4, 5]}, {"class_labels": [0, 1, 2, 3, 4]}],
+    ),
     "counts or classes": (
         network(1),
         {"x": X, "y": Y.astype("f4")},
@@ -490,16 +506,52 @@ def test_rows_that_sum_to_one_are_probabilities_or_values(dtype: str) -> None:
     assert classes["performance"]["accuracy"] == 1
 
 
-@pytest.mark.parametrize("values", [(-1, 1), (-1, 0, 1)])
-def test_signs_are_labels_or_values(values: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("dtype", ["i2", "f4", "f8"])
+@pytest.mark.parametrize("pair", [(-1, 1), (0, 255), (1, 2), (0, -1)])
+def test_rows_of_two_numbers_are_labels_or_values(pair: tuple[int, int], dtype: str) -> None:
+    absent, carried = sorted(pair)
     model = Network(12, 4, lambda u: u)
     random = np.random.default_rng(0)
     x = random.standard_normal((200, 12), dtype=np.float32)
-    signs = random.choice(values, (200, 4)).astype(np.float32)
-    failure = refused(model, {"x": x, "y": signs})
-    assert '"task": "multilabel"' in str(failure.hint)
-    told = analysed(model, {"x": x, "y": signs}, spec={"task": "regression"})
+    is_carried = random.random((200, 4)) < 0.4
+    arrays = {"x": x, "y": np.where(is_carried, carried, absent).astype(dtype)}
+    failure = refused(model, arrays)
+    assert f"nothing but {absent} and {carried}, and the model has an output" in failure.message
+    hint = str(failure.hint)
+    assert f'"task": "multilabel" and "class_labels": [{absent}, {carried}]' in hint
+    told = analysed(model, arrays, spec={"task": "regression"})
     assert told["probe"]["task"] == "regression"
-    labels = analysed(model, {"x": x, "y": (signs > 0).astype(int)}, spec={"task": "multilabel"})
-    expected = ((model.answers(x) >= 0).numpy() == (signs > 0)).mean()
+    spec = {"task": "multilabel", "class_labels": [absent, carried]}
+    labels = analysed(model, arrays, spec=spec, eval_probe={"x": x, "y": arrays["y"][::-1]})
+    expected = ((model.answers(x) >= 0).numpy() == is_carried).mean()
     assert labels["performance"]["accuracy"] == pytest.approx(expected)
+    assert labels["probe"]["class_counts"] == is_carried.sum(0).tolist()
+    assert labels["held_out"]["probe"]["class_counts"] == is_carried.sum(0).tolist()
+    asked = refused(model, arrays, spec={"task": "multilabel"})
+    assert f'"class_labels": [{absent}, {carried}]' in str(asked.hint)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+@pytest.mark.parametrize("code", [-1, -999, 255, 99])
+def test_a_label_that_is_not_known_is_neither_a_label_nor_a_value(code: int, dtype: str) -> None:
+    model = Network(12, 4, lambda u: u)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((200, 12), dtype=np.float32)
+    labels = random.choice([0, 1, code], (200, 4), p=[0.5, 0.45, 0.05])
+    failure = refused(model, {"x": x, "y": labels.astype(dtype)})
+    assert "they may be labels that a sample carries or not, or values" in failure.message
+    assert "every label of a sample has to be known" in str(failure.hint)
+    known = (labels != code).all(axis=1)
+    kept = {"x": x[known], "y": labels[known].astype(dtype)}
+    assert analysed(model, kept, spec={"task": "multilabel"})["probe"]["n"] == known.sum()
+
+
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+@pytest.mark.parametrize("code", [-1, -999, 99])
+def test_two_classes_with_some_left_out(code: int, dtype: str) -> None:
+    labels = np.where(np.arange(N) % 7, BINARY, code)
+    arrays = {"x": X, "y": labels.astype(dtype)}
+    assert f'"ignore_label": {code}' in str(refused(network(1), arrays).hint)
+    spec = {"task": "classification", "ignore_label": code}
+    report = analysed(network(1), arrays, spec=spec)
+    assert report["probe"]["ignored"] == (labels == code).sum()

@@ -130,7 +130,11 @@ def test_inputs_need_features(npz: Save, shape: tuple[int, ...]) -> None:
         ([[[0.5]]] * 6, {}, "(6, 1, 1) and dtype float64"),
         ([[[0]]] * 6, {"task": "regression"}, "(6, 1, 1) and dtype int64"),
         ([[[0, 1], [2, -1]]] * 6, {}, "label -1 in row 0, position 1, 1 of 'y' is negative"),
-        ([[0, 10**9]] * 6, {}, "1000000000 in row 0, position 1 of 'y' would make 1,000,000,001"),
+        (
+            [[0, 10**9]] * 5 + [[3, 2]],
+            {},
+            "1000000000 in row 0, position 1 of 'y' would make 1,000,000,001",
+        ),
         ([[0, 1]] * 5 + [[2, -100]], {}, "-100 in row 5, position 1 of 'y' marks a position to ig"),
         (
             [[0, 1]] * 5 + [[255, 2]],

@@ -48,7 +48,8 @@ DECIDED: dict[str, tuple[np.ndarray, dict[str, Any], str | None, int | None]] = 
     "multi-hot floats": (MULTI_HOT.astype("f4"), {}, None, None),
     "multi-hot, declared": (MULTI_HOT.astype("f4"), {"task": "multilabel"}, "multilabel", 2),
     "rows of whole floats": (3.0 * MULTI_HOT, {}, None, None),
-    "positions": (5 * MULTI_HOT, {}, "classification", 6),
+    "positions": (5 * MULTI_HOT + 2 * MULTI_HOT[:, ::-1], {}, "classification", 8),
+    "positions or labels": (5 * MULTI_HOT, {}, None, None),
     "positions of images": (MULTI_HOT[:, :, None], {}, "classification", 2),
     "floats of images": (MULTI_HOT[:, None, :, None].astype("f4"), {}, "classification", 2),
 }
