@@ -141,7 +141,8 @@ _ROWS = (
     _works(
         "pixels",
         "Normalisation inside the model, for images of bytes",
-        'As ever. Give the probe as it is stored: `"transform": {}`.',
+        "As ever. That the model scales bytes itself is seen, and they are left as they are; "
+        'where it cannot be you are asked: `"transform": {}` in the probe\'s spec leaves them.',
     ),
     _works(
         "quantized",
