@@ -156,6 +156,26 @@ def _by_name(known: _Known, target: str | None) -> list[Binding]:
     ]
 
 
+def widened(
+    arguments: Sequence[Argument], binding: Binding, arrays: Sequence[str]
+) -> list[Binding]:
+    """The same binding with one array more, given to an optional argument that got none.
+
+    Args:
+        arguments: What the model takes.
+        binding: What it got.
+        arrays: The probe's arrays that can be inputs.
+    """
+    left = [name for name in arrays if name not in binding.arrays.values()]
+    free = [p for p in tensor_positions(arguments) if p not in binding.arrays]
+    found = (
+        Binding(_sorted({**binding.arrays, position: name}), "")
+        for position in free
+        for name in left
+    )
+    return list(islice(found, _ORDERS))
+
+
 def _sorted(bound: Mapping[int, str]) -> dict[int, str]:
     return dict(sorted(bound.items()))
 

@@ -1,7 +1,7 @@
 """Settling what a model gets of a probe, with the model in view."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,8 +10,9 @@ from torch import nn
 
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec, Transform
-from workers.analysis.inputs.binding import choice_needed, find_bindings
+from workers.analysis.inputs.binding import Binding, choice_needed, find_bindings, widened
 from workers.analysis.inputs.questions import scaled, which_reading
+from workers.analysis.inputs.scale import same_answers
 from workers.analysis.inputs.trying import Running, Trial
 from workers.analysis.inputs.words import in_words, notes
 from workers.errors import JobError
@@ -150,7 +151,24 @@ def fit(
         raise choice_needed(
             arguments, list(probe.stored), [found.trial.binding for found in running]
         )
+    if fuller := list(_fuller(running[0])):
+        raise choice_needed(arguments, list(probe.stored), [running[0].trial.binding, *fuller])
     return _settled(running[0], proved=len(bindings) > 1)
+
+
+def _fuller(running: Running) -> Iterator[Binding]:
+    """Bindings of one array more that the model answers otherwise on, where nobody said which.
+
+    An array whose name no argument has may still be meant for one that need not be given, such as
+    `lens` for `lengths`: the model would run without it, and judge padding.
+    """
+    trial = running.trial
+    if trial.probe.spec.input is not None:
+        return
+    for binding in widened(trial.arguments, trial.binding, list(trial.probe.stored)):
+        found = replace(trial, binding=binding).search(any_size=False)
+        if found is not None and not same_answers(running.outputs, found.outputs):
+            yield binding
 
 
 def _settled(running: Running, *, proved: bool) -> Fitted:

@@ -157,11 +157,40 @@ def test_an_optional_argument_gets_the_array_of_its_name(
 
 
 def test_an_array_that_no_argument_takes_is_said() -> None:
-    model = Sequence().eval()
+    model = nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     words = np.array(["a"] * ROWS)
     given = give(model, x=VECTORS, identity=LENGTHS, words=words, y=LABELS)
-    assert given.arrays == {"x": "x"}
+    assert given.arrays == {"input": "x"}
     assert "takes 'identity', 'words', so this was not used" in given.fitted.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["x", "series"])
+def test_an_array_that_an_optional_argument_may_be_meant_for_is_asked_about(name: str) -> None:
+    model = Sequence().eval()
+    arrays = {name: VECTORS, "lens": LENGTHS, "y": LABELS}
+    failure = refused(model, **arrays)
+    assert failure.detail["code"] == "ambiguous_input"
+    answers = specs_in(failure.hint)
+    assert {"input": {"x": name}} in answers
+    assert {"input": {"x": name, "lengths": "lens"}} in answers
+    for answer in answers:
+        given = give(model, answer, **arrays)
+        lengths, scale = (
+            torch.tensor(LENGTHS) if argument in answer["input"] else None
+            for argument in ("lengths", "scale")
+        )
+        expected = model.phi(torch.tensor(VECTORS), lengths, scale)
+        assert close(given.phi, expected.detach())
+
+
+def test_an_array_that_changes_nothing_is_not_asked_about() -> None:
+    arrays = {"x": VECTORS, "full": np.full(ROWS, 7), "y": LABELS}
+
+    class Padded(Sequence):
+        def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            return self.head(self.phi(x, lengths, None))
+
+    assert give(Padded().eval(), **arrays).arrays == {"x": "x"}
 
 
 def test_the_name_of_the_targets_is_no_input() -> None:
