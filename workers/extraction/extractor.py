@@ -25,10 +25,13 @@ from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import batch_limits, record
 from workers.extraction.refusals import Refusal, refuse
+from workers.extraction.state import Buffers, written
 from workers.extraction.structure import NO_LINK, UNVERIFIED, Names, Structure, count_parameters
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
+
+_LISTED = 8
 
 # Links that end a network's hidden layers as a rule, not the network.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
@@ -231,7 +234,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             output does not come from a linear layer, `non_finite`, or `unsupported_model` with
             the reason in `detail.code` (`Refusal`).
     """
-    with beside(batch):
+    with beside(batch), Buffers(model) as saved:
         sample, tape, outputs = record(model, batch, _DISCOVERY_ROWS)
         check_deterministic(tape.steps)
         names = Names.of(model)
@@ -249,9 +252,19 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         rows = len(sample[0])
         baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
-        warnings = (*warnings, *check_value_range(model, tape, batch))
+        warnings = (*warnings, *_stateful(model, saved), *check_value_range(model, tape, batch))
         feature_map = _describe(found, first, count_parameters(model, tape), warnings)
         return Extractor(model, found, feature_map, first, baked_rows)
+
+
+def _stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:
+    if names := written(model, saved):
+        listed = ", ".join(f"`{name}`" for name in names[:_LISTED])
+        yield (
+            f"stateful: running the model changes what it holds itself, {listed}"
+            f"{' …' * (len(names) > _LISTED)}, so a sample's features may depend on the samples "
+            "that were run before it, and on their order."
+        )
 
 
 def _observe_first(

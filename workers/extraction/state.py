@@ -1,0 +1,64 @@
+"""What running a model changes of the model itself: it is judged as it was saved.
+
+Buffers that a run writes to, such as a layer that takes its scale from the first batch it sees, would
+make later answers depend on the samples before, and on how often the model was tried.
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Buffers:
+    """A model's buffers as they are at some moment.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        with torch.inference_mode():
+            self._kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+    @torch.inference_mode()
+    def changed(self) -> list[str]:
+        """The names of those that hold other values now."""
+        now = dict(self._model.named_buffers())
+        return [name for name, kept in self._kept.items() if not _same(kept, now.get(name))]
+
+    @torch.inference_mode()
+    def put_back(self) -> None:
+        """Give those that changed the values that they had."""
+        now = dict(self._model.named_buffers())
+        for name in self.changed():
+            if name in now and now[name].shape == self._kept[name].shape:
+                now[name].copy_(self._kept[name])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.put_back()
+
+
+def _same(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and one.shape == other.shape and _bits_equal(one, other)
+
+
+def written(model: nn.Module, before: Buffers) -> list[str]:
+    """What runs of a model write to of the model itself, by name.
+
+    Args:
+        model: The model, after it has run.
+        before: Its buffers as they were before that.
+
+    Returns:
+        Buffers whose values changed, and attributes that a scripted program assigns to.
+    """
+    program = model.__dict__.get("model", model)  # of a model as it is called, the model
+    graph = getattr(program, "inlined_graph", None)
+    # The graph is held on to: its nodes do not keep it.
+    nodes = [] if graph is None else graph.findAllNodes("prim::SetAttr")
+    return [*before.changed(), *dict.fromkeys(str(node.s("name")) for node in nodes)]
