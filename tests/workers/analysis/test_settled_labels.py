@@ -98,7 +98,7 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
         BINARY,
         "",
     ),
-    "fewer labels than outputs": (network(6), Y, {}, Y, ""),
+    "fewer labels than outputs": (network(6), Y, {}, Y, "only 4 of the 6 outputs' classes"),
     "0 never occurs": (network(6), Y + 1, {}, Y + 1, "although 1 is the smallest that occurs"),
     "listed": (
         network(4),
