@@ -55,7 +55,8 @@ class ProbeData:
         targets: Of these samples; None for a probe without, and until `settled` where only a model
             decides what they mean.
         rows: Position in the file of each sample, ascending.
-        others: Names of the arrays in the file that are neither of these nor the targets.
+        others: Names of the arrays in the file that are neither of these, nor a part of one, nor
+            the targets.
         left_out: How many samples of the file are left out because all their targets are.
     """
 
@@ -214,7 +215,8 @@ def load_probe(
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
-    others = tuple(name for name in arrays if name not in {*names, target_name})
+    columns = {column for name in names for column in arrays[name].columns}
+    others = tuple(name for name in arrays if name not in {*names, target_name, *columns})
     probe = ProbeData(complete, stored, (), stored_targets, None, rows, others, left_out)
     told = spec.inputs or names[:1]
     inputs = [
