@@ -73,8 +73,15 @@ def refused(
     model: nn.Module | bytes, spec: dict[str, Any] | None = None, **arrays: np.ndarray
 ) -> Failure:
     """The failure of a model that is not run."""
+    return refused_file(model, npz(**arrays), spec)
+
+
+def refused_file(
+    model: nn.Module | bytes, content: bytes, spec: dict[str, Any] | None = None
+) -> Failure:
+    """The failure of a model that is not run on a file of samples."""
     with pytest.raises(JobError) as caught:
-        give(model, spec, **arrays)
+        give_file(model, content, spec)
     return caught.value.failure
 
 

@@ -137,8 +137,7 @@ def fit(
             than one way is left to give it; then each of them is in the hint, and was tried.
     """
     arguments = read_arguments(model)
-    spec = probe.spec
-    bindings = find_bindings(arguments, spec, list(probe.stored), probe.others)
+    bindings = find_bindings(arguments, probe)
     trials = [Trial(model, arguments, probe, each, device, authority) for each in bindings]
     running: list[Running] = []
     for any_size in (False, True):
