@@ -42,9 +42,8 @@ class Given:
         return {each.argument: each.array for each in self.fitted.inputs}
 
 
-def registered(spec: dict[str, Any] | None, arrays: dict[str, np.ndarray]) -> ProbeData:
+def registered(content: bytes, spec: dict[str, Any] | None) -> ProbeData:
     """A probe as an analysis reads it: with the spec that its validation wrote back."""
-    content = npz(**arrays)
     given = ProbeSpec.model_validate(spec or {})
     written = inspect_probe(io.BytesIO(content), given, Limits()).spec
     again = ProbeSpec.model_validate(written.model_dump(mode="json"))
@@ -55,9 +54,16 @@ def give(
     model: nn.Module | bytes, spec: dict[str, Any] | None = None, **arrays: np.ndarray
 ) -> Given:
     """Runs a model on arrays."""
-    content = model if isinstance(model, bytes) else scripted(model)
-    loaded = load_model(io.BytesIO(content))
-    fitted = fit(loaded, registered(spec, arrays))
+    return give_file(model, npz(**arrays), spec)
+
+
+def give_file(
+    model: nn.Module | bytes, content: bytes, spec: dict[str, Any] | None = None
+) -> Given:
+    """Runs a model on a file of samples."""
+    archive = model if isinstance(model, bytes) else scripted(model)
+    loaded = load_model(io.BytesIO(archive))
+    fitted = fit(loaded, registered(content, spec))
     batches = [inputs for inputs, _ in fitted.probe.batches(64)]
     extractor = discover(fitted.model, batches[0])
     return Given(fitted, torch.cat([extractor.run(batch).phi for batch in batches]))
@@ -67,8 +73,15 @@ def refused(
     model: nn.Module | bytes, spec: dict[str, Any] | None = None, **arrays: np.ndarray
 ) -> Failure:
     """The failure of a model that is not run."""
+    return refused_file(model, npz(**arrays), spec)
+
+
+def refused_file(
+    model: nn.Module | bytes, content: bytes, spec: dict[str, Any] | None = None
+) -> Failure:
+    """The failure of a model that is not run on a file of samples."""
     with pytest.raises(JobError) as caught:
-        give(model, spec, **arrays)
+        give_file(model, content, spec)
     return caught.value.failure
 
 

@@ -22,6 +22,7 @@ from workers.analysis.opening import batch_size, open_subject
 from workers.analysis.requests import AnalysisArguments
 from workers.analysis.rows import count_rows, model_view
 from workers.analysis.timing import timed
+from workers.analysis.unnamed_outputs import unnamed_outputs
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     DiagnosticsError,
@@ -146,7 +147,9 @@ def analyse(
     if layers is not None:
         with timed(timings, "layers"):
             layer_figures = layers.figures(output_tolerance=options.output_tolerance)
-    about_probe, evidence = layout.probe_part(fitted), diagnosis.evidence
+    evidence = diagnosis.evidence
+    unnamed = unnamed_outputs(probe, extractor.feature_map, options, evidence.skill)
+    about_probe = layout.probe_part(replace(fitted, notes=(*fitted.notes, *unnamed)))
     held_out: dict[str, Any] | None = None
     if request.eval_spec is not None:
         progress.report(Stage.READING_EVAL_PROBE)

@@ -37,6 +37,12 @@ def chosen(choice: dict[str, JsonValue]) -> str:
     return f"options.feature_map = {json.dumps(choice, ensure_ascii=False)}"
 
 
+def listed(choices: Sequence[Mapping[str, JsonValue]]) -> str:
+    """Choices of which one is to be made, each as it is written in a request."""
+    written = [json.dumps(choice, ensure_ascii=False) for choice in choices]
+    return f"options.feature_map = {' or '.join(written)}"
+
+
 def advised(
     error: JobError, tape: Tape, outputs: Sequence[Output], names: Names, samples: int
 ) -> JobError:
@@ -54,7 +60,9 @@ def advised(
     if saving is None:
         return error
     layer = last_layer(tape, outputs, names, samples)
-    naming = "" if layer is None else f"; or name the layer that is meant, as {layer}. {_LISTS}"
+    naming = ""
+    if layer is not None:
+        naming = f"; or name the layer that is meant, as {chosen(layer)}. {_LISTS}"
     alone = ""
     if len(outputs) == 1 and _are_rows(outputs[0].tensor, samples):
         alone = (
@@ -65,7 +73,9 @@ def advised(
     return JobError(failure.code, failure.message, hint=hint, detail=failure.detail)
 
 
-def last_layer(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> str | None:
+def last_layer(
+    tape: Tape, outputs: Sequence[Output], names: Names, samples: int
+) -> dict[str, JsonValue] | None:
     """The choice of the last linear layer that ran once on the way to a result, with its rows."""
     before = {
         key for output in outputs for key in tape.ancestors([(output.tensor, len(tape.steps))])
@@ -81,7 +91,7 @@ def last_layer(tape: Tape, outputs: Sequence[Output], names: Names, samples: int
         used = id(product) in before and product.shape[:1] == (samples,)
         again = sum(bool(layers[index] & others) for others in layers.values()) > 1
         if used and not again and _is_plain(step, operand):
-            return chosen(_naming(step, layers))
+            return _naming(step, layers)
     return None
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
-from workers.extraction.advising import chosen
+from workers.extraction.advising import chosen, last_layer, listed
 from workers.extraction.execution import Output
 from workers.extraction.heads import HEADS
 from workers.extraction.operations import Step
@@ -25,6 +26,8 @@ from workers.extraction.structure import (
 from workers.extraction.tape import Tape
 
 _LISTED = 20
+_HINT = 4000
+"""Characters of a hint at most; so many results are hardly ever returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +107,59 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Struc
     ]
     if not found and not rivals:
         raise _none_has_a_head(refused)
+    if not found and len(rivals) == 1:
+        raise refused[rivals[0].label]
     last = _last(tape, found, rivals)
     if last is not None:
         for output in outputs:
             if output.label in refused and _goes_on(tape, last, output.tensor):
-                raise _not_the_last(str(last.output), output.label)
+                raise _not_the_last(choose_output(outputs, str(last.output)), output)
         return last
-    labels = sorted([str(structure.output) for structure in found] + [r.label for r in rivals])
-    raise refuse(
+    with_head = [output for output in outputs if output.label not in refused]
+    layers = [last_layer(tape, [rival], names, len(rival.tensor)) for rival in rivals]
+    raise _ambiguous(outputs, with_head, list(zip(rivals, layers, strict=True)))
+
+
+def _ambiguous(
+    outputs: Sequence[Output],
+    with_head: Sequence[Output],
+    rivals: Sequence[tuple[Output, dict[str, JsonValue] | None]],
+) -> JobError:
+    """The question which of several results is meant, with the choice of each.
+
+    Args:
+        outputs: All results.
+        with_head: Those that end in a linear layer.
+        rivals: Those that do not end in one, each with the layer that can be chosen on its way.
+    """
+    meant = {output.label for output in (*with_head, *(rival for rival, _ in rivals))}
+    labels = [output.label for output in outputs if output.label in meant]
+    ways: list[str] = []
+    if with_head:
+        each: list[dict[str, JsonValue]] = [{"output": _name_of(one)} for one in with_head]
+        ways.append(f"Name the one that is meant, as {listed(each)}.")
+    for rival, layer in rivals:
+        if layer is not None:
+            choice: dict[str, JsonValue] = {"output": _name_of(rival), **layer}
+            ways.append(
+                f"`{rival.label}` does not end in one linear layer; if it is meant, name the layer "
+                f"with it, as {chosen(choice)}."
+            )
+    ways.append("Or save the model so that it returns one tensor, its logits.")
+    return refuse(
         Refusal.AMBIGUOUS_OUTPUT,
         f"The model returns {len(outputs)} float tensors, of which {', '.join(labels)} could each "
         "be the network's outputs, and none of them lies on the way to another; expected exactly "
         "one that ends in a linear layer.",
-        hint=(
-            f"Name the one that is meant, as {chosen({'output': labels[0]})}; or save the model so "
-            "that it returns one tensor, its logits."
-        ),
+        hint=" ".join(ways)[:_HINT],
         outputs=[output.label for output in outputs],
         candidates=list(labels),
     )
+
+
+def _name_of(output: Output) -> str | int:
+    """A result as its owner names it: by its place where it has no other name."""
+    return output.position if output.label in {"", str(output.position)} else output.label
 
 
 def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> Structure | None:
@@ -157,17 +194,20 @@ def _goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
     return id(result) in beyond
 
 
-def _not_the_last(found: str, last: str) -> JobError:
-    one, both = chosen({"output": found}), chosen({"features_output": found, "output": last})
+def _not_the_last(found: Output, last: Output) -> JobError:
+    one = chosen({"output": _name_of(found)})
+    both = chosen({"features_output": _name_of(found), "output": _name_of(last)})
     return refuse(
         Refusal.AMBIGUOUS_OUTPUT,
-        f"The result `{found}` ends in a linear layer, but `{last}` was computed from it by a "
-        "further layer, in a way that could not be followed. Either may be the network's outputs.",
+        f"The result `{found.label}` ends in a linear layer, but `{last.label}` was computed from "
+        "it by a further layer, in a way that could not be followed. Either may be the network's "
+        "outputs.",
         hint=(
-            f"If `{found}` is, say {one}; if it is the features of `{last}`, {both}. GET "
-            "/v1/models/{id}/inspection lists the linear layers, one of which may be named instead."
+            f"If `{found.label}` is, say {one}; if it is the features of `{last.label}`, {both}. "
+            "GET /v1/models/{id}/inspection lists the linear layers, one of which may be named "
+            "instead."
         ),
-        candidates=[found, last],
+        candidates=[found.label, last.label],
     )
 
 
@@ -291,13 +331,21 @@ def _declared_features(
         others = [choose_output(outputs, choice.output)]
     if not others:
         return DeclaredFeatures(features.label, None, None)
-    if len(others) != 1 or others[0] is features:
+    if others[0] is features:
+        raise refuse(
+            Refusal.AMBIGUOUS_OUTPUT,
+            f"The result {features.label!r} is chosen both for the features and for the network's "
+            "outputs; expected two results.",
+            hint=_beside(features, [output for output in outputs if output is not features]),
+            outputs=[output.label for output in outputs[:_LISTED]],
+        )
+    if len(others) != 1:
         raise refuse(
             Refusal.AMBIGUOUS_OUTPUT,
             f"Beside the features {features.label!r} the model returns {len(others)} float "
-            f"results: {', '.join(o.label for o in others[:_LISTED]) or 'none'}. Expected one, the "
+            f"results: {', '.join(o.label for o in others[:_LISTED])}. Expected one, the "
             "network's outputs.",
-            hint='Say which, as {"features_output": "features", "output": "logits"}.',
+            hint=_beside(features, others),
             outputs=[output.label for output in outputs[:_LISTED]],
         )
     try:
@@ -305,3 +353,16 @@ def _declared_features(
     except JobError:
         structure = None
     return DeclaredFeatures(features.label, others[0].label, structure)
+
+
+def _beside(features: Output, others: Sequence[Output]) -> str:
+    """The choices of a result that holds features, with each other one for the outputs."""
+    if not others:
+        return (
+            "If they are the features, with no outputs, say "
+            f"{chosen({'features_output': _name_of(features)})}."
+        )
+    each: list[dict[str, JsonValue]] = [
+        {"features_output": _name_of(features), "output": _name_of(other)} for other in others
+    ]
+    return f"Say which result holds the outputs, as {listed(each)}."[:_HINT]

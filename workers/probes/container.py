@@ -69,12 +69,14 @@ class ArrayInfo:
         nbytes: Size in memory, never yet allocated.
         class_names: What its whole numbers stand for, from 0 on, or the strings it is made of in
             the file's own order; None where the file does not say.
+        columns: What of a table it is made of, side by side; nothing for an array as it is stored.
     """
 
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
     class_names: tuple[str, ...] | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def is_numeric(self) -> bool:

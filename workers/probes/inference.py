@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.probes.spec import ProbeSpec
+from service.probes.spec import ALL_COLUMNS, ProbeSpec
 from workers.probes.container import ArrayInfo, shape_text, unreadable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features", "input_ids")
@@ -50,6 +50,18 @@ def choose_inputs(
     """
     if spec.inputs:
         return [_present(name, "input", arrays) for name in spec.inputs]
+    possible = _possible_inputs(target, arrays)
+    if not possible:
+        raise unreadable(
+            "No array of the probe can be the inputs: expected a numeric array, samples first, "
+            f"found {describe(arrays)}.",
+            hint="Save the inputs as an array named 'x' with one row a sample.",
+        )
+    return possible
+
+
+def _possible_inputs(target: str | None, arrays: Mapping[str, ArrayInfo]) -> list[str]:
+    """The arrays that can be inputs, the likeliest first."""
     others = {
         name: info
         for name, info in arrays.items()
@@ -58,16 +70,56 @@ def choose_inputs(
     # One number a sample is an input, too, of users or items say; but seldom the first one.
     rivals = {name: info for name, info in others.items() if len(info.shape) > 1} or others
     if not rivals:
-        raise unreadable(
-            "No array of the probe can be the inputs: expected a numeric array, samples first, "
-            f"found {describe(arrays)}.",
-            hint="Save the inputs as an array named 'x' with one row a sample.",
-        )
+        return []
     customary = [name for name in INPUT_NAMES if name in rivals]
     first = (customary or [max(rivals, key=lambda name: rivals[name].nbytes)])[0]
     # An array of other samples is no input beside the first one: training data beside test data.
     alike = [name for name in others if others[name].shape[0] == others[first].shape[0]]
     return [first, *(name for name in alike if name != first)]
+
+
+def told_by_file(inputs: Sequence[str], target: str | None, arrays: Mapping[str, ArrayInfo]) -> str:
+    """What makes an array the input, where a spec need not say so, in words; else nothing.
+
+    A spec that was completed names the input, too, so it does not tell who chose it.
+    """
+    if list(inputs) == [ALL_COLUMNS]:
+        return f"its columns of numbers, side by side as one array {ALL_COLUMNS!r}"
+    if len(inputs) != 1 or list(inputs) != _possible_inputs(target, arrays):
+        return ""
+    first = inputs[0]
+    others = {name: info for name, info in arrays.items() if name not in {first, target}}
+    if not any(info.is_numeric and info.shape for info in others.values()):
+        return f"array {first!r}, the only one that can be an input"
+    if first in INPUT_NAMES:
+        return f"array {first!r}, which has a customary name of inputs"
+    return f"array {first!r}, the largest with rows of numbers"
+
+
+def reasons_against(
+    inputs: Sequence[str], target: str | None, arrays: Mapping[str, ArrayInfo]
+) -> dict[str, str]:
+    """Why each array that is no input, no part of one and not the targets is none."""
+    columns = {column for name in inputs for column in arrays[name].columns}
+    samples = arrays[inputs[0]].shape[0]
+    return {
+        name: _against(info, samples, is_column=bool(columns))
+        for name, info in arrays.items()
+        if name not in {*inputs, target, *columns}
+    }
+
+
+def _against(info: ArrayInfo, samples: int, *, is_column: bool) -> str:
+    """Why an array is no input, as it follows the array's name."""
+    if not info.is_numeric:
+        return "with no numbers"
+    if not info.shape:
+        return "with a single number"
+    if info.shape[0] != samples:
+        return f"with other samples ({info.shape[0]:,}, not {samples:,})"
+    if is_column:
+        return "not among the columns side by side"
+    return "not among the inputs that the spec names"
 
 
 def check_transforms_named(

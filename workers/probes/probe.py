@@ -1,7 +1,7 @@
 """A probe in memory: checked, and handed out in batches once it is settled what a model gets."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -12,7 +12,13 @@ from service.failures import FailureCode
 from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary, Transform
 from workers.errors import JobError
 from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
-from workers.probes.inference import check_transforms_named, choose_inputs, choose_target
+from workers.probes.inference import (
+    check_transforms_named,
+    choose_inputs,
+    choose_target,
+    reasons_against,
+    told_by_file,
+)
 from workers.probes.opening import open_container
 from workers.probes.settling import decided_task, settle
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets, store_targets
@@ -55,7 +61,9 @@ class ProbeData:
         targets: Of these samples; None for a probe without, and until `settled` where only a model
             decides what they mean.
         rows: Position in the file of each sample, ascending.
-        others: Names of the arrays in the file that are neither of these nor the targets.
+        against: Of the arrays in the file that are neither of these, nor a part of one, nor the
+            targets: by name, why each is no input.
+        told_by_file: What makes an array the only input without a spec, in words; else empty.
         left_out: How many samples of the file are left out because all their targets are.
     """
 
@@ -65,7 +73,8 @@ class ProbeData:
     stored_targets: StoredTargets | None
     targets: Targets | None
     rows: npt.NDArray[np.int64]
-    others: tuple[str, ...] = ()
+    against: Mapping[str, str] = field(default_factory=dict)
+    told_by_file: str = ""
     left_out: int = 0
 
     def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
@@ -91,6 +100,11 @@ class ProbeData:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of the arrays in the file that are of no use here."""
+        return tuple(self.against)
 
     @property
     def ignored(self) -> int | None:
@@ -214,8 +228,17 @@ def load_probe(
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
-    others = tuple(name for name in arrays if name not in {*names, target_name})
-    probe = ProbeData(complete, stored, (), stored_targets, None, rows, others, left_out)
+    probe = ProbeData(
+        complete,
+        stored,
+        (),
+        stored_targets,
+        None,
+        rows,
+        against=reasons_against(names, target_name, arrays),
+        told_by_file=told_by_file(names, target_name, arrays),
+        left_out=left_out,
+    )
     told = spec.inputs or names[:1]
     inputs = [
         probe.read_as(name, spec.transform_of(name, position) or Transform())

@@ -123,7 +123,7 @@ def test_a_missing_second_input_is_named(client: Client) -> None:
     vectors = np.ones((120, 64), np.float32)
     error = failure(client, upload(client, Masked()), register(client, vectors, AS_STORED))
     assert "takes (input_ids: Tensor, attention_mask: Tensor)" in error["message"]
-    assert "the probe's spec names array 'x'" in error["message"]
+    assert "the probe gives array 'x', the only one that can be an input" in error["message"]
 
 
 def test_images_for_a_network_of_vectors_are_to_be_flattened(client: Client) -> None:

@@ -99,7 +99,7 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
         BINARY,
         "",
     ),
-    "fewer labels than outputs": (network(6), Y, {}, Y, ""),
+    "fewer labels than outputs": (network(6), Y, {}, Y, "only 4 of the 6 outputs' classes"),
     "0 and 2 never occur": (network(6), GAPPED, {}, GAPPED, "although 1 is the smallest that occ"),
     "0 never occurs of many": (network(65), Y + 1, {}, Y + 1, "although 1 is the smallest that"),
     "listed": (

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 
 from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
 from workers.errors import JobError
 from workers.extraction.signature import Argument, tensor_positions
 from workers.probes.inference import INPUT_NAMES
+from workers.probes.probe import ProbeData
 
 _ORDERS = 24
 """Orders of arrays that are tried, all of four arrays: each is a run of the model."""
@@ -42,39 +42,41 @@ class _Known:
         arguments: The model's.
         positions: Those of them that take tensors.
         arrays: The probe's candidates, the likeliest inputs first.
-        others: Its arrays that are none.
+        against: Why each of its other arrays is none.
+        told_by_file: What makes an array the only input without a spec, in words; else empty.
     """
 
     arguments: Sequence[Argument]
     positions: Sequence[int]
     arrays: Sequence[str]
-    others: Sequence[str]
+    against: Mapping[str, str]
+    told_by_file: str
 
     @property
     def needed(self) -> list[int]:
         return [p for p in self.positions if self.arguments[p].default is None]
 
 
-def find_bindings(
-    arguments: Sequence[Argument], spec: ProbeSpec, arrays: Sequence[str], others: Sequence[str]
-) -> list[Binding]:
+def find_bindings(arguments: Sequence[Argument], probe: ProbeData) -> list[Binding]:
     """The bindings that spec and names leave open; a single one is settled.
 
     Args:
         arguments: What the model takes.
-        spec: What the probe's owner says.
-        arrays: Arrays that can be inputs, the likeliest first.
-        others: Arrays that cannot be: they hold other samples, or no numbers.
+        probe: The arrays that can be inputs, the likeliest first, and what its owner says of them.
 
     Raises:
         JobError: `input_mismatch` if there is none, with what each side has.
     """
-    known = _Known(arguments, tensor_positions(arguments), arrays, others)
+    spec, positions = probe.spec, tensor_positions(arguments)
+    known = _Known(arguments, positions, list(probe.stored), probe.against, probe.told_by_file)
     if isinstance(spec.input, dict):
         return [_by_mapping(known, spec.input)]
-    if spec.input is not None:
+    if spec.input is not None and not known.told_by_file:
         return [_by_order(known, spec.inputs)]
-    return _by_name(known, spec.target)
+    by_file = None if spec.input is None else [_by_order(known, spec.inputs)]
+    bindings = by_file or _by_name(known, spec.target)
+    _check_namesakes(known, bindings[0])
+    return bindings
 
 
 def _by_mapping(known: _Known, mapping: Mapping[str, str]) -> Binding:
@@ -91,7 +93,10 @@ def _by_mapping(known: _Known, mapping: Mapping[str, str]) -> Binding:
 
 def _by_order(known: _Known, names: Sequence[str]) -> Binding:
     if not len(known.needed) <= len(names) <= len(known.positions):
-        raise _miscounted(known, f"the probe's spec names {_listed(names)}")
+        found = f"the probe's spec names {_listed(names)}"
+        if known.told_by_file:
+            found = f"the probe gives {known.told_by_file}"
+        raise _miscounted(known, found)
     places = {known.arguments[p].key: p for p in known.positions}
     by_name = [places[name] for name in names if name in places]
     in_order = by_name == sorted(by_name) and len(by_name) == len(names)
@@ -105,16 +110,24 @@ def _by_order(known: _Known, names: Sequence[str]) -> Binding:
         for position, name in bound.items()
         if name in places and places[name] != position
     ]
-    warning = ""
-    if contradicted:
-        taker, name = contradicted[0]
-        warning = (
-            f"argument_names: the probe's spec gives the array {name!r} to the model's argument "
-            f"{taker!r}, and the model has an argument {name!r}. The spec was followed. If the "
-            "names are right, leave `input` out."
-        )
+    warning = _contradiction(known, *contradicted[0]) if contradicted else ""
     why = "the only input" if len(names) == 1 else "in the order of the probe's spec"
     return Binding(bound, why, warning)
+
+
+def _contradiction(known: _Known, taker: str, name: str) -> str:
+    """The warning of an argument that got an array with the name of another one."""
+    if known.told_by_file:
+        return (
+            f"argument_names: the probe gives {known.told_by_file}, and it went to the model's "
+            f"argument {taker!r}, which must be given. The model has an argument {name!r}, too, "
+            f"which got nothing. If the names are right, add an array for {taker!r}."
+        )
+    return (
+        f"argument_names: the probe's spec gives the array {name!r} to the model's argument "
+        f"{taker!r}, and the model has an argument {name!r}. The spec was followed. If the names "
+        "are right, leave `input` out."
+    )
 
 
 def _by_name(known: _Known, target: str | None) -> list[Binding]:
@@ -154,6 +167,20 @@ def _by_name(known: _Known, target: str | None) -> list[Binding]:
         Binding(_sorted({**named, **dict(zip(missing, order, strict=True))}), "")
         for order in islice(permutations(left, len(missing)), _ORDERS)
     ]
+
+
+def _check_namesakes(known: _Known, binding: Binding) -> None:
+    """Refuse to leave out an optional argument whose namesake in the probe cannot be given."""
+    for position in known.positions:
+        argument = known.arguments[position]
+        if position in binding.arrays or argument.key not in known.against:
+            continue
+        raise _miscounted(
+            known,
+            f"its array {argument.key!r} cannot be given to the argument {argument.name!r}",
+            hint="Store it as numbers, one row for each sample; or set "
+            f'"input": {_as_spec(known, binding.arrays)} in the probe\'s spec to leave it out.',
+        )
 
 
 def widened(
@@ -217,8 +244,8 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
     message = f"The model takes {_signature(known.arguments)}; {found}."
     if wrong:
         message += f" The model has {wrong}."
-    if known.others:
-        message += f" It also has {_listed(known.others)}, with other samples or no numbers."
+    if known.against:
+        message += f" {'The probe' if wrong else 'It'} also has {_with_reasons(known.against)}."
     return JobError(
         FailureCode.INPUT_MISMATCH,
         message,
@@ -230,6 +257,15 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
             "arrays": list(known.arrays),
         },
     )
+
+
+def _with_reasons(against: Mapping[str, str]) -> str:
+    """Arrays with why each is no input; those of one reason together."""
+    together: dict[str, list[str]] = {}
+    for name, reason in islice(against.items(), _LISTED):
+        together.setdefault(reason, []).append(name)
+    parts = [f"{_listed(names)}, {reason}" for reason, names in together.items()]
+    return "; ".join(parts) + " …" * (len(against) > _LISTED)
 
 
 def _signature(arguments: Sequence[Argument]) -> str:

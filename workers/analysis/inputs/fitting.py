@@ -17,6 +17,7 @@ from workers.analysis.inputs.trying import Running, Trial
 from workers.analysis.inputs.words import in_words, notes
 from workers.errors import JobError
 from workers.extraction.signature import read_arguments
+from workers.extraction.state import Buffers
 from workers.probes.probe import ProbeData
 
 
@@ -137,9 +138,13 @@ def fit(
         JobError: `input_mismatch` if the model runs on nothing that the probe can give, or if more
             than one way is left to give it; then each of them is in the hint, and was tried.
     """
+    with Buffers(model):  # trying is no run
+        return _fit(model, probe, device, authority)
+
+
+def _fit(model: nn.Module, probe: ProbeData, device: str, authority: str) -> Fitted:
     arguments = read_arguments(model)
-    spec = probe.spec
-    bindings = find_bindings(arguments, spec, list(probe.stored), probe.others)
+    bindings = find_bindings(arguments, probe)
     trials = [Trial(model, arguments, probe, each, device, authority) for each in bindings]
     running: list[Running] = []
     for any_size in (False, True):

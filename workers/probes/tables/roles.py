@@ -57,7 +57,8 @@ class _Stacked:
         dtype = np.result_type(*(table.arrays[name].dtype for name in names))
         shape = (table.arrays[names[0]].shape[0], len(names))
         nbytes = size_in_bytes(ALL_COLUMNS, shape, dtype.itemsize)
-        self._arrays = {ALL_COLUMNS: ArrayInfo(dtype.name, shape, nbytes), **table.arrays}
+        stacked = ArrayInfo(dtype.name, shape, nbytes, columns=tuple(names))
+        self._arrays = {ALL_COLUMNS: stacked, **table.arrays}
 
     @property
     def arrays(self) -> Mapping[str, ArrayInfo]:

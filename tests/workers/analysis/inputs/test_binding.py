@@ -183,6 +183,16 @@ def test_an_array_that_an_optional_argument_may_be_meant_for_is_asked_about(name
         assert close(given.phi, expected.detach())
 
 
+def test_an_optional_argument_is_not_left_out_without_a_word() -> None:
+    model = Sequence().eval()
+    arrays = {"x": VECTORS, "lengths": LENGTHS[None], "y": LABELS}
+    failure = refused(model, **arrays)
+    assert "'lengths' cannot be given to the argument 'lengths'" in failure.message
+    (answer,) = specs_in(failure.hint)
+    assert give(model, answer, **arrays).arrays == {"x": "x"}
+    assert give(model, **{**arrays, "lengths": LENGTHS}).arrays == {"x": "x", "lengths": "lengths"}
+
+
 def test_an_array_that_changes_nothing_is_not_asked_about() -> None:
     arrays = {"x": VECTORS, "full": np.full(ROWS, 7), "y": LABELS}
 

@@ -1,0 +1,78 @@
+"""Tables whose columns are one input: what the report says was used, and what was not."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from giving import Given, close, give_file
+from torch import nn
+
+ROWS = 60
+RNG = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "age": RNG.integers(20, 90, ROWS),
+        "height": RNG.normal(1.7, 0.1, ROWS),
+        "weight": RNG.normal(70, 9, ROWS),
+        "label": np.arange(ROWS) % 3,
+    }
+)
+ALL = ["age", "height", "weight"]
+
+
+def written(frame: pd.DataFrame, kind: str) -> bytes:
+    if kind == "csv":
+        return frame.to_csv(index=False).encode()
+    file = io.BytesIO()
+    frame.to_parquet(file, index=False)
+    return file.getvalue()
+
+
+def network(columns: int) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(columns, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+
+
+def notes_of(given: Given) -> str:
+    return " ".join([*given.fitted.notes, *given.fitted.probe.notes])
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("spec", [{}, {"input": "*"}, {"input": "*", "columns": ALL}])
+def test_columns_side_by_side_are_all_used(kind: str, spec: dict[str, object]) -> None:
+    model = network(3)
+    given = give_file(model, written(FRAME, kind), spec)
+    with torch.inference_mode():
+        expected = model[:2](torch.tensor(FRAME[ALL].to_numpy(np.float32)))
+    assert close(given.phi, expected)
+    assert "not used" not in notes_of(given)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("spec", "used"),
+    [
+        ({"exclude": ["weight", "name"]}, ["age", "height"]),
+        ({"columns": ["height", "age"]}, ["height", "age"]),
+    ],
+)
+def test_columns_that_are_left_out_are_said(
+    kind: str, spec: dict[str, object], used: list[str]
+) -> None:
+    model = network(2)
+    frame = FRAME.assign(name=[f"person {row}" for row in range(ROWS)])
+    given = give_file(model, written(frame, kind), {"target": "label", **spec})
+    with torch.inference_mode():
+        expected = model[:2](torch.tensor(frame[used].to_numpy(np.float32)))
+    assert close(given.phi, expected)
+    assert "takes 'weight', 'name', so this was not used" in notes_of(given)
+
+
+def test_a_column_beside_one_of_lists_is_said() -> None:
+    """Nothing is put side by side here, so the number is left over."""
+    lists = FRAME[ALL].to_numpy(np.float32)
+    frame = pd.DataFrame({"x": list(lists), "age": FRAME["age"], "label": FRAME["label"]})
+    given = give_file(network(3), written(frame, "parquet"), {})
+    assert "takes 'age', so this was not used" in notes_of(given)
