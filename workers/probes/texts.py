@@ -66,11 +66,18 @@ def number_texts(
 
 def _not_all(stored: StoredTargets, texts: Sequence[str], model: ModelView) -> JobError:
     """The refusal of fewer or more classes than the model has: any output may be left over."""
+    may_be_embedding = (
+        1 < len(texts) < model.classes and model.positions == 1 and "softmax" not in model.link
+    )
+    embedding = (
+        "If the model returns an embedding rather than one score for each class, judge it as the "
+        'features, with options.feature_map = {"features_output": 0}. '
+    )
     return mismatch(
         f"The text labels {stored.name!r} name {len(texts):,} classes, {listing(texts)}, and the "
         f"model tells {model.classes:,} apart; which output is of which class cannot be told.",
-        hint=f'List all {model.classes:,} classes in "class_names" in the probe\'s spec, in the '
-        f"order of the model's outputs, {NO_TARGET}",
+        hint=f"{embedding if may_be_embedding else ''}List all {model.classes:,} classes in "
+        f"\"class_names\" in the probe's spec, in the order of the model's outputs, {NO_TARGET}",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from analysed import analysed
+from analysed import analysed, refused
 from support import scripted
 from torch import Tensor, nn
 
@@ -152,3 +152,19 @@ def test_positions_are_no_embedding_of_a_sample() -> None:
     x, y = X[:, None, :], RNG.integers(0, 4, X.shape)
     report = analysed(scripted(model), {"x": x, "y": y})
     assert not [note for note in report["probe"]["notes"] if OPTION in note]
+
+
+@pytest.mark.parametrize("spec", [{}, {"class_names": ["ant", "bee", "cat", "dog"]}])
+def test_text_labels_of_an_embedding_are_refused_with_the_option(spec: dict[str, Any]) -> None:
+    probe = {"x": X, "y": np.array(["ant", "bee", "cat", "dog"])[np.arange(N) % 4]}
+    failure = refused(embedding(), probe, spec=spec)
+    choice = option_in(failure.hint or "")
+    assert choice == {"features_output": 0}
+    named = {"class_names": ["ant", "bee", "cat", "dog"]}
+    feature_map = FeatureMapChoice.model_validate(choice)
+    report = analysed(scripted(embedding()), probe, spec=named, feature_map=feature_map)
+    assert (report["probe"]["classes"], report["feature_map"]["outputs"]) == (4, 0)
+    classifier = refused(embedding(16, nn.Softmax(1)), probe, spec=spec)
+    assert OPTION not in (classifier.hint or "")
+    too_few = refused(embedding(3), probe, spec={})
+    assert OPTION not in (too_few.hint or "")
