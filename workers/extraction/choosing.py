@@ -46,7 +46,11 @@ class DeclaredFeatures:
 
 
 def choose(
-    tape: Tape, outputs: Sequence[Output], names: Names, choice: FeatureMapChoice | None
+    tape: Tape,
+    outputs: Sequence[Output],
+    names: Names,
+    choice: FeatureMapChoice | None,
+    samples: int,
 ) -> Structure | DeclaredFeatures:
     """Finds the head that is meant.
 
@@ -55,12 +59,13 @@ def choose(
         outputs: Its results.
         names: The model's names.
         choice: What its owner says; `None` if nothing.
+        samples: How many the model was given.
 
     Raises:
         JobError: `head_not_found` or `unsupported_model`, with the reason in `detail.code`.
     """
     if choice is None:
-        return find_structure(tape, outputs, names)
+        return find_structure(tape, outputs, names, samples)
     if choice.features_output is not None:
         return _declared_features(tape, outputs, names, choice)
     if choice.output is not None:
@@ -80,7 +85,7 @@ def choose(
     return declare_head(tape, steps[0], names)
 
 
-def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Structure:
+def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> Structure:
     """Finds the head behind the only output that has one.
 
     Raises:
@@ -107,17 +112,24 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names) -> Struc
     ]
     if not found and not rivals:
         raise _none_has_a_head(refused)
-    if not found and len(rivals) == 1:
-        raise refused[rivals[0].label]
     last = _last(tape, found, rivals)
     if last is not None:
-        for output in outputs:
-            if output.label in refused and _goes_on(tape, last, output.tensor):
-                raise _not_the_last(choose_output(outputs, str(last.output)), output)
+        gone_on = [o for o in outputs if o.label in refused and _goes_on(tape, last, o.tensor)]
+        if gone_on:
+            raise _not_the_last(choose_output(outputs, str(last.output)), gone_on[0])
         return last
-    with_head = [output for output in outputs if output.label not in refused]
-    layers = [last_layer(tape, [rival], names, len(rival.tensor)) for rival in rivals]
-    raise _ambiguous(outputs, with_head, list(zip(rivals, layers, strict=True)))
+    # What holds no row for each sample cannot be the outputs, so it is not asked about.
+    found = [one for one in found if _has_rows(choose_output(outputs, str(one.output)), samples)]
+    rivals = [rival for rival in rivals if _has_rows(rival, samples)]
+    if len(found) + len(rivals) > 1:
+        with_head = [choose_output(outputs, str(one.output)) for one in found]
+        layers = [last_layer(tape, [rival], names, samples) for rival in rivals]
+        raise _ambiguous(outputs, with_head, list(zip(rivals, layers, strict=True)))
+    if rivals:
+        raise refused[rivals[0].label]
+    if not found:
+        raise _no_rows(outputs, samples)
+    return found[0]
 
 
 def _ambiguous(
@@ -154,6 +166,20 @@ def _ambiguous(
         hint=" ".join(ways)[:_HINT],
         outputs=[output.label for output in outputs],
         candidates=list(labels),
+    )
+
+
+def _has_rows(output: Output, samples: int) -> bool:
+    return output.tensor.shape[:1] == (samples,)
+
+
+def _no_rows(outputs: Sequence[Output], samples: int) -> JobError:
+    shapes = ", ".join(f"{o.label}: {list(o.tensor.shape)}" for o in outputs[:_LISTED])
+    return refuse(
+        Refusal.BAD_OUTPUT,
+        f"The model was given {samples} samples, and none of its {len(outputs)} results that may "
+        f"be its outputs has as many rows. Their shapes: {shapes}.",
+        outputs=[output.label for output in outputs[:_LISTED]],
     )
 
 

@@ -239,7 +239,8 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         check_deterministic(tape.steps)
         names = Names.of(model)
         try:
-            found, first = _observe_first(model, choose(tape, outputs, names, choice), sample)
+            chosen_head = choose(tape, outputs, names, choice, len(sample[0]))
+            found, first = _observe_first(model, chosen_head, sample)
         except JobError as error:
             if choice is not None:
                 raise

@@ -218,3 +218,41 @@ def test_a_result_is_not_both_features_and_outputs(archive: Archive) -> None:
     assert choices_in(failure.hint) == [{"features_output": 0, "output": 1}]
     alone = archive(nn.Linear(12, 5), BATCH)
     assert choices_in(refused(alone, both).hint) == [{"features_output": 0}]
+
+
+class BesideSteps(Base):
+    """A head's result for each of two steps, steps first, beside the answer for each sample."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.trunk(x)
+        steps = self.other(torch.stack([h, h.tanh()]))
+        return {"steps": steps, "out": self.fc(h.sin())}
+
+
+class BesideStepsAndAnother(Base):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.trunk(x)
+        steps = self.other(torch.stack([h, h.tanh()]))
+        return {"steps": steps, "out": self.fc(h.sin()), "aux": self.other(h.cos())}
+
+
+def test_a_result_without_a_row_for_each_sample_is_no_candidate(archive: Archive) -> None:
+    alone = discover(archive(BesideSteps(), BATCH), (BATCH,)).feature_map
+    assert (alone.output, alone.outputs, alone.verified) == ("out", 5, True)
+    failure = refused(archive(BesideStepsAndAnother(), BATCH))
+    assert choices_in(failure.hint) == [{"output": "out"}, {"output": "aux"}]
+    assert failure.detail["candidates"] == ["out", "aux"]
+
+
+class StepsAlone(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.trunk(x)
+        steps = torch.stack([h, h.tanh()])
+        return self.fc(steps), self.other(steps.sin())
+
+
+def test_results_without_a_row_for_each_sample_are_refused_as_such(archive: Archive) -> None:
+    failure = refused(archive(StepsAlone(), BATCH))
+    assert failure.detail["code"] == "bad_output"
+    assert "[2, 16, 5]" in failure.message
+    assert "[2, 16, 3]" in failure.message
