@@ -74,9 +74,21 @@ def advised(
 
 
 def last_layer(
-    tape: Tape, outputs: Sequence[Output], names: Names, samples: int
+    tape: Tape,
+    outputs: Sequence[Output],
+    names: Names,
+    samples: int,
+    width: int | None = None,
 ) -> dict[str, JsonValue] | None:
-    """The choice of the last linear layer that ran once on the way to a result, with its rows."""
+    """The choice of the last linear layer that ran once on the way to a result, with its rows.
+
+    Args:
+        tape: The recorded run.
+        outputs: The results.
+        names: Of the model's parameters.
+        samples: How many rows the layer has to give.
+        width: How many outputs it has to have; None for any number.
+    """
     before = {
         key for output in outputs for key in tape.ancestors([(output.tensor, len(tape.steps))])
     }
@@ -89,8 +101,9 @@ def last_layer(
         step, operand = tape.steps[index], carrying_factor(tape, tape.steps[index]) or 0
         product = step.outputs[0]
         used = id(product) in before and product.shape[:1] == (samples,)
+        fits = width is None or product.shape[-1] == width
         again = sum(bool(layers[index] & others) for others in layers.values()) > 1
-        if used and not again and _is_plain(step, operand):
+        if used and fits and not again and _is_plain(step, operand):
             return _naming(step, layers)
     return None
 

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
-from torch import Tensor
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction.advising import chosen, last_layer, listed
 from workers.extraction.execution import Output
-from workers.extraction.heads import HEADS
+from workers.extraction.lineage import adds_no_layer, computed_from, goes_on, lies_among
 from workers.extraction.operations import Step
 from workers.extraction.refusals import Refusal, printable, refuse
-from workers.extraction.rules.positions import HARMLESS
 from workers.extraction.structure import (
     Names,
     Structure,
@@ -102,19 +100,16 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples:
             found.append(trace_output(tape, output, names))
         except JobError as error:
             refused[output.label] = error
-    # An output that merely has no head (an embedding, an attention map) is no rival. One that has
-    # a head of another kind is: it may be the one meant.
     rivals = [
         output
         for output in outputs
-        if output.label in refused
-        and refused[output.label].failure.detail["code"] != Refusal.NO_LINEAR_HEAD
+        if output.label in refused and _is_rival(tape, output, refused[output.label], found)
     ]
     if not found and not rivals:
         raise _none_has_a_head(refused)
     last = _last(tape, found, rivals)
     if last is not None:
-        gone_on = [o for o in outputs if o.label in refused and _goes_on(tape, last, o.tensor)]
+        gone_on = [o for o in outputs if o.label in refused and goes_on(tape, last, o.tensor)]
         if gone_on:
             raise _not_the_last(choose_output(outputs, str(last.output)), gone_on[0])
         return last
@@ -123,13 +118,29 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples:
     rivals = [rival for rival in rivals if _has_rows(rival, samples)]
     if len(found) + len(rivals) > 1:
         with_head = [choose_output(outputs, str(one.output)) for one in found]
-        layers = [last_layer(tape, [rival], names, samples) for rival in rivals]
+        layers = [
+            last_layer(tape, [rival], names, samples, rival.tensor.shape[-1]) for rival in rivals
+        ]
         raise _ambiguous(outputs, with_head, list(zip(rivals, layers, strict=True)))
     if rivals:
         raise refused[rivals[0].label]
     if not found:
         raise _no_rows(outputs, samples)
     return found[0]
+
+
+def _is_rival(tape: Tape, output: Output, why: JobError, found: Sequence[Structure]) -> bool:
+    """Whether a result that was refused may be the one meant, beside those that have a head.
+
+    One that has a head of another kind may be. One without any, such as an embedding or an
+    attention map, only if a layer of its own made it, and not from the outputs of a head.
+    """
+    if why.failure.detail["code"] != Refusal.NO_LINEAR_HEAD:
+        return True
+    tensor = output.tensor
+    return bool(found) and not any(
+        adds_no_layer(tape, tensor, one) or goes_on(tape, one, tensor) for one in found
+    )
 
 
 def _ambiguous(
@@ -196,28 +207,14 @@ def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> S
     """
     # Of logits and their softmax, say, the one with the shortest way is taken.
     for structure in sorted(found, key=lambda one: len(one.names)):
-        before = _computed_from(tape, structure)
+        before = computed_from(tape, structure)
         others = [other for other in found if not _agree(structure, other)]
         if all(id(head.outputs[0]) in before for other in others for head in other.heads) and all(
-            _lies_among(tape, rival.tensor, before) for rival in rivals
+            lies_among(tape, rival.tensor, before) for rival in rivals
         ):
             passed = [str(other.output) for other in others] + [rival.label for rival in rivals]
             return replace(structure, passed_over=tuple(sorted(passed)))
     return None
-
-
-def _goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
-    """Whether a result was computed from what a structure's heads gave, by a further layer."""
-    last = max(structure.heads, key=lambda head: head.index)
-    after, beyond = {id(last.outputs[0])}, set[int]()
-    for step in tape.steps[last.index + 1 :]:
-        taken = {id(tensor) for tensor in step.tensors()}
-        is_layer = step.name in HEADS or step.name.startswith("aten::conv")
-        if taken & beyond or (is_layer and taken & after):
-            beyond |= {id(output) for output in step.outputs}
-        elif taken & after:
-            after |= {id(output) for output in step.outputs}
-    return id(result) in beyond
 
 
 def _not_the_last(found: Output, last: Output) -> JobError:
@@ -235,29 +232,6 @@ def _not_the_last(found: Output, last: Output) -> JobError:
         ),
         candidates=[found.label, last.label],
     )
-
-
-def _computed_from(tape: Tape, structure: Structure) -> set[int]:
-    """Identities of all that went into the heads of a structure."""
-    return tape.ancestors(
-        (factor, head.index)
-        for head in structure.heads
-        for factor in HEADS[head.name].factors(head)
-    )
-
-
-def _lies_among(tape: Tape, tensor: Tensor, before: set[int]) -> bool:
-    """Whether a tensor, or what it is a mere copy or view of, is among some others."""
-    limit = len(tape.steps)
-    while id(tensor) not in before:
-        step = tape.producer(tensor, limit)
-        if step is None or step.name not in HARMLESS:
-            return False
-        sources = [source for source in step.tensors() if tape.depends(source)]
-        if len(sources) != 1:
-            return False
-        tensor, limit = sources[0], step.index
-    return True
 
 
 def choose_output(outputs: Sequence[Output], wanted: str | int) -> Output:

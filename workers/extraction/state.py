@@ -61,4 +61,6 @@ def written(model: nn.Module, before: Buffers) -> list[str]:
     graph = getattr(program, "inlined_graph", None)
     # The graph is held on to: its nodes do not keep it.
     nodes = [] if graph is None else graph.findAllNodes("prim::SetAttr")
-    return [*before.changed(), *dict.fromkeys(str(node.s("name")) for node in nodes)]
+    # An object that the run makes itself, such as an autocast, is nothing that the model holds.
+    kept = [node for node in nodes if next(node.inputs()).node().kind() != "prim::CreateObject"]
+    return [*before.changed(), *dict.fromkeys(str(node.s("name")) for node in kept)]
