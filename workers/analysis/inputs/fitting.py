@@ -152,12 +152,10 @@ def _fit(model: nn.Module, probe: ProbeData, device: str, authority: str) -> Fit
         running = running or [each for each in found if each is not None]
     if not running:
         raise trials[0].explained()
-    if len(running) > 1 or running[0].trial.binding.is_guess:
-        raise choice_needed(
-            arguments, list(probe.stored), [found.trial.binding for found in running]
-        )
-    if fuller := list(_fuller(running[0])):
-        raise choice_needed(arguments, list(probe.stored), [running[0].trial.binding, *fuller])
+    possible = [found.trial.binding for found in running]
+    possible += [binding for found in running for binding in _fuller(found)]
+    if len(possible) > 1 or possible[0].is_guess:
+        raise choice_needed(arguments, list(probe.stored), possible)
     return _settled(running[0], proved=len(bindings) > 1)
 
 

@@ -51,4 +51,4 @@ def notes(trial: Trial, binding: Binding) -> Iterator[str]:
     unused += trial.probe.others
     if unused:
         listed = ", ".join(map(repr, unused[:_LISTED])) + (" …" if len(unused) > _LISTED else "")
-        yield f"No argument of the model takes {listed}, so this was not used."
+        yield f"Not used, as no argument of the model got it: {listed}."

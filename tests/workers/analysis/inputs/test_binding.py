@@ -161,7 +161,7 @@ def test_an_array_that_no_argument_takes_is_said() -> None:
     words = np.array(["a"] * ROWS)
     given = give(model, x=VECTORS, identity=LENGTHS, words=words, y=LABELS)
     assert given.arrays == {"input": "x"}
-    assert "takes 'identity', 'words', so this was not used" in given.fitted.notes[-1]
+    assert "got it: 'identity', 'words'." in given.fitted.notes[-1]
 
 
 @pytest.mark.parametrize("name", ["x", "series"])
@@ -181,6 +181,32 @@ def test_an_array_that_an_optional_argument_may_be_meant_for_is_asked_about(name
         )
         expected = model.phi(torch.tensor(VECTORS), lengths, scale)
         assert close(given.phi, expected.detach())
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(50, 8)
+        self.head = nn.Linear(8, 4)
+
+    def phi(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        kept = torch.ones_like(ids) if mask is None else mask
+        return torch.tanh((self.words(ids) * kept.unsqueeze(-1)).sum(1))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return self.head(self.phi(input_ids, attention_mask))
+
+
+def test_both_arrays_are_offered_where_one_argument_need_not_be_given() -> None:
+    model = Masked().eval()
+    arrays = {"words": IDS, "kept": MASK, "y": LABELS}
+    answers = specs_in(refused(model, **arrays).hint)
+    both = {"input": {"input_ids": "words", "attention_mask": "kept"}}
+    assert both in answers
+    with torch.inference_mode():
+        expected = model.phi(torch.tensor(IDS), torch.tensor(MASK))
+    assert close(give(model, both, **arrays).phi, expected)
 
 
 def test_an_optional_argument_is_not_left_out_without_a_word() -> None:

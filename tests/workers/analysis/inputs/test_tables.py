@@ -67,7 +67,7 @@ def test_columns_that_are_left_out_are_said(
     with torch.inference_mode():
         expected = model[:2](torch.tensor(frame[used].to_numpy(np.float32)))
     assert close(given.phi, expected)
-    assert "takes 'weight', 'name', so this was not used" in notes_of(given)
+    assert "got it: 'weight', 'name'." in notes_of(given)
 
 
 def test_a_column_beside_one_of_lists_is_said() -> None:
@@ -75,4 +75,4 @@ def test_a_column_beside_one_of_lists_is_said() -> None:
     lists = FRAME[ALL].to_numpy(np.float32)
     frame = pd.DataFrame({"x": list(lists), "age": FRAME["age"], "label": FRAME["label"]})
     given = give_file(network(3), written(frame, "parquet"), {})
-    assert "takes 'age', so this was not used" in notes_of(given)
+    assert "got it: 'age'." in notes_of(given)
