@@ -54,12 +54,14 @@ _FRACTION = re.compile(r"(\d{1,9})/(\d{1,9})")
 
 def _read_fraction(value: object) -> object:
     """A fraction in words becomes the number that it is; 1/255 has no short decimal form."""
+    if value == 0:
+        raise ValueError("scale is 0, which makes all inputs 0; expected another factor")
     if not isinstance(value, str):
         return value
     match = _FRACTION.fullmatch(value.replace(" ", ""))
     if match is None or not int(match[2]):
         raise ValueError(f"scale is {value!r}; expected a number, or a fraction such as '1/255'")
-    return int(match[1]) / int(match[2])
+    return _read_fraction(int(match[1]) / int(match[2]))
 
 
 Factor = Annotated[

@@ -151,6 +151,7 @@ def analyse(
     unnamed = unnamed_outputs(probe, extractor.feature_map, options, evidence.skill)
     about_probe = layout.probe_part(replace(fitted, notes=(*fitted.notes, *unnamed)))
     held_out: dict[str, Any] | None = None
+    eval_warnings: list[str] = []
     if request.eval_spec is not None:
         progress.report(Stage.READING_EVAL_PROBE)
         with timed(timings, "held_out"), blaming_eval_probe(), _explained():
@@ -176,6 +177,7 @@ def analyse(
                 task=about_probe["task"],
                 space=space,
             )
+        eval_warnings = [_of_eval_probe(warning) for warning in eval_fitted.warnings]
         figures = found.figures
         held_out = {"probe": layout.probe_part(eval_fitted), **layout.held_out_part(found)}
         evidence = evidence if figures.evidence.quality is None else figures.evidence
@@ -191,6 +193,7 @@ def analyse(
                     *subject.warnings,
                     *evaluation.warnings,
                     *([] if layers is None else layers.warnings),
+                    *eval_warnings,
                 ],
             ),
             **layout.figures(diagnosis, evidence),
@@ -228,6 +231,11 @@ def _with_settled_targets(
     """
     view = model_view(extractor.feature_map)
     return replace(fitted, probe=fitted.probe.settled(view, like))
+
+
+def _of_eval_probe(warning: str) -> str:
+    code, _, sentence = warning.partition(": ")
+    return f"{code}: Of the eval probe: {sentence}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Loading a model where it is to run, giving it the probe, and finding its features there."""
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -74,7 +74,7 @@ def open_subject(
             size = batch_size(fitted.probe, options)
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
-            warnings = (*loaded.warnings, *fitted.warnings)
+            warnings = (*loaded.warnings, *_beside(extractor, fitted))
             return Subject(loaded.model, fitted, extractor, first, device, warnings)
 
     if device == "cpu":
@@ -89,6 +89,12 @@ def open_subject(
     file.seek(0)
     subject = open_on("cpu")
     return replace(subject, warnings=(warning, *subject.warnings))
+
+
+def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:
+    """Warnings of what the model is given, but for what the extractor warns of itself."""
+    codes = {warning.partition(":")[0] for warning in extractor.feature_map.warnings}
+    return (each for each in fitted.warnings if each.partition(":")[0] not in codes)
 
 
 def batch_size(probe: ProbeData, options: Options) -> int:

@@ -100,6 +100,8 @@ def test_layout_is_a_permutation(
         ({"transform": {"dtype": "complex64"}}, "float32"),
         ({"transform": {"dtype": "uint8", "scale": 0.5}}, "use dtype 'float32'"),
         ({"transform": {"scale": float("inf")}}, "finite"),
+        ({"transform": {"scale": 0}}, "scale is 0, which makes all inputs 0"),
+        ({"transform": {"scale": "0/255"}}, "scale is 0, which makes all inputs 0"),
         ({"transform": {"mean": [float("nan")]}}, "finite"),
         ({"transform": {"mean": []}}, "at least 1 item"),
         ({"transform": {"std": [1.0, 0.0]}}, "greater than 0"),

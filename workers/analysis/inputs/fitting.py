@@ -11,6 +11,7 @@ from torch import nn
 from service.failures import FailureCode
 from service.probes.spec import ProbeSpec, Transform
 from workers.analysis.inputs.binding import Binding, choice_needed, find_bindings, widened
+from workers.analysis.inputs.plausible import implausible, unlike
 from workers.analysis.inputs.questions import scaled, which_reading
 from workers.analysis.inputs.scale import same_answers
 from workers.analysis.inputs.trying import Running, Trial
@@ -92,7 +93,7 @@ def fit_alike(model: nn.Module, probe: ProbeData, first: Fitted, device: str) ->
             hint=f'Name an array for each of {", ".join(before)} in its spec, as "input": '
             f"{json.dumps(dict.fromkeys(before, 'an array'))}.",
         )
-    return fitted
+    return replace(fitted, warnings=(*fitted.warnings, *unlike(first.probe, fitted.probe)))
 
 
 def _stored_alike(probe: ProbeData, arrays: Sequence[str], first: Fitted) -> bool:
@@ -200,5 +201,8 @@ def _settled(running: Running, *, proved: bool) -> Fitted:
         trial.probe.given({each.array: each.transform for each in inputs}),
         tuple(inputs),
         tuple(notes(trial, binding)),
-        (binding.warning,) if binding.warning else (),
+        (
+            *((binding.warning,) if binding.warning else ()),
+            *implausible(trial, [each.transform for each in inputs]),
+        ),
     )

@@ -111,7 +111,9 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
     """Bytes with channels last are images as files hold them; most models take channels first."""
     shape = stored.shape
-    is_image = stored.dtype.name in _IMAGES and len(shape) == _IMAGE_AXES
+    is_image = len(shape) == _IMAGE_AXES and (
+        stored.dtype.name in _IMAGES or largest_value(stored) is not None
+    )
     if not (is_image and shape[-1] in _IMAGE_CHANNELS):
         return [None]
     as_stored = "NCHW->NCHW" if shape[1] in _IMAGE_CHANNELS else "NHWC->NHWC"

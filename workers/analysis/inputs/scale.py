@@ -128,9 +128,13 @@ def _is_normal(stored: npt.NDArray[np.generic], given: Transform, divisor: int) 
     """Whether values come out about 0, and about 1 apart, as normalised inputs do."""
     sample = stored[:: max(1, len(stored) // _SAMPLED)].astype(np.float64) / divisor
     mean, std = (float(np.mean(v)) for v in (given.mean or [0.0], given.std or [1.0]))
+    return are_normalised((float(sample.mean()) - mean) / std, float(sample.std()) / std)
+
+
+def are_normalised(mean: float, spread: float) -> bool:
+    """Whether values of this mean and standard deviation may have been normalised."""
     least, most = _NORMAL_SPREAD
-    spread = float(sample.std()) / std
-    return abs(float(sample.mean()) - mean) / std <= _NORMAL_MEAN and least <= spread <= most
+    return abs(mean) <= _NORMAL_MEAN and least <= spread <= most
 
 
 @torch.inference_mode()

@@ -123,17 +123,18 @@ class Trial:
         mode = next((mode for mode, count in CHANNELS.items() if count == channels), None)
         return None if self.probe.spec.image_mode in {None, mode} else mode
 
-    def batch(self, combination: Sequence[Transform], *, spread: bool = False) -> Batch:
+    def batch(self, combination: Sequence[Transform], *, spread: int = 0) -> Batch:
         """Some samples, in these forms.
 
         Args:
             combination: The form of each input.
-            spread: More of them, and evenly from the whole probe, which may be sorted by class.
+            spread: How many, evenly from the whole probe, which may be sorted by class; 0 for a few
+                from its beginning.
         """
         n = len(self.probe)
         rows = np.arange(min(n, ROWS))
         if spread:
-            rows = np.unique(np.linspace(0, n - 1, _SPREAD_ROWS).astype(np.int64))
+            rows = np.unique(np.linspace(0, n - 1, spread).astype(np.int64))
         tensors = []
         for array, transform in zip(self.binding.arrays.values(), combination, strict=True):
             each = self.probe.read_as(array, transform)
@@ -192,5 +193,5 @@ class Running:
 
     def _evidence(self) -> Batch:
         """Samples that the model is run on to see what they mean to it."""
-        spread = self.trial.batch(self.forms, spread=True)
+        spread = self.trial.batch(self.forms, spread=_SPREAD_ROWS)
         return first_run(self.trial.called, spread, len(spread[0]))[0]

@@ -178,7 +178,7 @@ def _suggest(transform: Transform, storing: str) -> str:
     hint = f"{said[0].upper()}{said[1:]} (tried: it runs)."
     if "scale" in keys:
         hint += (
-            " The scale brings bytes into [0, 1], as is usual; leave it out if the model was "
-            "trained on values up to 255."
+            ' The scale brings bytes into [0, 1], as is usual; set "scale": 1 instead if the '
+            "model was trained on values up to 255."
         )
     return hint

@@ -61,6 +61,7 @@ _DEAD = 1e-6
 
 _BYTE = 255
 _HALF = 128
+_CHANNELS = (1, 3, 4)
 _TABLE_AXES = 2
 _FEWEST_COLUMNS = 64
 _BYTE_FACTORS = (64.0, 1024.0)
@@ -269,10 +270,9 @@ def _looks_like_bytes(tape: Tape, batch: Batch) -> tuple[str, ...]:
     if not (len(batch) == 1 and batch[0].is_floating_point() and _are_bytes(batch[0])):
         return ()
     warning = (
-        f"value_range: the model was given {_range(batch)}, all whole, like bytes that were not "
-        "scaled, and does not scale them itself. Was it trained on such values? If not, expected "
-        f"is 0 to 1, say: divide by {_BYTE} (transform.scale 0.00392156862745098), and normalise "
-        "as in training."
+        f"value_range: the model was given {_range(batch)}, like bytes that were not scaled, and "
+        "does not scale them itself. Was it trained on such values? If not, expected is 0 to 1, "
+        f'say: divide by {_BYTE} (transform.scale "1/255"), and normalise as in training.'
     )
     return (warning,)
 
@@ -286,10 +286,14 @@ def _are_bytes(inputs: Tensor) -> bool:
 
     Whole numbers alone are no sign: counts, grey levels from 0 to 16 and indicators are whole, too.
     Bytes of images reach into the upper half of their range. In a table that only says
-    something if there are many columns and most of them do.
+    something if there are many columns and most of them do. Images that were resized are not whole.
     """
     least, largest = inputs.aminmax()
-    if least < 0 or not _HALF <= largest <= _BYTE or not inputs.equal(inputs.round()):
+    if least < 0 or not _HALF <= largest <= _BYTE:
+        return False
+    if inputs.dim() == _IMAGE_AXES and inputs.shape[1] in _CHANNELS:
+        return True
+    if not inputs.equal(inputs.round()):
         return False
     if inputs.dim() > _TABLE_AXES:
         return True

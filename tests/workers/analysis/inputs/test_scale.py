@@ -312,6 +312,14 @@ class Flat(nn.Module):
         return self.head(self.phi(x))
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int64", "uint32"])
+def test_wide_pixels_with_channels_last_are_asked_about_at_once(dtype: str) -> None:
+    model, x = Flat(), PICTURES.transpose(0, 2, 3, 1).astype(dtype)
+    (spec, other) = specs_in(refused(model, x=x, y=LABELS).hint)
+    assert [each["transform"]["layout"] for each in (spec, other)] == ["NHWC->NCHW", "NHWC->NHWC"]
+    assert close(give(model, spec, x=x, y=LABELS).phi, truth(model, PICTURES))
+
+
 def test_the_order_of_pixels_is_asked_for_where_both_run() -> None:
     model, x = Flat(), PICTURES.transpose(0, 2, 3, 1)
     specs = specs_in(refused(model, x=x, y=LABELS).hint)

@@ -242,9 +242,9 @@ def test_unscaled_bytes_are_asked_about(shape: tuple[int, ...], how: str, archiv
     stored = byte_images(*shape)
     model = archive(two_layers(), stored[:2], how)
     warning = warned(model, stored)
-    assert f"given values from {stored.min():.0f} to {stored.max():.0f}, all whole" in warning
+    assert f"given values from {stored.min():.0f} to {stored.max():.0f}, like bytes" in warning
     assert "Was it trained on such values?" in warning
-    assert "transform.scale 0.00392156862745098" in warning
+    assert 'transform.scale "1/255"' in warning
     assert warned(model, transformed(stored, scale=BYTE_SCALE)) == ""
 
 
