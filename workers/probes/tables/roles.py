@@ -93,10 +93,11 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
     Raises:
         JobError: `probe_unreadable` where what is meant cannot be told, or is not there.
     """
+    found = None
     if spec.target is None and not spec.declares_no_target:
-        target = _find_target(table, spec)
-        if target is not None:
-            spec = _with(spec, target=target)
+        found = _find_target(table, spec)
+        if found is not None:
+            spec = _with(spec, target=found)
     spec = _with_class_names(table, spec)
     inferred = spec.input is None and (spec.columns is not None or not _has_axes(table, spec))
     if not inferred and ALL_COLUMNS not in spec.inputs:
@@ -108,12 +109,27 @@ def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, 
         if not says_which and table.index_columns:
             spec = _with(spec, exclude=table.index_columns)
     names = _members(table, spec)
+    if inferred and found is not None:
+        _refuse_coordinates(found, names)
     if inferred and not says_which:
         try:
             _refuse_row_numbers(table, names)
         except MissingValueError as error:
             raise _excludable(error, table.missing(names), spec) from error
     return _Stacked(table, names, limits, spec), spec
+
+
+def _refuse_coordinates(target: str, names: Sequence[str]) -> None:
+    """Refuse `y` as a target that nobody named, beside `x` and more: both may be coordinates."""
+    partner = {"y": "x", "Y": "X"}.get(target)
+    if partner in names and len(names) > 1:
+        listed = " or ".join(f'"target": "{name}"' for name in (target, names[-1]))
+        raise unreadable(
+            f"The columns {partner!r} and {target!r} may be coordinates, or {target!r} the target: "
+            f"the table has {len(names) - 1:,} more besides.",
+            hint=f'Say which column is the target in the spec, as {listed}; "target": null if '
+            "none is.",
+        )
 
 
 def is_target(name: str, spec: ProbeSpec) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from giving import Given, close, give_file
+from giving import Given, close, give_file, refused_file, specs_in
 from torch import nn
 
 ROWS = 60
@@ -76,3 +76,24 @@ def test_a_column_beside_one_of_lists_is_said() -> None:
     frame = pd.DataFrame({"x": list(lists), "age": FRAME["age"], "label": FRAME["label"]})
     given = give_file(network(3), written(frame, "parquet"), {})
     assert "got it: 'age'." in notes_of(given)
+
+
+@pytest.mark.parametrize("names", [("x", "y", "elevation"), ("X", "Y", "Zone")])
+def test_a_column_y_beside_x_and_more_may_be_a_coordinate(names: tuple[str, str, str]) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((60, 3)).astype("f4")
+    text = "\n".join([",".join(names), *(",".join(f"{v:.6f}" for v in row) for row in table)])
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+    failure = refused_file(model, text.encode())
+    answers = [spec["target"] for spec in specs_in(failure.hint)]
+    assert answers == [names[1], names[2], None]
+    given = give_file(model, text.encode(), {"target": names[2]})
+    expected = model[:2](torch.tensor(table[:, :2])).detach()
+    assert close(given.phi, expected)
+
+
+def test_a_column_y_beside_x_alone_is_the_target() -> None:
+    text = "x,y\n" + "\n".join(f"{k / 7},{k * k / 9}" for k in range(60))
+    model = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
+    given = give_file(model, text.encode())
+    assert given.fitted.probe.spec.target == "y"
