@@ -197,7 +197,8 @@ _ROWS = (
     _works(
         "batch_dependent",
         "Samples that influence each other",
-        "As the model computes it for the batches it was given; `batch_dependent` warns of it.",
+        "As the model computes it for the batches it was given; `batch_dependent` warns of it, and "
+        "`stateful` of a model that writes to its own buffers or attributes while it runs.",
     ),
     _works(
         "ones",
