@@ -80,7 +80,8 @@ def choose(
             return structure
     if len(steps) > 1:
         raise _not_one(tape, names, choice, steps)
-    return declare_head(tape, steps[0], names)
+    answers = [output.label for output in outputs if output.tensor.dim()]
+    return declare_head(tape, steps[0], names, answers[0] if len(answers) == 1 else None)
 
 
 def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> Structure:
