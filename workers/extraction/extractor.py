@@ -261,9 +261,10 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             chosen_head = choose(tape, outputs, names, choice, len(sample[0]))
             found, first = _observe_first(model, chosen_head, sample)
         except JobError as error:
-            if choice is not None:
+            if choice is not None and choice.names_a_layer:
                 raise
-            raise advised(error, tape, outputs, names, len(sample[0])) from error
+            wanted = None if choice is None else choice.output
+            raise advised(error, tape, outputs, names, len(sample[0]), wanted=wanted) from error
         compared = found.output
         if compared is None and isinstance(found, DeclaredFeatures):
             compared = found.features
@@ -352,6 +353,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
         yield (
             "declared_head: the model's owner chose this layer, and its own results are taken for "
             "the outputs. How the model's answer follows from them was not verified."
+            f"{_other_width(first)}"
         )
     elif structure.link.partition(" then ")[0] in _ACTIVATIONS:
         yield (
@@ -368,6 +370,17 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
             f"outputs up to {tolerance(first.precision):.0%} of their spread only."
         )
+
+
+def _other_width(first: Observation) -> str:
+    """What to say of a declared head that has not as many outputs as the answer has columns."""
+    outputs, columns = first.logits.shape[1], _columns(first.answers)
+    if columns in {None, outputs} or (outputs, columns) == (1, 2):  # [p, 1 - p] of one output
+        return ""
+    return (
+        f" It has {outputs:,} output{'s' * (outputs != 1)}, and the model's answer {columns:,} "
+        f"column{'s' * (columns != 1)}, so it may be a hidden layer."
+    )
 
 
 def _passed_over(structure: Structure) -> str:
