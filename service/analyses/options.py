@@ -41,6 +41,13 @@ class FeatureMapChoice(BaseModel):
         "model returns nothing else, there are no outputs, and no verdict.",
     )
 
+    @property
+    def names_a_layer(self) -> bool:
+        """Whether it says where the features are, not only which result is the answer."""
+        return any(
+            given is not None for given in (self.module, self.operation, self.features_output)
+        )
+
     @model_validator(mode="after")
     def _is_one_choice(self) -> Self:
         given = [

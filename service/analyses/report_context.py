@@ -100,7 +100,8 @@ class FeatureMap(Part):
             description="What the model's answer shows itself to be, which accuracy and loss "
             "follow from: logits, probabilities or log-probabilities (of classes, or of each "
             "output), decisions (0 and 1), signed scores (decided at 0), scores (none of these: "
-            "only which is largest counts), or values."
+            "only which is largest counts), values, or unknown: no result of the model is known to "
+            "be its answer, so it has no accuracy and no loss."
         ),
     ] = None
     output: Annotated[

@@ -95,7 +95,8 @@ _ROWS = (
     ),
     _works(
         "products",
-        "Last layers written as a product: `x @ W`, `addmm`, `einsum`, `bmm`, tied embeddings",
+        "Last layers written as a product: `x @ W`, `addmm`, `einsum`, `inner`, `tensordot`, "
+        "`bmm`, tied embeddings",
         "The factor that depends on the input. Transposed weights, parts of a weight and scale "
         "factors are followed.",
     ),

@@ -11,14 +11,17 @@ from workers.extraction import Extractor
 def read_answer(extractor: Extractor, task: Task) -> Answer:
     """Find out what the model's answer f = link(u) is.
 
-    Where it is not known how the answer follows from the outputs, they are taken for it, as the
-    report's `feature_map.verified` says.
+    Where it is not known how the answer follows from the outputs, as the report's
+    `feature_map.verified` says, its values alone show what it is.
 
     Args:
         extractor: What was found in the model.
         task: What the targets are.
     """
     link, outputs = extractor.link, extractor.feature_map.outputs
+    if _is_unlinked(extractor):
+        values = extractor.unlinked
+        return Answer.none(task) if values is None else Answer.of_values(task, values, outputs)
     if link is None or not link.hops:
         return Answer.of_logits(task, outputs)
     if not link.is_rowwise():
@@ -29,11 +32,16 @@ def read_answer(extractor: Extractor, task: Task) -> Answer:
 def head_by_class(extractor: Extractor) -> Tensor | None:
     """The head's weights by the answer's classes, `(classes, p)`; None where some have no row.
 
+    Where it is not known how the answer follows from the outputs, nor is which row is of which
+    class.
+
     Args:
         extractor: What was found in the model.
     """
     weight, link = extractor.feature_map.W, extractor.link
-    if weight is None or link is None or link.chosen is None:
+    if weight is None or link is None:
+        return None
+    if link.chosen is None:
         return weight
     chosen = link.chosen
     if len(chosen) > 1:
@@ -50,12 +58,19 @@ def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor 
         answer: What its answer is.
     """
     link = extractor.link
+    if _is_unlinked(extractor) and extractor.feature_map.W is not None:
+        return None
     if link is None or not link.hops or (answer.sign and answer.exclusive):
         return lambda outputs: answer.decide(answer.values(outputs, outputs))
     if not link.is_rowwise():
         return None
     dtype = link.outputs.dtype
     return lambda outputs: answer.decide(answer.values(outputs.to(dtype), link(outputs)))
+
+
+def _is_unlinked(extractor: Extractor) -> bool:
+    """Whether there are outputs and nobody saw how the model's answer follows from them."""
+    return extractor.link is None and extractor.feature_map.outputs > 0
 
 
 def cautions(extractor: Extractor, answer: Answer, measured: Performance | None) -> Iterator[str]:
@@ -67,26 +82,62 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
         measured: Its performance; None without targets.
     """
     link = extractor.feature_map.link
+    is_unlinked = _is_unlinked(extractor)
+    if measured is not None and not answer.is_known:
+        yield _no_performance(extractor)
+        measured = None
     if measured is not None and answer.loss_kind is None:
+        seen = (
+            f"is {link} of its last linear layer, which gives"
+            if not is_unlinked
+            else "does not follow from the outputs in a way that was seen, and its values show"
+        )
         yield (
-            f"no_loss: the model's answer is {link} of its last linear layer, which gives neither "
-            "logits nor probabilities nor their logarithms, so no loss is reported."
+            f"no_loss: the model's answer {seen} neither logits nor probabilities nor their "
+            "logarithms, so no loss is reported."
         )
     elif measured is not None and measured.loss is None:
         yield "no_loss: the model's answers are not finite, so no loss is reported."
     if measured is not None and measured.accuracy is None and answer.task != "regression":
+        what = "" if is_unlinked else f", {link} of its last linear layer,"
         yield (
-            f"no_accuracy: from which value on the model's answer, {link} of its last linear "
-            "layer, stands for yes cannot be told, so no accuracy is reported. Save the model with "
-            "a sigmoid, or so that it returns its logits."
+            f"no_accuracy: from which value on the model's answer{what} stands for yes cannot be "
+            "told, so no accuracy is reported. Save the model with a sigmoid, or so that it "
+            "returns its logits."
         )
     if deciding(extractor, answer) is None:
+        what = "what follows the layer that was chosen"
+        if not is_unlinked:
+            what = f"{link} of the last linear layer"
         yield (
-            f"no_compressed_answers: {link} of the last linear layer cannot be repeated on other "
-            "outputs, so the compression curve has no accuracy and no agreement."
+            f"no_compressed_answers: {what} cannot be repeated on other outputs, so the "
+            "compression curve has no accuracy and no agreement."
         )
     if answer.task == "multilabel" and answer.exclusive:
         yield (
             "exclusive_labels: the model's answer is a softmax, so that its probabilities sum to "
             "one over the labels, while the probe's samples may have several."
         )
+
+
+def _no_performance(extractor: Extractor) -> str:
+    """Why answers cannot be judged, where the owner chose the head."""
+    found, answers = extractor.feature_map, extractor.unlinked
+    why = (
+        "no result of the model is known to be its answer with one row for each row of outputs"
+        if answers is None
+        else f"the layer that was chosen has {_outputs(found.outputs)}, and the model's answer "
+        f"{_columns(answers.shape[1])}"
+    )
+    return (
+        f"no_performance: {why}, so there is no accuracy, no loss and no skill. Where the model "
+        'returns several results, name the answer beside the layer, as "output".'
+    )
+
+
+def _outputs(count: int) -> str:
+    return f"{count:,} {'output' if count == 1 else 'outputs'}"
+
+
+def _columns(count: int) -> str:
+    return f"{count:,} {'column' if count == 1 else 'columns'}"

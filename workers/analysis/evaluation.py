@@ -106,7 +106,8 @@ def evaluate(
     # Without targets the answer is taken for one about classes.
     answer = read_answer(extractor, probe.spec.task or "classification")
     has_outputs = extractor.feature_map.outputs > 0
-    scores = KeptScores(n, seed) if has_outputs and answer.task == "multilabel" else None
+    has_scores = has_outputs and answer.is_known and answer.task == "multilabel"
+    scores = KeptScores(n, seed) if has_scores else None
     is_measured = has_outputs and probe.targets is not None
     performances = [Performance()] * folds.count if is_measured else []
     seen = 0
@@ -125,7 +126,7 @@ def evaluate(
             for fold in set(dealt.tolist()):
                 rows = dealt == fold
                 performances[fold] += answer.measure(values[rows], targets[rows])
-            if scores is not None:
+            if scores is not None and extracted.answers is not None:
                 scores.add(extracted.answers, targets)
         kept.add(
             extracted.phi,

@@ -88,7 +88,8 @@ def evaluate_held_out(
     n, found = len(probe), extractor.feature_map
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
-    has_labels = bool(found.outputs) and probe.targets is not None and answer.task == "multilabel"
+    has_scores = bool(found.outputs) and answer.is_known and answer.task == "multilabel"
+    has_labels = has_scores and probe.targets is not None
     scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,
@@ -114,7 +115,7 @@ def evaluate_held_out(
             weights.of(counted),
             answer.values(extracted.outputs, extracted.answers),
         )
-        if scores is not None and targets is not None:
+        if scores is not None and targets is not None and extracted.answers is not None:
             scores.add(extracted.answers, targets)
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING_HELD_OUT, seen, n)

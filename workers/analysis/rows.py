@@ -194,7 +194,7 @@ def leave_out(extracted: Extracted, targets: Tensor | None) -> CountedBatch:
         extracted,
         phi=extracted.phi[places],
         outputs=extracted.outputs[places],
-        answers=extracted.answers[places],
+        answers=None if extracted.answers is None else extracted.answers[places],
     )
     return CountedBatch(counted, labels[places], places)
 

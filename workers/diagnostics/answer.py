@@ -17,7 +17,14 @@ from workers.diagnostics.errors import IncompatibleShapesError
 from workers.diagnostics.performance import LabelCounts, Performance, Task
 
 Form = Literal[
-    "logits", "probabilities", "log-probabilities", "decisions", "signed scores", "scores", "values"
+    "logits",
+    "probabilities",
+    "log-probabilities",
+    "decisions",
+    "signed scores",
+    "scores",
+    "values",
+    "unknown",
 ]
 LossKind = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
@@ -47,7 +54,8 @@ class Answer:
 
     Attributes:
         task: What the targets are.
-        form: What f shows itself to be, each output by itself or all together.
+        form: What f shows itself to be, each output by itself or all together; `unknown` where
+            there is no f that has a row for each row of u and fits what u decides.
         exclusive: Whether the outputs are classes that exclude each other: their probabilities sum
             to one. Otherwise each output stands for itself, as a single one does.
         sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: the loss is then of
@@ -108,6 +116,38 @@ class Answer:
         """The answer of a model of which only the largest output tells something."""
         return cls(task, "values" if task == "regression" else "scores", exclusive=False)
 
+    @classmethod
+    def of_values(cls, task: Task, answers: Tensor, outputs: int) -> Self:
+        """Finds out what f is where its link is not known, from values of it alone.
+
+        These show probabilities of classes, which sum to one. Whether others are logits cannot be
+        seen, so they are scores, of which only the largest counts.
+
+        Args:
+            task: What the targets are.
+            answers: f, a row for each row of u.
+            outputs: C.
+        """
+        are_two_of_one = task == "classification" and (outputs, answers.shape[1]) == (1, 2)
+        if answers.shape[1] != outputs and not are_two_of_one:
+            return cls.none(task)
+        if task == "regression":
+            return cls(task, "values", exclusive=False)
+        f = answers.double()
+        form, exclusive = _recognise_values(f) if f.shape[1] > 1 else ("scores", False)
+        dtype = answers.dtype if answers.is_floating_point() else torch.float32
+        return cls(task, form, exclusive=exclusive, smallest=torch.finfo(dtype).tiny)
+
+    @classmethod
+    def none(cls, task: Task) -> Self:
+        """The answer of a model of which nobody knows how it answers for the rows of u."""
+        return cls(task, "unknown", exclusive=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are answers that can be judged at all."""
+        return self.form != "unknown"
+
     @property
     def name(self) -> str:
         """What f is, in words."""
@@ -118,6 +158,8 @@ class Answer:
     @property
     def loss_kind(self) -> LossKind | None:
         """The loss that f is fit for; None if it is fit for none."""
+        if not self.is_known:
+            return None
         if self.task == "regression":
             return "squared_error"
         if self._scale not in ("logits", "probabilities", "log-probabilities"):
@@ -128,14 +170,14 @@ class Answer:
             else "binary_cross_entropy"
         )
 
-    def values(self, outputs: Tensor, answers: Tensor) -> Tensor:
+    def values(self, outputs: Tensor, answers: Tensor | None) -> Tensor:
         """What decisions and loss are of, `(rows, C)`, in the dtype it has, on the CPU.
 
         Args:
             outputs: u, `(rows, C)`.
-            answers: f, `(rows, C)`.
+            answers: f, `(rows, C)`; None if there is none that is known.
         """
-        taken = (outputs if self.sign else answers).detach().cpu()
+        taken = (outputs if self.sign or answers is None else answers).detach().cpu()
         return -taken if self.sign < 0 else taken
 
     def decide(self, values: Tensor) -> Tensor | None:
@@ -149,7 +191,7 @@ class Answer:
             each label, `(rows, L)` bool. None for regression, and where f does not say from where
             on it stands for yes.
         """
-        if self.task == "regression":
+        if self.task == "regression" or not self.is_known:
             return None
         scale = self._scale
         if self.sign and self.form == "probabilities" and not self.exclusive:
@@ -176,6 +218,8 @@ class Answer:
             IncompatibleShapesError: The model has no output for some target.
         """
         targets = targets.detach().cpu()
+        if not self.is_known:
+            return Performance(len(values), correct=None, total_loss=None)
         if self.task == "classification":
             labels = targets.argmax(1) if targets.ndim > 1 else targets
             named = targets.shape[1] if targets.ndim > 1 else int(targets.max()) + 1
@@ -352,6 +396,15 @@ def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
     if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004  (half)
         return "probabilities", False, 0
     return "scores", False, 0
+
+
+def _recognise_values(f: Tensor) -> tuple[Form, bool]:
+    """The form of values whose link is not known, and whether outputs exclude each other."""
+    if bool(((f == 0) | (f == 1)).all()):
+        return "decisions", False
+    if _sum_to_one(f):
+        return "probabilities", True
+    return ("log-probabilities", True) if _sum_to_one(f.exp()) else ("scores", False)
 
 
 def _sum_to_one(p: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import JsonValue
 from torch import Tensor
@@ -29,6 +29,7 @@ _SAVING = {
         "the pooling"
     ),
 }
+_LISTED = 8
 _LISTS = "GET /v1/models/{id}/inspection lists the layers."
 
 
@@ -44,7 +45,13 @@ def listed(choices: Sequence[Mapping[str, JsonValue]]) -> str:
 
 
 def advised(
-    error: JobError, tape: Tape, outputs: Sequence[Output], names: Names, samples: int
+    error: JobError,
+    tape: Tape,
+    outputs: Sequence[Output],
+    names: Names,
+    samples: int,
+    *,
+    wanted: str | int | None = None,
 ) -> JobError:
     """A refusal whose hint names the choices that the model leaves to its owner.
 
@@ -54,15 +61,23 @@ def advised(
         outputs: Its results.
         names: The model's names.
         samples: How many samples it was given.
+        wanted: The result that its owner chose, by name or place; `None` for none.
     """
     failure = error.failure
     saving = next((_SAVING[code] for code in _SAVING if code == failure.detail.get("code")), None)
     if saving is None:
         return error
-    layer = last_layer(tape, outputs, names, samples)
+    labels = failure.detail.get("outputs")
+    meant = [
+        one
+        for one in outputs
+        if wanted in {None, one.label, one.position}
+        and (not isinstance(labels, list) or one.label in labels)
+    ]
+    choices = layers_by_result(tape, meant, names, samples, alone=len(outputs) == 1)
     naming = ""
-    if layer is not None:
-        naming = f"; or name the layer that is meant, as {chosen(layer)}. {_LISTS}"
+    if choices:
+        naming = f"; or name the layer that is meant, as {listed(choices)}. {_LISTS}"
     alone = ""
     if len(outputs) == 1 and _are_rows(outputs[0].tensor, samples):
         alone = (
@@ -73,12 +88,52 @@ def advised(
     return JobError(failure.code, failure.message, hint=hint, detail=failure.detail)
 
 
+def layers_by_result(
+    tape: Tape, outputs: Sequence[Output], names: Names, samples: int, *, alone: bool
+) -> list[dict[str, JsonValue]]:
+    """The choice of a layer for each result with rows; of any layer where none has rows.
+
+    Args:
+        tape: The recorded run.
+        outputs: The results that may be meant.
+        names: The model's names.
+        samples: How many samples it was given.
+        alone: The model has a single result, which need not be named.
+    """
+    with_rows = [one for one in outputs if one.tensor.shape[:1] == (samples,)]
+    if not with_rows:
+        layer = last_layer(tape, outputs, names, samples)
+        is_named = len(outputs) == 1 and not alone
+        result: dict[str, JsonValue] = {"output": name_of(outputs[0])} if is_named else {}
+        return [] if layer is None else [{**result, **layer}]
+    choices: list[dict[str, JsonValue]] = []
+    for one in with_rows[:_LISTED]:
+        layer = last_layer(tape, [one], names, samples, widths(one.tensor))
+        if layer is not None:
+            choices.append(layer if alone else {"output": name_of(one), **layer})
+    return choices
+
+
+def name_of(output: Output) -> str | int:
+    """A result as its owner names it: by its place where it has no other name."""
+    return output.position if output.label in {"", str(output.position)} else output.label
+
+
+def widths(answer: Tensor) -> set[int]:
+    """How many outputs the layer behind an answer with a row for each sample may have."""
+    if math.prod(answer.shape[2:]) != 1:
+        return set(answer.shape[1:])  # one of these axes is that of the outputs
+    columns = answer.shape[1] if answer.dim() > 1 else 1
+    # The probabilities of two classes may be made of one output.
+    return {columns, 1} if columns == 2 else {columns}  # noqa: PLR2004  (two classes)
+
+
 def last_layer(
     tape: Tape,
     outputs: Sequence[Output],
     names: Names,
     samples: int,
-    width: int | None = None,
+    widths: Collection[int] | None = None,
 ) -> dict[str, JsonValue] | None:
     """The choice of the last linear layer that ran once on the way to a result, with its rows.
 
@@ -87,7 +142,7 @@ def last_layer(
         outputs: The results.
         names: Of the model's parameters.
         samples: How many rows the layer has to give.
-        width: How many outputs it has to have; None for any number.
+        widths: How many outputs it may have; None for any number.
     """
     before = {
         key for output in outputs for key in tape.ancestors([(output.tensor, len(tape.steps))])
@@ -101,10 +156,11 @@ def last_layer(
         step, operand = tape.steps[index], carrying_factor(tape, tape.steps[index]) or 0
         product = step.outputs[0]
         used = id(product) in before and product.shape[:1] == (samples,)
-        fits = width is None or product.shape[-1] == width
         again = sum(bool(layers[index] & others) for others in layers.values()) > 1
-        if used and fits and not again and _is_plain(step, operand):
-            return _naming(step, layers)
+        if used and not again:
+            width = _width(step, operand)
+            if width is not None and (widths is None or width in widths):
+                return _naming(step, layers)
     return None
 
 
@@ -132,11 +188,13 @@ def _parameters(tape: Tape, step: Step, operand: int, names: Names) -> frozenset
     return frozenset(f"{storage_key(r)}" for factor in others for r in tape.roots(factor))
 
 
-def _is_plain(step: Step, operand: int) -> bool:
+def _width(step: Step, operand: int) -> int | None:
+    """How many outputs a linear operation has; `None` if it is no plain linear layer."""
     try:
-        return bool(parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1]))
+        head = parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1])
     except JobError:
-        return False
+        return None
+    return 1 if head.class_axis is None else head.shape[head.class_axis]
 
 
 def _are_rows(tensor: Tensor, samples: int) -> bool:

@@ -7,7 +7,14 @@ from pydantic import JsonValue
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
-from workers.extraction.advising import chosen, last_layer, listed
+from workers.extraction.advising import (
+    chosen,
+    last_layer,
+    layers_by_result,
+    listed,
+    name_of,
+    widths,
+)
 from workers.extraction.execution import Output
 from workers.extraction.lineage import adds_no_layer, computed_from, goes_on, lies_among
 from workers.extraction.operations import Step
@@ -70,7 +77,7 @@ def choose(
         outputs = [choose_output(outputs, choice.output)]
     if choice.module is None and choice.operation is None:
         return trace_output(tape, outputs[0], names)
-    steps = _chosen_steps(tape, names, choice)
+    steps = _chosen_steps(tape, outputs, names, choice, samples)
     for output in outputs:
         try:
             structure = trace_output(tape, output, names)
@@ -79,8 +86,9 @@ def choose(
         if all(any(head is step for step in steps) for head in structure.heads):
             return structure
     if len(steps) > 1:
-        raise _not_one(tape, names, choice, steps)
-    return declare_head(tape, steps[0], names)
+        raise _not_one(tape, outputs, names, choice, steps, samples=samples)
+    answers = [output.label for output in outputs if output.tensor.dim()]
+    return declare_head(tape, steps[0], names, answers[0] if len(answers) == 1 else None)
 
 
 def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> Structure:
@@ -119,11 +127,13 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples:
     if len(found) + len(rivals) > 1:
         with_head = [choose_output(outputs, str(one.output)) for one in found]
         layers = [
-            last_layer(tape, [rival], names, samples, rival.tensor.shape[-1]) for rival in rivals
+            last_layer(tape, [rival], names, samples, widths(rival.tensor)) for rival in rivals
         ]
         raise _ambiguous(outputs, with_head, list(zip(rivals, layers, strict=True)))
     if rivals:
-        raise refused[rivals[0].label]
+        why = refused[rivals[0].label].failure
+        only: dict[str, JsonValue] = {**why.detail, "outputs": [rivals[0].label]}
+        raise JobError(why.code, why.message, hint=why.hint, detail=only)
     if not found:
         raise _no_rows(outputs, samples)
     return found[0]
@@ -159,11 +169,11 @@ def _ambiguous(
     labels = [output.label for output in outputs if output.label in meant]
     ways: list[str] = []
     if with_head:
-        each: list[dict[str, JsonValue]] = [{"output": _name_of(one)} for one in with_head]
+        each: list[dict[str, JsonValue]] = [{"output": name_of(one)} for one in with_head]
         ways.append(f"Name the one that is meant, as {listed(each)}.")
     for rival, layer in rivals:
         if layer is not None:
-            choice: dict[str, JsonValue] = {"output": _name_of(rival), **layer}
+            choice: dict[str, JsonValue] = {"output": name_of(rival), **layer}
             ways.append(
                 f"`{rival.label}` does not end in one linear layer; if it is meant, name the layer "
                 f"with it, as {chosen(choice)}."
@@ -194,11 +204,6 @@ def _no_rows(outputs: Sequence[Output], samples: int) -> JobError:
     )
 
 
-def _name_of(output: Output) -> str | int:
-    """A result as its owner names it: by its place where it has no other name."""
-    return output.position if output.label in {"", str(output.position)} else output.label
-
-
 def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> Structure | None:
     """The result that all others lie on the way to, or are the same u as; `None` if there is none.
 
@@ -218,8 +223,8 @@ def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> S
 
 
 def _not_the_last(found: Output, last: Output) -> JobError:
-    one = chosen({"output": _name_of(found)})
-    both = chosen({"features_output": _name_of(found), "output": _name_of(last)})
+    one = chosen({"output": name_of(found)})
+    both = chosen({"features_output": name_of(found), "output": name_of(last)})
     return refuse(
         Refusal.AMBIGUOUS_OUTPUT,
         f"The result `{found.label}` ends in a linear layer, but `{last.label}` was computed from "
@@ -273,7 +278,9 @@ def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
     )
 
 
-def _chosen_steps(tape: Tape, names: Names, choice: FeatureMapChoice) -> list[Step]:
+def _chosen_steps(
+    tape: Tape, outputs: Sequence[Output], names: Names, choice: FeatureMapChoice, samples: int
+) -> list[Step]:
     """The executions of the one layer that is meant."""
     heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
     if choice.operation is not None:
@@ -282,11 +289,19 @@ def _chosen_steps(tape: Tape, names: Names, choice: FeatureMapChoice) -> list[St
         module = str(choice.module)
         found = [step for step in heads if _belongs(tape, step, names, module)]
     if len({_layer(tape, step, names) for step in found}) != 1:
-        raise _not_one(tape, names, choice, found)
+        raise _not_one(tape, outputs, names, choice, found, samples=samples)
     return found
 
 
-def _not_one(tape: Tape, names: Names, choice: FeatureMapChoice, found: Sequence[Step]) -> JobError:
+def _not_one(
+    tape: Tape,
+    outputs: Sequence[Output],
+    names: Names,
+    choice: FeatureMapChoice,
+    found: Sequence[Step],
+    *,
+    samples: int,
+) -> JobError:
     heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
     wanted = (
         f"with the weights of {printable(str(choice.module), 200)!r}"
@@ -298,13 +313,16 @@ def _not_one(tape: Tape, names: Names, choice: FeatureMapChoice, found: Sequence
         for step in (found or heads)[-_LISTED:]
     ]
     count = f"{len(found)} linear operations" if found else "no linear operation"
+    is_alone = choice.output is None and len(outputs) == 1
+    there = layers_by_result(tape, outputs, names, samples, alone=is_alone)
+    example = f", as {listed(there)}" if there else ""
     return refuse(
         Refusal.NO_LINEAR_HEAD,
         f"The model runs {count} {wanted}; expected one. "
         f"{'They are' if found else 'It runs'}: {'; '.join(places) or 'none at all'}.",
         hint=(
-            'Name one layer in options.feature_map, as {"module": "classifier.6"}, or its '
-            'operation, as {"operation": 12}. GET /v1/models/{id}/inspection lists them.'
+            f"Name one layer by its module or operation{example}. "
+            "GET /v1/models/{id}/inspection lists them."
         ),
         candidates=list(places),
     )
@@ -360,9 +378,9 @@ def _beside(features: Output, others: Sequence[Output]) -> str:
     if not others:
         return (
             "If they are the features, with no outputs, say "
-            f"{chosen({'features_output': _name_of(features)})}."
+            f"{chosen({'features_output': name_of(features)})}."
         )
     each: list[dict[str, JsonValue]] = [
-        {"features_output": _name_of(features), "output": _name_of(other)} for other in others
+        {"features_output": name_of(features), "output": name_of(other)} for other in others
     ]
     return f"Say which result holds the outputs, as {listed(each)}."[:_HINT]

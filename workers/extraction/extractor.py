@@ -90,13 +90,14 @@ class Extracted:
         phi: Φ, [n · positions, p], all positions of a sample together.
         outputs: u, [n · positions, C]: before the link.
         answers: f, [n · positions, C]: the model's answer, laid out as u is, or fewer columns where
-            it picks some; u itself where it is not known how the answer follows from it.
+            it picks some; any number of columns where it is not known how the answer follows from
+            u, and `None` where it has no row for each of u.
         positions: Rows per sample.
     """
 
     phi: Tensor
     outputs: Tensor
-    answers: Tensor
+    answers: Tensor | None
     positions: int = 1
 
 
@@ -110,6 +111,8 @@ class Extractor:
         baked_rows: How many samples the archive takes, if it takes no other number.
         link: How the model's answer f follows from u, as a function of rows of u; `None` where
             that is not known.
+        unlinked: What the model answered to the first batch, in rows, where it is not known how
+            that follows from u; `None` where it is, and where no result has a row for each of u.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
     """
@@ -128,6 +131,7 @@ class Extractor:
         self.baked_rows = baked_rows
         self._limits = batch_limits(model) or (1, None)
         self.link = first.link
+        self.unlinked = first.answers if first.link is None else None
         self.residual: float | None = None
         self._model = model
         self._found = found
@@ -164,7 +168,7 @@ class Extractor:
             return Extracted(
                 torch.cat([part.phi for part in parts]),
                 torch.cat([part.outputs for part in parts]),
-                torch.cat([part.answers for part in parts]),
+                _joined_answers(parts),
                 parts[0].positions,
             )
 
@@ -183,7 +187,7 @@ class Extractor:
         return Extracted(
             seen.features[:rows].cpu(),
             seen.logits[:rows].cpu(),
-            seen.answers[:rows].cpu(),
+            None if seen.answers is None else seen.answers[:rows].cpu(),
             seen.positions,
         )
 
@@ -193,6 +197,12 @@ class Extractor:
                 Refusal.BAD_OUTPUT,
                 f"The model gave {seen.positions} rows a sample on this batch, "
                 f"{self.feature_map.positions} on the first one; expected always the same.",
+            )
+        if seen.link is None and _columns(seen.answers) != _columns(self.unlinked):
+            raise refuse(
+                Refusal.BAD_OUTPUT,
+                "The model's answer had other columns on this batch than on the first one; "
+                "expected always the same.",
             )
         if self._weight is None:
             return
@@ -214,6 +224,15 @@ class Extractor:
                 limit=limit,
             )
         self.residual = max(self.residual or 0.0, value)
+
+
+def _joined_answers(parts: Sequence[Extracted]) -> Tensor | None:
+    answers = [part.answers for part in parts if part.answers is not None]
+    return torch.cat(answers) if answers else None
+
+
+def _columns(answers: Tensor | None) -> int | None:
+    return None if answers is None else answers.shape[1]
 
 
 @torch.inference_mode()
@@ -242,9 +261,10 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             chosen_head = choose(tape, outputs, names, choice, len(sample[0]))
             found, first = _observe_first(model, chosen_head, sample)
         except JobError as error:
-            if choice is not None:
+            if choice is not None and choice.names_a_layer:
                 raise
-            raise advised(error, tape, outputs, names, len(sample[0])) from error
+            wanted = None if choice is None else choice.output
+            raise advised(error, tape, outputs, names, len(sample[0]), wanted=wanted) from error
         compared = found.output
         if compared is None and isinstance(found, DeclaredFeatures):
             compared = found.features
@@ -333,6 +353,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
         yield (
             "declared_head: the model's owner chose this layer, and its own results are taken for "
             "the outputs. How the model's answer follows from them was not verified."
+            f"{_other_width(first)}"
         )
     elif structure.link.partition(" then ")[0] in _ACTIVATIONS:
         yield (
@@ -349,6 +370,17 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
             f"outputs up to {tolerance(first.precision):.0%} of their spread only."
         )
+
+
+def _other_width(first: Observation) -> str:
+    """What to say of a declared head that has not as many outputs as the answer has columns."""
+    outputs, columns = first.logits.shape[1], _columns(first.answers)
+    if columns in {None, outputs} or (outputs, columns) == (1, 2):  # [p, 1 - p] of one output
+        return ""
+    return (
+        f" It has {outputs:,} output{'s' * (outputs != 1)}, and the model's answer {columns:,} "
+        f"column{'s' * (columns != 1)}, so it may be a hidden layer."
+    )
 
 
 def _passed_over(structure: Structure) -> str:

@@ -39,8 +39,8 @@ class Observation:
         answer: What the model returned; u itself where the owner chose a head that no result is
             known to follow from.
         precision: The least precise dtype between Φ and u.
-        answers: f, [n · positions, C]: the answer in rows as u is; u where it is not known how the
-            answer follows from u.
+        answers: f, in rows as u is, [n · positions, C] where its way from u is known; `None` if no
+            result that may be the answer has a row for each of u.
         link: How f follows from u; `None` where that is not known.
     """
 
@@ -50,7 +50,7 @@ class Observation:
     position_shape: tuple[int, ...]
     answer: Tensor
     precision: torch.dtype
-    answers: Tensor
+    answers: Tensor | None
     link: Link | None
 
 
@@ -122,7 +122,8 @@ def _explain(
     features, rows, positions = _rows(relation, logits, samples)
     if answer is None:
         shape = _position_shape(relation.features.shape[:-1], samples)
-        return Observation(features, rows, positions, shape, logits, precision, rows, None)
+        answers = _unlinked(outputs, structure.answer, relation, logits, samples)
+        return Observation(features, rows, positions, shape, logits, precision, answers, None)
     link = Link.following(relation, logits, carried.tail, samples)
     if finite(rows):
         _check_answer(replay(link.hops, logits), answer, precision)
@@ -131,6 +132,39 @@ def _explain(
     answers = link.rows_of(answer) if link.hops else rows
     shape = _position_shape(link.answer_shape, samples)
     return Observation(features, rows, positions, shape, answer, precision, answers, link)
+
+
+def _unlinked(
+    outputs: Sequence[Output],
+    label: str | None,
+    relation: Relation,
+    logits: Tensor,
+    samples: int,
+) -> Tensor | None:
+    """The answer, laid out as u is, where its way from u is not known.
+
+    Args:
+        outputs: The model's results.
+        label: The answer's; `None` if several may be.
+        relation: Of u.
+        logits: u, as the layer gives it.
+        samples: How many there are.
+
+    Returns:
+        A row for each row of u; `None` if it has no such rows.
+    """
+    if label is None:
+        return None
+    answer = _find(outputs, label)
+    answer = answer.dequantize() if answer.is_quantized else answer
+    if torch.isnan(answer).any():
+        raise refuse(Refusal.NON_FINITE, "The model's answer contains NaN.")
+    if answer.shape == logits.shape:
+        return _in_rows(answer, relation.class_axis)
+    # One output may come as [n], a pooled map as [n, C, 1, 1].
+    is_row = answer.shape[:1] == (samples,) and math.prod(answer.shape[2:]) == 1
+    rows = math.prod(relation.features.shape[:-1])
+    return answer.reshape(samples, -1) if is_row and rows == samples else None
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
@@ -218,9 +252,13 @@ def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Ten
         )
     rows = math.prod(axes)
     features = relation.features.reshape(rows, -1)
-    if relation.class_axis is not None:
-        logits = logits.movedim(relation.class_axis, -1)
-    return features, logits.reshape(rows, -1), rows // samples
+    return features, _in_rows(logits, relation.class_axis), rows // samples
+
+
+def _in_rows(tensor: Tensor, class_axis: int | None) -> Tensor:
+    if class_axis is None:
+        return tensor.reshape(-1, 1)
+    return tensor.movedim(class_axis, -1).reshape(-1, tensor.shape[class_axis])
 
 
 def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:

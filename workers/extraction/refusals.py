@@ -66,14 +66,14 @@ _ADVICE = {
     ),
     Refusal.NO_LINEAR_HEAD: (
         "Save the model so that it returns the outputs of its last linear layer (the logits), "
-        "with at most a softmax, log_softmax or elementwise function after it; or name that layer, "
-        'as options.feature_map = {"module": "classifier.6"}. GET /v1/models/{id}/inspection lists '
-        "the layers."
+        "with at most a softmax, log_softmax or elementwise function after it; or name that layer "
+        "in options.feature_map, by its module or its operation. GET /v1/models/{id}/inspection "
+        "lists the layers."
     ),
     Refusal.MULTIPLE_HEADS: (
         "Save the model so that it returns the outputs of one linear layer, and analyse members of "
-        'an ensemble one by one; or name a layer, as options.feature_map = {"module": "fc"}. '
-        "GET /v1/models/{id}/inspection lists the layers."
+        "an ensemble one by one; or name a layer in options.feature_map, by its module or its "
+        "operation. GET /v1/models/{id}/inspection lists the layers."
     ),
     Refusal.NONLINEAR_POOL: (
         "Pool before the last linear layer, or leave out the nonlinearity between the last 1×1 "

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class Structure:
         location: The head for people: its parameter, or its operation where those have no names.
         joined: How several layers are one, as a warning; empty if there is one.
         passed_over: Labels of results that were no rivals, as they lie on the way to this one.
+        answer: Label of the result that the model answers with: `output`, or the one that is meant
+            where the owner chose the head; `None` if several may be.
         changes_input: The model writes into its input.
     """
 
@@ -60,6 +62,7 @@ class Structure:
     location: str
     joined: str
     passed_over: tuple[str, ...]
+    answer: str | None
     changes_input: bool
 
 
@@ -150,13 +153,19 @@ def find_path(tape: Tape, output: Tensor) -> Path:
     return walk_back(tape, output, ends=lambda step: step.index in ends)
 
 
-def declare_head(tape: Tape, step: Step, names: Names) -> Structure:
+def declare_head(tape: Tape, step: Step, names: Names, answer: str | None) -> Structure:
     """Takes the owner's word that a linear operation is the head; u is what it gives.
+
+    Args:
+        tape: The recorded run.
+        step: The operation.
+        names: The model's names.
+        answer: Label of the result that the model answers with; `None` if several may be.
 
     Raises:
         JobError: As `trace_output`.
     """
-    return _structure(tape, Path(step, ()), None, names)
+    return replace(_structure(tape, Path(step, ()), None, names), answer=answer)
 
 
 def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Structure:
@@ -195,6 +204,7 @@ def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Stru
         location=", ".join(layers),
         joined=_joined(path, layers),
         passed_over=(),
+        answer=output,
         changes_input=tape.changes_inputs(),
     )
 

@@ -225,7 +225,8 @@ CARDS = (
             "is taken for logits if it is u, or rises or falls throughout, past −10 and past 10."
         ),
         failure_modes=(
-            "null for f such as tanh(u) or |u|, which is no distribution over classes; "
+            "null for f such as tanh(u) or |u|, which is no distribution over classes, and where "
+            "it is not known how f follows from u and its rows do not sum to one; "
             "`feature_map.answer` says what f is."
         ),
         reference="Phiscope",

@@ -371,7 +371,7 @@ def test_steps_first() -> None:
     assert performance["loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_of_a_head_that_the_owner_names_its_outputs_are_judged() -> None:
+def test_of_a_head_that_the_owner_names_the_answer_is_judged() -> None:
     def by_hand(u: Tensor) -> Tensor:
         e = torch.exp(u)
         return e / e.sum(1, keepdim=True)
@@ -380,7 +380,7 @@ def test_of_a_head_that_the_owner_names_its_outputs_are_judged() -> None:
     labels = labels_of(model, CASES["softmax"])
     found = analysed(model, {"x": X, "y": labels}, feature_map={"module": "head"})
     assert not found["feature_map"]["verified"]
-    assert found["feature_map"]["answer"] == "logits"
+    assert found["feature_map"]["answer"] == "probabilities of classes"
     hits = model.answers(X).argmax(1).numpy() == labels
     assert found["performance"]["accuracy"] == hits.mean()
     loss = float(_nll(model.answers(X), torch.from_numpy(labels)).mean())

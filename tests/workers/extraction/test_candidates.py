@@ -110,10 +110,12 @@ class ThreeResults(Base):
         return {"embedding": h, "out": self.fc(h), "aux": self.other(h)}
 
 
-def refused(model: nn.Module, choice: dict[str, Any] | None = None) -> Failure:
+def refused(
+    model: nn.Module, choice: dict[str, Any] | None = None, batch: Tensor = BATCH
+) -> Failure:
     given = None if choice is None else FeatureMapChoice.model_validate(choice)
     with pytest.raises(JobError) as caught:
-        discover(model, (BATCH,), given)
+        discover(model, (batch,), given)
     return caught.value.failure
 
 

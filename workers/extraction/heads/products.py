@@ -69,6 +69,33 @@ def _one_matrix(step: Step, constant: Tensor) -> Tensor:
     return matrices[0]
 
 
+def _inner(step: Step, operand: int, features: Tensor) -> Head:
+    """Reads a product over the last axis of both factors."""
+    constant = RULES[step.name].factors(step)[1 - operand]
+    return _contracted(step, operand, features, constant)
+
+
+def _tensordot(step: Step, operand: int, features: Tensor) -> Head:
+    """Reads a product over one axis of each factor; more of them are no plain linear layer."""
+    axes = [cast("list[int]", step.argument(name)) for name in ("dims_self", "dims_other")]
+    if any(len(summed) != 1 for summed in axes):
+        raise not_a_head(step, "it sums over several axes")
+    constant = RULES[step.name].factors(step)[1 - operand]
+    ours, theirs = axes[operand][0], axes[1 - operand][0]
+    return _contracted(step, operand, features.movedim(ours, -1), constant.movedim(theirs, -1))
+
+
+def _contracted(step: Step, operand: int, features: Tensor, constant: Tensor) -> Head:
+    """A product over the last axes: the first factor's other axes, then those of the second."""
+    shape = tuple(step.outputs[0].shape)
+    if constant.dim() == _VECTOR:
+        return Head("linear", features, constant[None], None, None, shape)
+    if constant.dim() != _MATRIX:
+        raise not_a_head(step, f"its weight has shape {list(constant.shape)}")
+    class_axis = len(shape) - 1 if operand == 0 else 0
+    return Head("linear", features, constant, None, class_axis, shape)
+
+
 def _einsum_factors(step: Step) -> tuple[Tensor, ...]:
     tensors = cast("list[Tensor]", step.argument("tensors"))
     if len(tensors) != 2:  # noqa: PLR2004  (Φ and W)
@@ -123,5 +150,7 @@ RULES = {
     "aten::addmm": HeadRule(arguments("mat1", "mat2"), _product, "self"),
     "aten::addmv": HeadRule(arguments("mat", "vec"), _product, "self"),
     "aten::baddbmm": HeadRule(arguments("batch1", "batch2"), _product, "self"),
+    "aten::inner": HeadRule(arguments("self", "other"), _inner),
+    "aten::tensordot": HeadRule(arguments("self", "other"), _tensordot),
     "aten::einsum": HeadRule(_einsum_factors, _einsum),
 }

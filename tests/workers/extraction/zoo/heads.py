@@ -59,6 +59,28 @@ class EinsumClassFirst(Product):
         return torch.einsum("pc,np->cn", self.weight, self.trunk(x)).transpose(0, 1) + self.bias
 
 
+class Inner(Product):
+    """Φ and W summed over their last axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.inner(self.trunk(x), self.weight.t()) + self.bias
+
+
+class InnerClassFirst(Product):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.inner(self.weight.t(), self.trunk(x)).t() + self.bias
+
+
+class Tensordot(Product):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensordot(self.trunk(x), self.weight, dims=([1], [0])) + self.bias
+
+
+class TensordotClassFirst(Product):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensordot(self.weight, self.trunk(x), dims=([0], [1])).t() + self.bias
+
+
 class Bmm(Product):
     """One copy of the weight for each sample."""
 
@@ -272,6 +294,10 @@ PRODUCTS: dict[type[nn.Module], Callable[[nn.Module, Batch], Truth]] = {
     ScaledAddmm: of_scaled,
     Einsum: of_product,
     EinsumClassFirst: of_product,
+    Inner: of_product,
+    InnerClassFirst: of_product,
+    Tensordot: of_product,
+    TensordotClassFirst: of_product,
     Bmm: of_product,
     WeightFirst: of_product,
     BroadcastWeightFirst: of_product,
@@ -282,7 +308,7 @@ PRODUCTS: dict[type[nn.Module], Callable[[nn.Module, Batch], Truth]] = {
     HeadBlocks: of_block,
 }
 
-EXPORTED = {Einsum, Bmm, WeightFirst, Vector}
+EXPORTED = {Einsum, Inner, Tensordot, Bmm, WeightFirst, Vector}
 
 
 def heads() -> Iterator[Case]:
