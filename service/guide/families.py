@@ -177,7 +177,8 @@ _ROWS = (
         "programs",
         "Loops and branches that depend on the input, tasks of `torch.jit.fork`, extra methods",
         "As ever: what runs is watched, not what is written. Every batch must end in the same "
-        "head.",
+        "head. Where the whole batch decides for each of its samples, `batch_dependent` warns of "
+        "it as soon as a batch shows it.",
     ),
     _works(
         "views",
@@ -197,7 +198,9 @@ _ROWS = (
     _works(
         "batch_dependent",
         "Samples that influence each other",
-        "As the model computes it for the batches it was given; `batch_dependent` warns of it.",
+        "As the model computes it for the batches it was given; `batch_dependent` warns of it. "
+        "To see it, some samples of each batch of 64 or more, and of the first, second, fourth, "
+        "eighth … smaller one, are run again without the others.",
     ),
     _works(
         "ones",
