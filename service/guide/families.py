@@ -178,7 +178,8 @@ _ROWS = (
         "programs",
         "Loops and branches that depend on the input, tasks of `torch.jit.fork`, extra methods",
         "As ever: what runs is watched, not what is written. Every batch must end in the same "
-        "head.",
+        "head. Where the whole batch decides for each of its samples, `batch_dependent` warns of "
+        "it as soon as a batch shows it.",
     ),
     _works(
         "views",
@@ -198,8 +199,9 @@ _ROWS = (
     _works(
         "batch_dependent",
         "Samples that influence each other",
-        "As the model computes it for the batches it was given; `batch_dependent` warns of it, and "
-        "`stateful` of a model that writes to its own buffers or attributes while it runs.",
+        "As the model computes it for the batches it was given; `batch_dependent` warns of it, "
+        "whichever batch shows it, and `stateful` of a model that writes to its own buffers or "
+        "attributes while it runs.",
     ),
     _works(
         "ones",

@@ -60,6 +60,11 @@ def with_pickled_weight(value: object) -> bytes:
     )
 
 
+def with_lost_record() -> bytes:
+    """The first weight's record is not there."""
+    return pack({k: v for k, v in entries().items() if k != "data/weights/weight_0"})
+
+
 def _with(name: str, content: bytes) -> Callable[[], bytes]:
     return lambda: pack({**entries(), name: content})
 
@@ -171,6 +176,13 @@ HOSTILE_EXPORTS: dict[str, Hostile] = {
     "a constant that is an object": Hostile(
         _with("data/constants/custom_obj_0", pickle.dumps(_OWNED)), UNSAFE, "custom_obj_0"
     ),
+    "a weight without its numbers": Hostile(
+        _with("data/weights/weight_0", b""), UNSAFE, "holds 0 bytes"
+    ),
+    "a weight with some of its numbers": Hostile(
+        _with("data/weights/weight_0", bytes(64)), UNSAFE, "holds 64 bytes"
+    ),
+    "a weight without a record": Hostile(with_lost_record, UNSAFE, "is not there"),
     "a table of weights that is none": Hostile(
         _with(_WEIGHTS, b'{"config": [1, 2]}'), NO_MODEL, "model_weights_config.json"
     ),

@@ -20,7 +20,7 @@ from workers.extraction.consistency import residual, tolerance, working_dtype
 from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
-from workers.extraction.independence import check_repeatable, check_samples
+from workers.extraction.independence import LaterBatches, check_repeatable, check_samples
 from workers.extraction.observation import Observation, observe
 from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import batch_limits, record
@@ -105,7 +105,7 @@ class Extractor:
     """Gives Φ and u for batch after batch; made by `discover`.
 
     Attributes:
-        feature_map: What was found.
+        feature_map: What was found; a batch that is run may add a warning.
         heads: Where the last linear layer runs: at one place, unless several layers are taken for
             one; empty if none is known.
         baked_rows: How many samples the archive takes, if it takes no other number.
@@ -135,6 +135,7 @@ class Extractor:
         self.residual: float | None = None
         self._model = model
         self._found = found
+        self._later = LaterBatches(model, found, feature_map.warnings)
         self._device = first.logits.device
         dtype = working_dtype(first.precision)
         self._weight = None if feature_map.W is None else feature_map.W.to(self._device, dtype)
@@ -183,6 +184,9 @@ class Extractor:
         with beside(sample), explaining(self._model, sample, rows_tried):
             seen = observe(self._model, self._found, sample, *watches)
         self._check(seen)
+        if self.baked_rows is None and (more := self._later.warn(sample, seen)):
+            found = self.feature_map
+            self.feature_map = replace(found, warnings=(*found.warnings, *more))
         rows = len(batch[0]) * seen.positions
         return Extracted(
             seen.features[:rows].cpu(),

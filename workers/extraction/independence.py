@@ -10,7 +10,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.choosing import DeclaredFeatures
 from workers.extraction.consistency import same, tolerance
-from workers.extraction.execution import Batch, Output, resized
+from workers.extraction.execution import Batch, Output, beside, resized
 from workers.extraction.observation import Observation, observe
 from workers.extraction.recording import batch_limits
 from workers.extraction.refusals import Refusal, refuse
@@ -18,6 +18,20 @@ from workers.extraction.structure import Structure
 
 _ROW_TOLERANCE = 1e-3
 """A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""
+
+_MOST_TESTED = 16
+_SHARE_TESTED = 8
+"""Of a later batch one sample of so many is run again alone, so that it rarely is the extreme one
+which changes all others, and costs little; 16 of them at most, which is enough to tell."""
+
+_LARGE = 64
+_SMALL = 4
+"""Between these only some batches are tested: a few samples take about as long as all of them."""
+
+_BATCH_DEPENDENT = (
+    "batch_dependent: a sample's features change with the other samples of its batch, so the "
+    "figures depend on the batch size and the order of the samples."
+)
 
 _SAME_SAMPLES = 0.3
 """What changes more than this when the samples are reordered has not been reordered with them."""
@@ -73,11 +87,64 @@ def check_samples(
         )
     reordered = _observe_reordered(model, found, sample, first)
     if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
-        warnings.append(
-            "batch_dependent: a sample's features change with the other samples of its batch, so "
-            "the figures depend on the batch size and the order of the samples."
-        )
+        warnings.append(_BATCH_DEPENDENT)
     return baked_rows, tuple(warnings)
+
+
+class LaterBatches:
+    """Tests on further batches what `check_samples` tested on the first one.
+
+    A model may mix the samples of some batches only, of those that hold an extreme value, say.
+
+    Args:
+        model: The model.
+        found: Where Φ and u are.
+        warnings: Those given so far. What a model that keeps a state answers depends on how often
+            it ran, so it is not run again.
+    """
+
+    def __init__(
+        self, model: nn.Module, found: Structure | DeclaredFeatures, warnings: Sequence[str]
+    ) -> None:
+        self._model = model
+        self._found = found
+        self._is_settled = any(w.startswith(("batch_dependent:", "stateful:")) for w in warnings)
+        self._seen = 0
+
+    def warn(self, batch: Batch, whole: Observation) -> tuple[str, ...]:
+        """Runs some samples of a batch alone, where their number makes that cheap.
+
+        Args:
+            batch: What the model was run on.
+            whole: What was seen of it.
+
+        Returns:
+            The warning, the first time that their Φ or u is another one.
+        """
+        self._seen += 1
+        size = len(batch[0])
+        is_due = size >= _LARGE or (size >= _SMALL and self._seen.bit_count() == 1)
+        if self._is_settled or not is_due:
+            return ()
+        rows = min(_MOST_TESTED, max(2, size // _SHARE_TESTED))
+        self._is_settled = self._differ(batch, whole, rows)
+        return (_BATCH_DEPENDENT,) if self._is_settled else ()
+
+    def _differ(self, batch: Batch, whole: Observation, rows: int) -> bool:
+        """Whether evenly spread samples give something else without the others."""
+        chosen = torch.arange(rows, device=batch[0].device) * len(batch[0]) // rows
+        try:
+            with beside(batch):
+                part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
+        except JobError as error:
+            # It ends otherwise without the others. Of what it cannot run on, nothing is known.
+            return error.failure.detail.get("code") in (Refusal.RESIDUAL, Refusal.NON_FINITE)
+        if part.positions != whole.positions:
+            return False  # a single sample whose axis the model has dropped, say
+        places = torch.arange(whole.positions, device=chosen.device)
+        taken = (chosen[:, None] * whole.positions + places).flatten()
+        among = replace(whole, features=whole.features[taken], logits=whole.logits[taken])
+        return not _agree(part, among, rows)
 
 
 def _batch_sizes(model: nn.Module, baked_rows: int) -> str:

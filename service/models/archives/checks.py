@@ -1,19 +1,18 @@
 """What a model archive has to hold, by its format."""
 
-import json
 import re
 from functools import partial
 from typing import BinaryIO, Literal
 
-from service.models.archives.errors import ArchiveError, damaged, something_else, unsafe
+from service.models.archives.errors import ArchiveError, something_else, unsafe
 from service.models.archives.kinds import HEAD_BYTES, UNKNOWN, kind_of_head, kind_of_zip
 from service.models.archives.pickles import MAX_PICKLE_BYTES, check_pickle
 from service.models.archives.programs import MAX_GRAPH_BYTES, check_code, check_graph
+from service.models.archives.tables import MAX_TABLE_BYTES, check_table
 from service.models.archives.zips import LOCAL_MAGIC, Archive, shown
 
 ModelFormat = Literal["torchscript", "torch_export"]
 
-_MAX_TABLE_BYTES = 32 << 20
 _SHORT = 64
 _VERSIONS = ("version", ".data/version")
 
@@ -99,18 +98,10 @@ def _check_torch_export(archive: Archive) -> None:
         elif name.startswith(_SAMPLES):
             _check_saved(archive.within(name), name)
         elif _TABLES.fullmatch(name):
-            _check_table(archive.read(name, _MAX_TABLE_BYTES), name)
-
-
-def _check_table(content: bytes, name: str) -> None:
-    """Of weights or constants: each is plain numbers, for torch would carry a pickle out."""
-    try:
-        table = json.loads(content)
-        pickled = [key for key, about in table["config"].items() if about.get("use_pickle")]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(f"{shown(name)} cannot be read") from error
-    if pickled:
-        raise unsafe(f"{shown(pickled[0])} is a pickled object, not a plain tensor")
+            folder = name.rpartition("/")[0]
+            check_table(
+                archive.read(name, MAX_TABLE_BYTES), name, partial(_record_bytes, archive, folder)
+            )
 
 
 def _check_saved(archive: Archive, name: str) -> None:

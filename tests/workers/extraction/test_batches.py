@@ -1,6 +1,7 @@
 """What must hold from batch to batch: proof on each, independent samples, untouched data."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from workers.errors import JobError
 from workers.extraction import discover
+from workers.extraction.execution import Watch
 
 Archive = Callable[..., nn.Module]
 
@@ -87,6 +89,105 @@ def test_samples_that_influence_each_other_are_reported(archive: Archive) -> Non
     batch = torch.randn(16, 12)
     found = discover(archive(Whitening(), batch), (batch,)).feature_map
     assert [warning.split(":")[0] for warning in found.warnings] == ["batch_dependent"]
+
+
+class ScaledToRange(Base):
+    """Divides a batch that holds an extreme value by it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.abs().max() > 100.0):
+            x = x / x.abs().max()
+        return self.fc(self.trunk(x))
+
+
+class CentredIfLarge(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) > 32:
+            x = x - x.mean(dim=0)
+        return self.fc(self.trunk(x))
+
+
+class Positions(ScaledToRange):
+    """Answers for each of three positions of a sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.abs().max() > 100.0):
+            x = x / x.abs().max()
+        return self.fc(self.trunk(x[:, None] * torch.arange(1, 4)[:, None]))
+
+
+def warned(model: nn.Module, x: Tensor, size: int) -> list[str]:
+    """Codes of the warnings after all batches of some size were run."""
+    extractor = discover(model, (x[:size],))
+    for start in range(0, len(x), size):
+        extractor.run((x[start : start + size],))
+    return [warning.split(":")[0] for warning in extractor.feature_map.warnings]
+
+
+@pytest.mark.parametrize("model", [ScaledToRange, Positions])
+@pytest.mark.parametrize("size", [16, 50, 100, 256])
+def test_samples_that_influence_each_other_in_a_later_batch_are_reported(
+    model: type[nn.Module], size: int, archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(512, 12)
+    script = archive(model(), x)
+    assert warned(script, x, size) == []
+    x[int(0.7 * 512) :, 3] *= 1000
+    assert warned(script, x, size) == ["batch_dependent"]
+
+
+def test_a_batch_that_is_treated_by_its_size_is_reported(archive: Archive) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(300, 12)
+    assert warned(archive(CentredIfLarge(), x), x, 16) == []
+    assert warned(archive(CentredIfLarge(), x), x, 100) == ["batch_dependent"]
+
+
+class Squeezing(Base):
+    """Drops the axis of a single sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.trunk(x)).squeeze()
+
+
+class NeedingThree(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) < 3:
+            raise RuntimeError("expected more than two samples")
+        return self.fc(self.trunk(x))
+
+
+@pytest.mark.parametrize("model", [Squeezing, NeedingThree])
+def test_what_a_model_cannot_run_on_is_no_dependence(
+    model: type[nn.Module], archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(32, 12)
+    assert warned(archive(model(), x), x, 16) == []
+
+
+class Watched(Watch):
+    """Counts the samples that pass through the head."""
+
+    rows = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dim() == 2 and result.size(1) == 5:
+            self.rows += result.size(0)
+        return result
+
+
+def test_what_watches_a_batch_sees_it_once(archive: Archive) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(128, 12)
+    extractor = discover(archive(nn.Sequential(Base().trunk, nn.Linear(16, 5)), x), (x,))
+    watch = Watched()
+    extractor.run((x,), watch)
+    assert watch.rows == 128
 
 
 class Cumulative(Base):

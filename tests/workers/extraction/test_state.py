@@ -78,3 +78,25 @@ def test_the_first_samples_are_those_of_the_analysis_not_those_that_were_tried()
     with torch.inference_mode():
         expected = torch.cat([model.phi(torch.tensor(X[k : k + 64])) for k in range(0, 200, 64)])
     assert close(given.phi, expected)
+
+
+class Ticking(Initialised):
+    """Counts its runs in a buffer, and never looks at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(torch.relu(self.body(x)))
+
+
+def test_a_model_with_state_runs_once_for_each_batch() -> None:
+    """Runs on a part of a batch, to see whether its samples are independent, would count."""
+    loaded = load_model(io.BytesIO(scripted(Ticking().eval())))
+    extractor = discover(loaded, (torch.tensor(X[:64]),))
+    before = int(loaded.calls)
+    for start in range(0, 192, 64):
+        extractor.run((torch.tensor(X[start : start + 64]),))
+    assert int(loaded.calls) == before + 3

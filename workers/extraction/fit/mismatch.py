@@ -105,7 +105,7 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
 
 @contextmanager
 def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
-    """Explains that a model which took others refuses this batch, for a value in it, say.
+    """Explains that a model which took others refuses this batch, for its size or a value in it.
 
     Args:
         model: The model.
@@ -117,14 +117,46 @@ def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
     except JobError as error:
         if error.failure.code is not FailureCode.INPUT_MISMATCH:
             raise
-        for start in range(0, len(batch[0]), rows):
-            part = tuple(tensor[start : start + rows] for tensor in batch)
+        for part in _parts(batch, rows):
             try:
                 execute(model, copied(part))  # unwatched, since a watched error loses its text
             except JobError as refusal:
                 if refusal.failure.code is FailureCode.INPUT_MISMATCH:
                     raise explain(model, part, refusal) from error
-        raise
+        fewer = _fewer(model, batch)
+        if fewer is None:
+            raise
+        raise _too_many(error, fewer) from error
+
+
+def _parts(batch: Batch, rows: int) -> Iterator[Batch]:
+    for start in range(0, len(batch[0]), rows):
+        yield tuple(tensor[start : start + rows] for tensor in batch)
+
+
+def _fewer(model: nn.Module, batch: Batch) -> int | None:
+    """How many samples of a batch a model runs on at once, by halves; None if not even on one."""
+    rows = len(batch[0]) // 2
+    while rows:
+        try:
+            for part in _parts(batch, rows):
+                execute(model, copied(part))
+        except JobError:
+            rows //= 2
+        else:
+            return rows
+    return None
+
+
+def _too_many(error: JobError, rows: int) -> JobError:
+    """The same refusal, with the batch size that the model takes."""
+    failure = error.failure
+    return JobError(
+        failure.code,
+        f"{failure.message} It runs on the same samples if it is given {rows} at a time.",
+        hint=f'Set "options": {{"batch_size": {rows}}} for the analysis (tried: it runs).',
+        detail={**failure.detail, "batch_size": rows},
+    )
 
 
 def _fit(arguments: Sequence[Argument], batch: Batch) -> bool:

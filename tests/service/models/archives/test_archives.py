@@ -42,6 +42,33 @@ def test_what_exporters_write_passes() -> None:
     assert check_archive(io.BytesIO(GOOD_EXPORT)) == "torch_export"
 
 
+class Unusual(nn.Module):
+    """Weights that are empty, parts of another, or one number at many places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.empty = nn.Parameter(torch.zeros(0, 4))
+        self.register_buffer("large", torch.randn(100, 10))
+        self.register_buffer("part", self.large[50:60].t())
+        other = torch.randn(100, 10)
+        self.register_buffer("first", other[10:20])
+        self.register_buffer("second", other[15:40, ::2])
+        self.register_buffer("spread", torch.ones(3).expand(4, 3))
+        self.register_buffer("number", torch.tensor(3))
+        self.register_buffer("short", torch.ones(4, dtype=torch.bfloat16))
+        self.register_buffer("kept", torch.ones(4, dtype=torch.bool))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = self.empty.sum() + self.part.sum() + self.large.sum() + self.spread.sum()
+        total = total + self.first.sum() + self.second.sum()
+        return x * total * self.number * self.short + self.kept
+
+
+@pytest.mark.filterwarnings("ignore:No complete tensor found")
+def test_weights_of_any_layout_pass() -> None:
+    assert check_archive(io.BytesIO(exported(Unusual(), torch.zeros(3, 4)))) == "torch_export"
+
+
 def test_what_a_packer_makes_of_the_same_entries_passes() -> None:
     """Other packers leave out the padding, and need not write sizes after the data."""
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:

@@ -421,3 +421,34 @@ def test_a_dtype_that_no_probe_has_is_explained_all_the_same(archive: Archive) -
     failure = refused(model, torch.rand(20, 12).bfloat16())
     assert "as float32; it was given 12, in shape [16, 12] (bfloat16)" in failure.message
     assert "suggestion" not in failure.detail
+
+
+class Limited(nn.Module):
+    """Takes so many samples at once, and no more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.fc = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) > self.most:
+            raise RuntimeError("the batch is too large")
+        return self.fc(x)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(64, 64), (100, 64), (33, 32), (17, 16)])
+def test_a_batch_that_is_too_large_is_told_with_the_size_that_runs(
+    most: int, expected: int, archive: Archive
+) -> None:
+    model, batch = archive(Limited(most), torch.rand(2, 12)), torch.rand(256, 12)
+    extractor = discover(model, (batch,))
+    with pytest.raises(JobError) as caught:
+        extractor.run((batch,))
+    failure = caught.value.failure
+    assert failure.code == FailureCode.INPUT_MISMATCH
+    assert "the batch is too large" in failure.message
+    assert failure.hint is not None
+    assert f'"options": {{"batch_size": {expected}}}' in failure.hint
+    for start in range(0, 256, expected):
+        extractor.run((batch[start : start + expected],))

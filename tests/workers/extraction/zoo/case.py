@@ -37,6 +37,7 @@ class Accepted:
         truth: Computes the truth of any batch from the module in eager mode.
         link: What turns u into the answer; `UNVERIFIED` where a chosen layer leaves it open,
             `NO_LINK` where the model returns Φ alone: then its truth has no outputs.
+        later: Warnings that further batches may add.
         answer: Takes, out of what the module returned, what `link(u)` must equal.
         choice: What the user declares, as keywords of the product's choice.
         precision: A key of `PRECISIONS`, whose limit holds for every value, relative to the
@@ -48,6 +49,7 @@ class Accepted:
     kind: str = "linear"
     positions: int = 1
     warnings: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     answer: Callable[[Any], Tensor] = lambda result: result
     choice: dict[str, str | int] = field(default_factory=dict)
     precision: str = "float32"

@@ -218,8 +218,10 @@ def control() -> Iterator[Case]:
 
 def _programs() -> Iterator[Case]:
     family, found = "programs", Accepted(of_head)
-    for model in (Iterated, UntilSmall, Deciding, Exporting):
-        yield from cases(family, model, vectors, found, "scripted")
+    yield from cases(family, Exporting, vectors, found, "scripted")
+    mixed = replace(found, later=("batch_dependent",))
+    for model in (Iterated, UntilSmall, Deciding):
+        yield from cases(family, model, vectors, mixed, "scripted")
     for model in (Forked, ForkedHead):
         yield from cases(family, model, vectors, found, "scripted", "frozen")
     yield from cases(family, Reused, vectors, found)
