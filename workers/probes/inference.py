@@ -24,7 +24,7 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
         return None
     inputs = spec.inputs[:1] or arrays
     partners = [partner for name in inputs if name in arrays for partner in _partners(name)]
-    found = [partner for partner in partners if partner in arrays]
+    found = [name for name in partners if name in arrays and name not in spec.inputs]
     if not found:
         found = [name for name in TARGET_NAMES if name in arrays and name not in spec.inputs]
     if len(found) > 1:
