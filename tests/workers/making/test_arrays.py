@@ -1,6 +1,7 @@
 """Datasets of any make as arrays, against what the datasets themselves give."""
 
 import re
+from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
 from workers.making import make_arrays
 
@@ -86,6 +95,51 @@ def test_a_loader_gives_what_its_batches_hold_in_their_order() -> None:
     assert np.array_equal(made.arrays["x"], x.numpy())
     assert made.arrays["y"].tolist() == y.tolist()
     assert made.spec.class_names == NAMES
+
+
+def collated(x: Any, y: Any) -> DataLoader[Any]:
+    """A loader whose batches are made by functions of a list of samples' parts."""
+    return DataLoader(
+        TensorDataset(X, Y),
+        batch_size=5,
+        collate_fn=lambda samples: (x([a for a, _ in samples]), y([b for _, b in samples])),
+    )
+
+
+def test_batches_with_names_are_taken_apart_by_name() -> None:
+    loader = DataLoader(Tokens(), batch_size=6, collate_fn=lambda s: UserDict(default_collate(s)))
+    made = make_arrays(loader)
+    assert made.arrays["input_ids"][3].tolist() == [3, 4, 5, 6]
+    assert made.arrays["labels"].tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("loader", "words"),
+    [
+        # pad_sequence's default puts time first.
+        (collated(pad_sequence, torch.stack), "3 rows of x (shape (3, 5, 4)), 5 of y (shape (5,))"),
+        (collated(torch.stack, lambda y: torch.stack(y * 2)), "5 rows of x (shape (5, 3, 4)), 10"),
+        (collated(torch.stack, lambda y: torch.stack(y[:3])), "3 of y"),
+        (collated(torch.stack, lambda y: [str(each) for each in y[:3]]), "3 of y"),
+        (
+            collated(lambda x: {"a": pad_sequence(x)}, torch.stack),
+            "3 rows of x.a (shape (3, 5, 4))",
+        ),
+        (collated(list, torch.stack), "3 rows of x[0] (shape (3, 4))"),
+        (DataLoader(TensorDataset(X, Y), batch_size=None), "y of the loader's first batch"),
+        (
+            collated(torch.stack, lambda y: None),
+            "y of the loader's first batch is of type NoneType",
+        ),
+        (DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=list), "is one number"),
+    ],
+)
+def test_batches_with_other_rows_in_their_parts_are_refused(
+    loader: DataLoader[Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        make_arrays(loader)
+    assert "expected" in str(refusal.value)
 
 
 def test_classes_are_found_within_subsets() -> None:
