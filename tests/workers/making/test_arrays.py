@@ -128,7 +128,7 @@ def test_batches_with_names_are_taken_apart_by_name() -> None:
         (collated(list, torch.stack), "3 rows of x[0] (shape (3, 4))"),
         (DataLoader(TensorDataset(X, Y), batch_size=None), "y of the loader's first batch"),
         (
-            collated(torch.stack, lambda y: None),
+            collated(torch.stack, lambda _: None),
             "y of the loader's first batch is of type NoneType",
         ),
         (DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=list), "is one number"),
