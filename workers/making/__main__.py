@@ -126,6 +126,9 @@ def _describe_trial(model: Path, report: Mapping[str, Any]) -> None:
     if figures:
         console.print(f"  {', '.join(figures)} on {given['n']:,} samples")
     console.print(f"  verdict {report['verdict']['regime']}")
+    # The figures above are not to be read without these.
+    for warning in (*where["warnings"], *report["verdict"]["warnings"]):
+        console.print(f"  warning: {warning}", markup=False)
 
 
 def _upload(arguments: argparse.Namespace, path: Path, spec: ProbeSpec) -> None:

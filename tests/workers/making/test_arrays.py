@@ -186,7 +186,17 @@ def test_several_inputs_keep_their_order() -> None:
     made = make_arrays(Twins())
     assert np.array_equal(made.arrays["x1"], made.arrays["x0"] * 2)
     assert made.spec.inputs == ["x0", "x1"]
-    assert [t.model_dump() for t in made.spec.transform] == [{}, {}]  # type: ignore[union-attr]
+    assert made.spec.model_dump(mode="json")["transform"] == {"x0": {}, "x1": {}}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_the_scale_of_whole_numbers_is_left_to_the_model(dtype: torch.dtype) -> None:
+    pixels = (X.abs() * 50).to(dtype)
+    assert make_arrays(TensorDataset(pixels, Y)).spec.transform is None
+    made = make_arrays([((each, x), 1) for each, x in zip(pixels, X, strict=True)])
+    assert made.spec.model_dump(mode="json")["transform"] == {"x1": {}}
+    made = make_arrays([((each, each), 1) for each in pixels])
+    assert made.spec.transform is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])

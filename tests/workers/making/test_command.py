@@ -78,6 +78,51 @@ def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> Non
     assert spec["transform"] == {}
 
 
+class Normalising(nn.Module):
+    """A network that has seen values from 0 to 1, as its batch norm tells."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8, momentum=0.5)
+        self.head = nn.Linear(8, 4)
+        with torch.no_grad():
+            for _ in range(40):
+                self.norm.train()(self.conv(images))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+IMAGES = torch.randint(0, 256, (120, 3, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+CLASSES = torch.arange(120) % 4
+
+
+def test_bytes_in_a_file_of_tensors_are_scaled_as_the_model_shows(folder: Path) -> None:
+    torch.save({"x": IMAGES, "y": CLASSES}, folder / "bytes.pt")
+    model = Normalising(IMAGES / 255)
+    (folder / "normalising.pt").write_bytes(scripted(model))
+    ended = run(folder, "bytes.pt", "--model", "normalising.pt")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with torch.inference_mode():
+        outputs = model.eval()(IMAGES / 255)
+    accuracy = float((outputs.argmax(1) == CLASSES).float().mean())
+    loss = float(nn.functional.cross_entropy(outputs, CLASSES))
+    assert f"accuracy {accuracy:.4g}, loss {loss:.4g} on 120 samples" in ended.stdout
+    assert "÷ 255" in ended.stdout
+
+
+def test_every_warning_of_the_report_is_printed(folder: Path) -> None:
+    # Not whole, so nothing but the batch norm shows that they are 255 times as large.
+    np.savez(folder / "floats.npz", x=IMAGES.numpy() * np.float32(0.999), y=CLASSES.numpy())
+    (folder / "normalising.pt").write_bytes(scripted(Normalising(IMAGES / 255)))
+    ended = run(folder, "floats.npz", "--model", "normalising.pt")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "warning: value_range: " in ended.stdout
+    assert "warning: Few samples" in ended.stdout
+
+
 def test_an_exported_program_is_tried_too(folder: Path) -> None:
     (folder / "model.pt2").write_bytes(exported(Model(), torch.zeros(3, 6)))
     ended = run(folder, "mydata:test_set", "my.npz", "--model", "model.pt2", "--limit", "50")
