@@ -96,7 +96,9 @@ def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
         shape = "×".join(map(str, each.shape)) or "one number"
         console.print(f"  input   {each.name}  {shape}  {each.dtype}")
     if summary.spec.target is None:
-        console.print("  target  none: a report without what needs targets")
+        console.print(
+            "  target  none: a report without what needs targets (--target NAME sets one)"
+        )
     else:
         classes = f", {summary.classes:,} classes" if summary.classes is not None else ""
         what = summary.task or "to be settled with a model in view"
