@@ -72,10 +72,12 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
     keys = _roles(arrays, target, in_order=not names_its_parts)
     keys |= _transform(arrays, keys.get("input"))
     labels = arrays.get(keys["target"] or "")
-    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub":
-        keys["task"] = "classification"
-        if samples.class_names is not None:
-            keys["class_names"] = samples.class_names
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iubUS":
+        if labels.dtype.kind not in "US":
+            keys["task"] = "classification"
+        names = samples.names_of(str(keys["target"]), labels)
+        if names is not None:
+            keys["class_names"] = names
     return Made(arrays, ProbeSpec.model_validate(keys), samples.note)
 
 

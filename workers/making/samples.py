@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+import numpy.typing as npt
+from torch.utils.data import DataLoader, IterableDataset
 
 _SUBSETS_WITHIN = 16
 _PAIR = 2
@@ -19,12 +20,21 @@ class Samples:
     Args:
         each: Them, in order.
         note: Which of the dataset's they are, where they are not all of them; else empty.
-        class_names: What the dataset says its classes are called.
+        class_names: What the dataset says its classes are called, in order; of a dataset of named
+            columns by column.
     """
 
     each: Iterable[Any]
     note: str
-    class_names: list[str] | None
+    class_names: list[str] | dict[str, list[str]]
+
+    def names_of(self, target: str, labels: npt.NDArray[np.generic]) -> list[str] | None:
+        """What the classes of a target are called, if that is known and fits the labels."""
+        found = self.class_names
+        names = found.get(target, []) if isinstance(found, dict) else found
+        values = np.unique(labels).tolist()
+        known = {*(names if labels.dtype.kind in "US" else range(len(names)))}
+        return names if names and known.issuperset(values) else None
 
 
 def samples_of(source: object, limit: int) -> Samples:
@@ -38,7 +48,7 @@ def samples_of(source: object, limit: int) -> Samples:
     Raises:
         ValueError: It is none of these.
     """
-    names = class_names(source)
+    names = _class_names(source)
     if isinstance(source, DataLoader):
         source = _Unbatched(source)
     has_length = hasattr(source, "__len__") and hasattr(source, "__getitem__")
@@ -57,21 +67,21 @@ def samples_of(source: object, limit: int) -> Samples:
     )
 
 
-def class_names(source: object) -> list[str] | None:
-    """The `classes` of torchvision's datasets, or the ClassLabel of Hugging Face's."""
+def _class_names(source: object) -> list[str] | dict[str, list[str]]:
+    """The `classes` of torchvision's datasets, or the ClassLabels of Hugging Face's by column."""
     for _ in range(_SUBSETS_WITHIN):
         names = getattr(source, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
             return list(names)
         features = getattr(source, "features", None)
         if isinstance(features, dict):
-            found = [f.names for f in features.values() if type(f).__name__ == "ClassLabel"]
-            return list(found[0]) if len(found) == 1 else None
-        inner = getattr(source, "dataset", None)
-        if not isinstance(inner, Dataset) and inner is None:
-            return None
-        source = inner
-    return None
+            return {
+                column: list(feature.names)
+                for column, feature in features.items()
+                if type(feature).__name__ == "ClassLabel"
+            }
+        source = getattr(source, "dataset", None)
+    return []
 
 
 class _Unbatched:

@@ -223,6 +223,52 @@ def test_a_hugging_face_dataset() -> None:
     assert made.spec.class_names == NAMES
 
 
+def with_camera(labels: Any, cameras: int) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {"signal": X.tolist(), "label": Y.tolist(), "camera": [0, 1] * 10},
+        features=datasets.Features(
+            {
+                "signal": datasets.Array2D((3, 4), "float32"),
+                "label": labels,
+                "camera": datasets.ClassLabel(names=[f"cam{k}" for k in range(cameras)]),
+            }
+        ),
+    )
+
+
+@pytest.mark.parametrize("cameras", [2, 4])
+def test_names_of_another_column_are_not_those_of_the_target(cameras: int) -> None:
+    dataset = with_camera(datasets.Value("int64"), cameras)
+    assert make_arrays(dataset).spec.class_names is None
+    made = make_arrays(dataset, target="camera")
+    assert made.spec.class_names == [f"cam{k}" for k in range(cameras)]
+
+
+def test_of_two_columns_with_names_the_targets_are_taken() -> None:
+    dataset = with_camera(datasets.ClassLabel(names=NAMES), 2)
+    assert make_arrays(dataset).spec.class_names == NAMES
+    assert make_arrays(DataLoader(dataset.with_format("torch"), 6)).spec.class_names == NAMES
+
+
+def test_names_that_are_not_those_of_the_labels_are_left() -> None:
+    dataset = Named()
+    dataset.classes = NAMES[:3]
+    assert make_arrays(dataset).spec.class_names is None
+
+
+def test_labels_that_are_names_have_the_datasets_order() -> None:
+    class Spoken(Named):
+        classes = NAMES[::-1]
+
+        def __getitem__(self, row: int) -> tuple[Any, Any]:
+            return X[row], NAMES[int(Y[row])]
+
+    assert make_arrays(Spoken()).spec.class_names == NAMES[::-1]
+    other = Spoken()
+    other.classes = ["a", "b"]
+    assert make_arrays(other).spec.class_names is None
+
+
 def test_a_hugging_face_dataset_of_pictures() -> None:
     pictures = [np.full((5, 6, 3), row, np.uint8) for row in range(8)]
     dataset = datasets.Dataset.from_dict(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ test_set = TensorDataset(x, y)
 
 def build():
     return test_set
+
+class Spoken(torch.utils.data.Dataset):
+    classes = ["d", "c", "b", "a"]
+    def __len__(self):
+        return 120
+    def __getitem__(self, row):
+        return x[row], self.classes[y[row]]
+
+spoken = Spoken()
 
 def broken():
     raise KeyError("nothing")
@@ -76,6 +86,15 @@ def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> Non
     assert "Φ is found at head.weight: 12 features" in ended.stdout
     spec = json.loads((folder / "probe.spec.json").read_text())
     assert spec["transform"] == {}
+
+
+def test_text_labels_are_numbered_as_the_dataset_says(folder: Path) -> None:
+    by_number = run(folder, "mydata:test_set", "--model", "model.pt")
+    by_name = run(folder, "mydata:spoken", "--model", "model.pt")
+    assert by_name.returncode == 0, by_name.stdout + by_name.stderr
+    assert "labels  d 30, c 30" in by_name.stdout
+    (accuracy,) = re.findall("accuracy .* samples", by_number.stdout)
+    assert accuracy in by_name.stdout
 
 
 class Normalising(nn.Module):
