@@ -286,9 +286,11 @@ class ProbeSpec(_WritesWhatWasSet):
         names = self.inputs
         if self.target in names:
             raise ValueError(f"input and target are both {self.target!r}; expected two arrays")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"input names {twice!r} twice; expected distinct arrays")
+        for key, named in (("input", names), ("columns", self.columns or [])):
+            if len(set(named)) < len(named):
+                twice = next(name for name in named if named.count(name) > 1)
+                what = "arrays" if key == "input" else "columns"
+                raise ValueError(f"{key} names {twice!r} twice; expected distinct {what}")
         if self.declares_no_target and self.task is not None:
             raise ValueError(
                 f"task is {self.task!r} but target is null; expected the name of the array with "

@@ -96,7 +96,9 @@ def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
         shape = "×".join(map(str, each.shape)) or "one number"
         console.print(f"  input   {each.name}  {shape}  {each.dtype}")
     if summary.spec.target is None:
-        console.print("  target  none: a report without what needs targets")
+        console.print(
+            "  target  none: a report without what needs targets (--target NAME sets one)"
+        )
     else:
         classes = f", {summary.classes:,} classes" if summary.classes is not None else ""
         what = summary.task or "to be settled with a model in view"
@@ -126,6 +128,9 @@ def _describe_trial(model: Path, report: Mapping[str, Any]) -> None:
     if figures:
         console.print(f"  {', '.join(figures)} on {given['n']:,} samples")
     console.print(f"  verdict {report['verdict']['regime']}")
+    # The figures above are not to be read without these.
+    for warning in (*where["warnings"], *report["verdict"]["warnings"]):
+        console.print(f"  warning: {warning}", markup=False)
 
 
 def _upload(arguments: argparse.Namespace, path: Path, spec: ProbeSpec) -> None:

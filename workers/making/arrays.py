@@ -37,9 +37,9 @@ class Made:
 def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAULT_LIMIT) -> Made:
     """Turn a dataset into arrays.
 
-    What a dataset yields is what a model takes, so the spec's transform is `{}`, as stored; only
-    pictures that no transform of the dataset has made into tensors are left to be decided with the
-    model in view.
+    Floats that a dataset yields are what a model takes, so their transform in the spec is `{}`, as
+    stored. Whole numbers may be pixels that no transform of the dataset has made into floats: what
+    is done to them is left to be decided with the model in view.
 
     Args:
         source: A torch `Dataset` or `DataLoader`, or a Hugging Face dataset. Samples are pairs of
@@ -55,7 +55,7 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
     """
     samples = samples_of(source, limit)
     columns: dict[str, list[Array]] = {}
-    has_pictures = names_its_parts = False
+    names_its_parts = False
     for row, sample in enumerate(samples.each):
         names_its_parts = isinstance(sample, Mapping)
         parts = _named(sample)
@@ -65,20 +65,19 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
                 "the same of every sample."
             )
         for name, value in parts.items():
-            has_pictures = has_pictures or isinstance(value, Image.Image)
             columns.setdefault(name, []).append(_array(name, row, value))
     if not columns:
         raise ValueError("The dataset has no samples; expected at least 1.")
     arrays = {name: _stacked(name, values) for name, values in columns.items()}
     keys = _roles(arrays, target, in_order=not names_its_parts)
-    if "input" in keys and not has_pictures:
-        several = isinstance(keys["input"], list)
-        keys["transform"] = [{} for _ in keys["input"]] if several else {}
+    keys |= _transform(arrays, keys.get("input"))
     labels = arrays.get(keys["target"] or "")
-    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub":
-        keys["task"] = "classification"
-        if samples.class_names is not None:
-            keys["class_names"] = samples.class_names
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iubUS":
+        if labels.dtype.kind not in "US":
+            keys["task"] = "classification"
+        names = samples.names_of(str(keys["target"]), labels)
+        if names is not None:
+            keys["class_names"] = names
     return Made(arrays, ProbeSpec.model_validate(keys), samples.note)
 
 
@@ -142,3 +141,11 @@ def _roles(arrays: Mapping[str, Array], target: str | None, *, in_order: bool) -
     elif in_order:
         keys["input"] = inputs
     return keys
+
+
+def _transform(arrays: Mapping[str, Array], inputs: str | list[str] | None) -> dict[str, Any]:
+    """What the spec says is done to the inputs: nothing to those of floats."""
+    if isinstance(inputs, str):
+        return {"transform": {}} if arrays[inputs].dtype.kind == "f" else {}
+    floats: dict[str, Any] = {name: {} for name in inputs or () if arrays[name].dtype.kind == "f"}
+    return {"transform": floats} if floats else {}

@@ -1,14 +1,16 @@
 """The samples of a dataset of any make, one at a time, as they come."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+import numpy.typing as npt
+from torch.utils.data import DataLoader, IterableDataset
 
 _SUBSETS_WITHIN = 16
+_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,21 @@ class Samples:
     Args:
         each: Them, in order.
         note: Which of the dataset's they are, where they are not all of them; else empty.
-        class_names: What the dataset says its classes are called.
+        class_names: What the dataset says its classes are called, in order; of a dataset of named
+            columns by column.
     """
 
     each: Iterable[Any]
     note: str
-    class_names: list[str] | None
+    class_names: list[str] | dict[str, list[str]]
+
+    def names_of(self, target: str, labels: npt.NDArray[np.generic]) -> list[str] | None:
+        """What the classes of a target are called, if that is known and fits the labels."""
+        found = self.class_names
+        names = found.get(target, []) if isinstance(found, dict) else found
+        values = np.unique(labels).tolist()
+        known = {*(names if labels.dtype.kind in "US" else range(len(names)))}
+        return names if names and known.issuperset(values) else None
 
 
 def samples_of(source: object, limit: int) -> Samples:
@@ -37,7 +48,7 @@ def samples_of(source: object, limit: int) -> Samples:
     Raises:
         ValueError: It is none of these.
     """
-    names = class_names(source)
+    names = _class_names(source)
     if isinstance(source, DataLoader):
         source = _Unbatched(source)
     has_length = hasattr(source, "__len__") and hasattr(source, "__getitem__")
@@ -56,21 +67,21 @@ def samples_of(source: object, limit: int) -> Samples:
     )
 
 
-def class_names(source: object) -> list[str] | None:
-    """The `classes` of torchvision's datasets, or the ClassLabel of Hugging Face's."""
+def _class_names(source: object) -> list[str] | dict[str, list[str]]:
+    """The `classes` of torchvision's datasets, or the ClassLabels of Hugging Face's by column."""
     for _ in range(_SUBSETS_WITHIN):
         names = getattr(source, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
             return list(names)
         features = getattr(source, "features", None)
         if isinstance(features, dict):
-            found = [f.names for f in features.values() if type(f).__name__ == "ClassLabel"]
-            return list(found[0]) if len(found) == 1 else None
-        inner = getattr(source, "dataset", None)
-        if not isinstance(inner, Dataset) and inner is None:
-            return None
-        source = inner
-    return None
+            return {
+                column: list(feature.names)
+                for column, feature in features.items()
+                if type(feature).__name__ == "ClassLabel"
+            }
+        source = getattr(source, "dataset", None)
+    return []
 
 
 class _Unbatched:
@@ -80,8 +91,8 @@ class _Unbatched:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
-            for row in range(_rows(batch)):
+        for number, batch in enumerate(self._loader):
+            for row in range(_rows(batch, number)):
                 yield _row(batch, row)
 
 
@@ -90,17 +101,73 @@ def _picked(source: Any, rows: Iterable[int]) -> Iterator[Any]:
         yield source[row]
 
 
-def _rows(batch: Any) -> int:
-    if isinstance(batch, dict):
-        return _rows(next(iter(batch.values())))
-    if isinstance(batch, list | tuple):
-        return _rows(batch[0])
-    return len(batch)
+def _rows(batch: Any, number: int) -> int:
+    """How many samples a batch holds.
+
+    Raises:
+        ValueError: Its parts do not say the same.
+    """
+    leaves = list(_leaves(batch))
+    where = "the loader's first batch" if number == 0 else f"batch {number} of the loader"
+    for name, leaf in leaves:
+        if not _shape(leaf):
+            is_number = isinstance(leaf, int | float) or hasattr(leaf, "shape")
+            found = "one number" if is_number else f"of type {type(leaf).__name__}"
+            raise ValueError(
+                f"{name} of {where} is {found}; expected batches whose parts each have one row a "
+                "sample. Where the loader yields single samples, as with batch_size=None, name its "
+                "dataset instead of it."
+            )
+    lengths = {_shape(leaf)[0] for _, leaf in leaves}
+    if len(lengths) > 1:
+        first = leaves[0]
+        other = next(each for each in leaves if _shape(each[1])[0] != _shape(first[1])[0])
+        raise ValueError(
+            f"{where[0].upper()}{where[1:]} has {_described(*first, ' rows')}, "
+            f"{_described(*other)}; expected one row a sample of each, samples first. Of sequences "
+            "that are time first, make batches with pad_sequence(…, batch_first=True) or transpose "
+            "them in the collate function; else name the loader's dataset instead of it."
+        )
+    return lengths.pop() if lengths else 0
+
+
+def _described(name: str, leaf: Any, rows: str = "") -> str:
+    shape = _shape(leaf)
+    return f"{shape[0]:,}{rows} of {name} (shape {shape})"
+
+
+def _leaves(batch: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The parts of a batch that have rows, with names by which a person finds them."""
+    if isinstance(batch, Mapping):
+        for key, values in batch.items():
+            yield from _leaves(values, f"{name}.{key}" if name else str(key))
+    elif _is_several(batch):
+        outermost = (
+            "xy" if len(batch) <= _PAIR else [f"part {place}" for place in range(len(batch))]
+        )
+        for place, values in enumerate(batch):
+            yield from _leaves(values, f"{name}[{place}]" if name else outermost[place])
+    else:
+        yield name or "x", batch
+
+
+def _is_several(batch: Any) -> bool:
+    """Whether it is a list of parts, and no list of numbers or texts, which is one part."""
+    return isinstance(batch, list | tuple) and not isinstance(
+        batch[0] if batch else 0, str | int | float
+    )
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """Rows first; nothing for what has none."""
+    if isinstance(leaf, list | tuple):
+        return (len(leaf),)
+    return tuple(getattr(leaf, "shape", ()))
 
 
 def _row(batch: Any, row: int) -> Any:
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         return {name: _row(values, row) for name, values in batch.items()}
-    if isinstance(batch, list | tuple) and not isinstance(batch[0], str | int | float):
+    if _is_several(batch):
         return tuple(_row(values, row) for values in batch)
     return batch[row]

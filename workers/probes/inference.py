@@ -1,6 +1,8 @@
 """What a spec leaves open, answered from the file's directory as far as it tells."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
+from operator import itemgetter
 
 from service.probes.spec import ALL_COLUMNS, ProbeSpec
 from workers.probes.container import ArrayInfo, shape_text, unreadable
@@ -24,7 +26,7 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
         return None
     inputs = spec.inputs[:1] or arrays
     partners = [partner for name in inputs if name in arrays for partner in _partners(name)]
-    found = [partner for partner in partners if partner in arrays]
+    found = [name for name in partners if name in arrays and name not in spec.inputs]
     if not found:
         found = [name for name in TARGET_NAMES if name in arrays and name not in spec.inputs]
     if len(found) > 1:
@@ -76,6 +78,21 @@ def _possible_inputs(target: str | None, arrays: Mapping[str, ArrayInfo]) -> lis
     # An array of other samples is no input beside the first one: training data beside test data.
     alike = [name for name in others if others[name].shape[0] == others[first].shape[0]]
     return [first, *(name for name in alike if name != first)]
+
+
+def possible_targets(samples: int, arrays: Mapping[str, ArrayInfo]) -> tuple[str, ...]:
+    """The arrays that could be targets of so many samples, one label a sample first.
+
+    Of numbers with fractions only one a sample: rows of them are rather inputs.
+    """
+    found = [
+        (prod(info.shape[1:]) > 1, name)
+        for name, info in arrays.items()
+        if info.may_be_targets
+        and info.shape[:1] == (samples,)
+        and ("float" not in info.dtype or prod(info.shape[1:]) == 1)
+    ]
+    return tuple(name for _, name in sorted(found, key=itemgetter(0)))
 
 
 def told_by_file(inputs: Sequence[str], target: str | None, arrays: Mapping[str, ArrayInfo]) -> str:

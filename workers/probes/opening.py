@@ -1,14 +1,14 @@
 """Which kind of file this is, judged by its content."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
 from service.probes.spec import FORMATS, ProbeFormat, ProbeSpec
-from workers.probes import members, pictures
+from workers.probes import members
 from workers.probes.container import Container, Limits, file_size, unreadable
 from workers.probes.image_folder import ImageFolder
+from workers.probes.kinds import SUFFIXES, kind_of
 from workers.probes.members import Members
 from workers.probes.npz import NpzFile
 from workers.probes.safetensors import HEADER_LENGTH_BYTES, SafetensorsFile
@@ -58,12 +58,6 @@ _WHAT_TO_SEND = (
     "Save the probe with numpy.savez(path, x=inputs, y=labels), "
     "or with safetensors.numpy.save_file."
 )
-_SUFFIXES: tuple[tuple[ProbeFormat, tuple[str, ...]], ...] = (
-    ("parquet", (".parquet", ".pq")),
-    ("arrow", arrow.SUFFIXES),
-    ("csv", csv_table.SUFFIXES),
-    ("imagefolder", pictures.SUFFIXES),
-)
 _KEYS = {
     "columns": ("parquet", "arrow", "csv"),
     "exclude": ("parquet", "arrow", "csv"),
@@ -102,7 +96,7 @@ def open_container(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> Opened:
     held = members.alone(file, total)
     if found in _ARCHIVES:
         held = _ARCHIVES[found](file, limits)
-        found = _kind_of(held, found)
+        found = kind_of(held) or _words_for(held, found)
     if found not in FORMATS:
         raise unreadable(
             f"The probe file is {found}; expected one of the formats {', '.join(FORMATS)}.",
@@ -163,10 +157,9 @@ def _table(source: Source, spec: ProbeSpec, limits: Limits) -> Opened:
 
 def _tables(held: Members, kind: ProbeFormat, limits: Limits) -> dict[str, BinaryIO]:
     """The files of a kind in the order of their names; a file that is in no archive is one."""
-    suffixes = dict(_SUFFIXES)[kind]
     files = held.visible()
     if len(files) > 1:
-        files = [file for file in files if file.suffix in suffixes]
+        files = [file for file in files if file.suffix in SUFFIXES[kind]]
     return {file.name: file.seekable(limits) for file in files}
 
 
@@ -185,18 +178,8 @@ _OPENERS: Mapping[str, Callable[[Members, ProbeSpec, Limits], Opened]] = Mapping
 )
 
 
-def _kind_of(held: Members, archive: str) -> str:
-    """The format of what is in an archive, or words for whatever else it is."""
-    if any(file.name.endswith(".npy") for file in held.files):
-        return "npz"
-    counts = Counter(
-        kind for file in held.visible() for kind, suffixes in _SUFFIXES if file.suffix in suffixes
-    )
-    if len(counts) == 1:
-        return next(iter(counts))
-    if counts:
-        kinds = " and ".join(f"{count:,} of {kind}" for kind, count in counts.items())
-        return f"{archive} of several kinds of files ({kinds})"
+def _words_for(held: Members, archive: str) -> str:
+    """Words for an archive that holds no kind of file that is read."""
     names = ", ".join(repr(file.name[:80]) for file in held.files[:5])
     return f"{archive} but not an npz, and without tables or images (found {names or 'no file'})"
 

@@ -1,5 +1,6 @@
 """A probe in memory: checked, and handed out in batches once it is settled what a model gets."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
@@ -16,6 +17,7 @@ from workers.probes.inference import (
     check_transforms_named,
     choose_inputs,
     choose_target,
+    possible_targets,
     reasons_against,
     told_by_file,
 )
@@ -26,6 +28,10 @@ from workers.probes.transform import BatchTransform, check_finite
 
 _CHECK_BYTES = 8 << 20
 """About how much of a probe is transformed at once when all of it is only looked through."""
+
+_LISTED = 8
+_ASKED_FOR = ("parquet", "arrow", "csv")
+"""Formats in which a target that cannot be told is asked for: without one, someone said so."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class ProbeData:
         against: Of the arrays in the file that are neither of these, nor a part of one, nor the
             targets: by name, why each is no input.
         told_by_file: What makes an array the only input without a spec, in words; else empty.
+        possible_targets: Of a probe without targets: the arrays in the file that could be some.
         left_out: How many samples of the file are left out because all their targets are.
     """
 
@@ -75,6 +82,7 @@ class ProbeData:
     rows: npt.NDArray[np.int64]
     against: Mapping[str, str] = field(default_factory=dict)
     told_by_file: str = ""
+    possible_targets: tuple[str, ...] = ()
     left_out: int = 0
 
     def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
@@ -122,6 +130,15 @@ class ProbeData:
             found.append(
                 f"{self.ignored:,} labels are left out of every figure: they are the "
                 f'"ignore_label" {self.spec.ignore_label}{samples if self.left_out else ""}.'
+            )
+        given = [each.name for each in self.inputs]
+        could_be = [name for name in self.possible_targets if name not in given]
+        if could_be:
+            listed = ", ".join(map(repr, could_be[:_LISTED])) + " …" * (len(could_be) > _LISTED)
+            found.append(
+                f"No array was taken for the targets, and {listed} could be: for the figures that "
+                f'need targets, set "target": {json.dumps(could_be[0])} in the probe\'s spec if it '
+                "holds them."
             )
         return found
 
@@ -237,6 +254,9 @@ def load_probe(
         rows,
         against=reasons_against(names, target_name, arrays),
         told_by_file=told_by_file(names, target_name, arrays),
+        possible_targets=possible_targets(n, arrays)
+        if target_name is None and spec.format not in _ASKED_FOR
+        else (),
         left_out=left_out,
     )
     told = spec.inputs or names[:1]

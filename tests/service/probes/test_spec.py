@@ -83,6 +83,7 @@ def test_layout_is_a_permutation(
         ({"input": []}, "at least 1 item"),
         ({"columns": ["a"], "exclude": ["b"]}, "expected one of them"),
         ({"columns": ["a", "b"], "target": "b"}, "which is the target"),
+        ({"columns": ["a", "b", "a"]}, "columns names 'a' twice"),
         ({"image_mode": "CMYK"}, "'L' or 'RGB'"),
         ({"input": [f"a{i}" for i in range(17)]}, "at most 16 items"),
         ({"input": ["a", "b"], "transform": [{}]}, "transform lists 1 and input names 2"),

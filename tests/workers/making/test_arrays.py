@@ -1,6 +1,7 @@
 """Datasets of any make as arrays, against what the datasets themselves give."""
 
 import re
+from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
 from workers.making import make_arrays
 
@@ -88,6 +97,51 @@ def test_a_loader_gives_what_its_batches_hold_in_their_order() -> None:
     assert made.spec.class_names == NAMES
 
 
+def collated(x: Any, y: Any) -> DataLoader[Any]:
+    """A loader whose batches are made by functions of a list of samples' parts."""
+    return DataLoader(
+        TensorDataset(X, Y),
+        batch_size=5,
+        collate_fn=lambda samples: (x([a for a, _ in samples]), y([b for _, b in samples])),
+    )
+
+
+def test_batches_with_names_are_taken_apart_by_name() -> None:
+    loader = DataLoader(Tokens(), batch_size=6, collate_fn=lambda s: UserDict(default_collate(s)))
+    made = make_arrays(loader)
+    assert made.arrays["input_ids"][3].tolist() == [3, 4, 5, 6]
+    assert made.arrays["labels"].tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("loader", "words"),
+    [
+        # pad_sequence's default puts time first.
+        (collated(pad_sequence, torch.stack), "3 rows of x (shape (3, 5, 4)), 5 of y (shape (5,))"),
+        (collated(torch.stack, lambda y: torch.stack(y * 2)), "5 rows of x (shape (5, 3, 4)), 10"),
+        (collated(torch.stack, lambda y: torch.stack(y[:3])), "3 of y"),
+        (collated(torch.stack, lambda y: [str(each) for each in y[:3]]), "3 of y"),
+        (
+            collated(lambda x: {"a": pad_sequence(x)}, torch.stack),
+            "3 rows of x.a (shape (3, 5, 4))",
+        ),
+        (collated(list, torch.stack), "3 rows of x[0] (shape (3, 4))"),
+        (DataLoader(TensorDataset(X, Y), batch_size=None), "y of the loader's first batch"),
+        (
+            collated(torch.stack, lambda _: None),
+            "y of the loader's first batch is of type NoneType",
+        ),
+        (DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=list), "is one number"),
+    ],
+)
+def test_batches_with_other_rows_in_their_parts_are_refused(
+    loader: DataLoader[Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        make_arrays(loader)
+    assert "expected" in str(refusal.value)
+
+
 def test_classes_are_found_within_subsets() -> None:
     made = make_arrays(Subset(Named(), [3, 1, 2]))
     assert made.arrays["y"].tolist() == [3, 1, 2]
@@ -132,7 +186,17 @@ def test_several_inputs_keep_their_order() -> None:
     made = make_arrays(Twins())
     assert np.array_equal(made.arrays["x1"], made.arrays["x0"] * 2)
     assert made.spec.inputs == ["x0", "x1"]
-    assert [t.model_dump() for t in made.spec.transform] == [{}, {}]  # type: ignore[union-attr]
+    assert made.spec.model_dump(mode="json")["transform"] == {"x0": {}, "x1": {}}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_the_scale_of_whole_numbers_is_left_to_the_model(dtype: torch.dtype) -> None:
+    pixels = (X.abs() * 50).to(dtype)
+    assert make_arrays(TensorDataset(pixels, Y)).spec.transform is None
+    made = make_arrays([((each, x), 1) for each, x in zip(pixels, X, strict=True)])
+    assert made.spec.model_dump(mode="json")["transform"] == {"x1": {}}
+    made = make_arrays([((each, each), 1) for each in pixels])
+    assert made.spec.transform is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
@@ -157,6 +221,52 @@ def test_a_hugging_face_dataset() -> None:
     assert np.allclose(made.arrays["signal"], X.numpy())
     assert (made.spec.input, made.spec.target) == ("signal", "label")
     assert made.spec.class_names == NAMES
+
+
+def with_camera(labels: Any, cameras: int) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {"signal": X.tolist(), "label": Y.tolist(), "camera": [0, 1] * 10},
+        features=datasets.Features(
+            {
+                "signal": datasets.Array2D((3, 4), "float32"),
+                "label": labels,
+                "camera": datasets.ClassLabel(names=[f"cam{k}" for k in range(cameras)]),
+            }
+        ),
+    )
+
+
+@pytest.mark.parametrize("cameras", [2, 4])
+def test_names_of_another_column_are_not_those_of_the_target(cameras: int) -> None:
+    dataset = with_camera(datasets.Value("int64"), cameras)
+    assert make_arrays(dataset).spec.class_names is None
+    made = make_arrays(dataset, target="camera")
+    assert made.spec.class_names == [f"cam{k}" for k in range(cameras)]
+
+
+def test_of_two_columns_with_names_the_targets_are_taken() -> None:
+    dataset = with_camera(datasets.ClassLabel(names=NAMES), 2)
+    assert make_arrays(dataset).spec.class_names == NAMES
+    assert make_arrays(DataLoader(dataset.with_format("torch"), 6)).spec.class_names == NAMES
+
+
+def test_names_that_are_not_those_of_the_labels_are_left() -> None:
+    dataset = Named()
+    dataset.classes = NAMES[:3]
+    assert make_arrays(dataset).spec.class_names is None
+
+
+def test_labels_that_are_names_have_the_datasets_order() -> None:
+    class Spoken(Named):
+        classes = NAMES[::-1]
+
+        def __getitem__(self, row: int) -> tuple[Any, Any]:
+            return X[row], NAMES[int(Y[row])]
+
+    assert make_arrays(Spoken()).spec.class_names == NAMES[::-1]
+    other = Spoken()
+    other.classes = ["a", "b"]
+    assert make_arrays(other).spec.class_names is None
 
 
 def test_a_hugging_face_dataset_of_pictures() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ test_set = TensorDataset(x, y)
 
 def build():
     return test_set
+
+class Spoken(torch.utils.data.Dataset):
+    classes = ["d", "c", "b", "a"]
+    def __len__(self):
+        return 120
+    def __getitem__(self, row):
+        return x[row], self.classes[y[row]]
+
+spoken = Spoken()
 
 def broken():
     raise KeyError("nothing")
@@ -76,6 +86,60 @@ def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> Non
     assert "Φ is found at head.weight: 12 features" in ended.stdout
     spec = json.loads((folder / "probe.spec.json").read_text())
     assert spec["transform"] == {}
+
+
+def test_text_labels_are_numbered_as_the_dataset_says(folder: Path) -> None:
+    by_number = run(folder, "mydata:test_set", "--model", "model.pt")
+    by_name = run(folder, "mydata:spoken", "--model", "model.pt")
+    assert by_name.returncode == 0, by_name.stdout + by_name.stderr
+    assert "labels  d 30, c 30" in by_name.stdout
+    (accuracy,) = re.findall("accuracy .* samples", by_number.stdout)
+    assert accuracy in by_name.stdout
+
+
+class Normalising(nn.Module):
+    """A network that has seen values from 0 to 1, as its batch norm tells."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8, momentum=0.5)
+        self.head = nn.Linear(8, 4)
+        with torch.no_grad():
+            for _ in range(40):
+                self.norm.train()(self.conv(images))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+IMAGES = torch.randint(0, 256, (120, 3, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+CLASSES = torch.arange(120) % 4
+
+
+def test_bytes_in_a_file_of_tensors_are_scaled_as_the_model_shows(folder: Path) -> None:
+    torch.save({"x": IMAGES, "y": CLASSES}, folder / "bytes.pt")
+    model = Normalising(IMAGES / 255)
+    (folder / "normalising.pt").write_bytes(scripted(model))
+    ended = run(folder, "bytes.pt", "--model", "normalising.pt")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with torch.inference_mode():
+        outputs = model.eval()(IMAGES / 255)
+    accuracy = float((outputs.argmax(1) == CLASSES).float().mean())
+    loss = float(nn.functional.cross_entropy(outputs, CLASSES))
+    assert f"accuracy {accuracy:.4g}, loss {loss:.4g} on 120 samples" in ended.stdout
+    assert "÷ 255" in ended.stdout
+
+
+def test_every_warning_of_the_report_is_printed(folder: Path) -> None:
+    # Not whole, so nothing but the batch norm shows that they are 255 times as large.
+    np.savez(folder / "floats.npz", x=IMAGES.numpy() * np.float32(0.999), y=CLASSES.numpy())
+    (folder / "normalising.pt").write_bytes(scripted(Normalising(IMAGES / 255)))
+    ended = run(folder, "floats.npz", "--model", "normalising.pt")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "warning: value_range: " in ended.stdout
+    assert "warning: Few samples" in ended.stdout
 
 
 def test_an_exported_program_is_tried_too(folder: Path) -> None:

@@ -176,6 +176,10 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
     named = [
         name for name, info in table.arrays.items() if info.may_be_targets and is_target(name, spec)
     ]
+    free = [name for name in named if name not in (spec.columns or ())]
+    if named and not free:
+        raise _target_among_columns(table, named[0], spec)
+    named = free
     others = {
         name: info
         for name, info in table.arrays.items()
@@ -199,6 +203,26 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
         hint=f'Set "target": "{left[-1]}" in the spec if that is the column with the labels or '
         'values to predict, or the name of another; "target": null for a probe without.',
         detail={"columns": [*left[:_NAMES_SHOWN]]},
+    )
+
+
+def _target_among_columns(table: Columns, name: str, spec: ProbeSpec) -> JobError:
+    """A column is listed as an input, and bears the name of a target."""
+    columns = spec.columns or []
+    inputs = ", ".join(f'"{column}"' for column in columns if column != name)
+    others = [
+        other
+        for other, info in table.arrays.items()
+        if other not in columns and info.may_be_targets and len(info.shape) == 1
+    ]
+    without = f'set "columns": [{inputs}] in the spec if it is. ' if inputs else ""
+    instead = f'"target": "{others[-1]}" if that is the target, or ' if others else ""
+    hint = f'{without}if {name!r} is an input, set {instead}"target": null for a probe without.'
+    return unreadable(
+        f'The spec\'s "columns" names {name!r}, which by its name is the target; expected columns '
+        "that are inputs.",
+        hint=hint[0].upper() + hint[1:],
+        detail={"column": name},
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tests.workers.probes.data import parquet, text
+from tests.workers.probes.data import parquet, plain, text
 from tests.workers.probes.data.case import Case
 from tests.workers.probes.data.parquet import FEATURES, LABELS
 
@@ -132,7 +132,44 @@ CASES = [
         "several_files",
         "of several kinds",
         lambda: zipped({"a.csv": b"a,label\n1,0\n", "b.parquet": _shard(slice(5))}),
-        refused="(1 of csv and 1 of parquet)",
+        refused="1 of csv ('a.csv') and 1 of parquet ('b.parquet')",
         hint="numpy.savez",
+    ),
+    *(
+        Case(
+            "several_files",
+            f"an array of inputs beside {name}",
+            lambda name=name, content=content: tarred({"images.npy": npy(X), name: content}),
+            refused=f"('images.npy') and 1 of {kind} ('{name}')",
+            hint="numpy.savez(path, x=inputs, y=labels) or as .npy files",
+        )
+        for name, kind, content in (
+            ("labels.csv", "csv", b"label\n0\n"),
+            ("labels.parquet", "parquet", parquet.columns(label=Y)),
+            ("labels.txt", "another kind", b"0\n1\n"),
+            ("y.npz", "another kind", plain.saved(y=Y)),
+            ("y.pt", "another kind", b"PK"),
+        )
+    ),
+    Case(
+        "several_files",
+        "arrays beside a table, in a zip",
+        lambda: zipped({"images.npy": npy(X), "labels.csv": b"label\n0\n"}),
+        refused="1 of npz ('images.npy') and 1 of csv ('labels.csv')",
+        hint="numpy.savez",
+    ),
+    Case(
+        "several_files",
+        "a table beside tensors",
+        lambda: zipped({"a.csv": b"a,b\n1,0\n", "labels.pt": b"PK"}),
+        refused="1 of csv ('a.csv') and 1 of another kind ('labels.pt')",
+        hint="leave out what is no part",
+    ),
+    Case(
+        "several_files",
+        "arrays beside a note",
+        lambda: zipped({"x.npy": npy(X), "y.npy": npy(Y), "README.txt": b"mine", "a.md": b"b"}),
+        X,
+        Y,
     ),
 ]

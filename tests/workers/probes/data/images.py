@@ -175,6 +175,20 @@ CASES = [
     ),
     Case(
         "imagefolder",
+        "beside a table about them",
+        lambda: zipped({**folders(PNGS), "metadata.csv": b"file_name,label\n"}),
+        refused="12 of imagefolder ('cat/000.png', 'cat/003.png', 'cat/006.png' …)",
+        hint="Leave 'metadata.csv' out, and pack the images in one folder for each class",
+    ),
+    Case(
+        "imagefolder",
+        "beside an array",
+        lambda: zipped({**folders(PNGS), "labels.npy": b""}),
+        refused=" and 1 of npz ('labels.npy')",
+        hint="Leave 'labels.npy' out",
+    ),
+    Case(
+        "imagefolder",
         "of several sizes",
         lambda: zipped(folders([encoded(IMAGES[0][:5]), *PNGS[1:]])),
         refused="2 sizes: 7×5 ('cat/000.png'), 7×6 ('cat/003.png')",

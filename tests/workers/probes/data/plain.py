@@ -31,6 +31,15 @@ CASES = [
         answer={"target": "y", "input": "data"},
     ),
     Case(
+        "npz",
+        "inputs of which one has the name of the other's targets",
+        lambda: saved(x_test=FEATURES, y_test=LABELS),
+        FEATURES,
+        None,
+        spec={"input": ["x_test", "y_test"]},
+        written={"target": None},
+    ),
+    Case(
         "safetensors",
         "inputs and labels",
         lambda: safetensors.numpy.save({"x": FEATURES, "y": LABELS}),
