@@ -20,8 +20,9 @@ from service.jobs.service import PRIORITIES, enqueue
 from service.jobs.tables import JobKind
 from service.models import service as models
 from service.probes import service as probes
-from service.probes.spec import ProbeSpec, Transform
+from service.probes.spec import ProbeSpec
 from service.probes.tables import ProbeStatus
+from service.probes.transform import Transform
 from service.problems import InvalidRequest, NotFound, NotReady
 
 _IMAGE_AXES = 3

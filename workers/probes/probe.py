@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from service.failures import FailureCode
-from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary, Transform
+from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary
+from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
 from workers.probes.inference import (

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 
 from service.failures import FailureCode
-from service.probes.spec import InputDtype, Transform
+from service.probes.spec import InputDtype
+from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.probes.container import shape_text, unreadable
 

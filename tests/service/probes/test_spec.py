@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from service.probes.spec import ProbeSpec, Transform
+from service.probes.spec import ProbeSpec
+from service.probes.transform import Transform
 
 
 def test_keys_left_out_are_left_out_again() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec, Transform
+from service.probes.spec import ProbeSpec
+from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, inspect_probe, load_probe

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from torch import nn
 
 from service.failures import FailureCode
-from service.probes.spec import ProbeSpec, Transform
+from service.probes.spec import ProbeSpec
+from service.probes.transform import Transform
 from workers.analysis.inputs.binding import Binding, choice_needed, find_bindings, widened
 from workers.analysis.inputs.plausible import implausible, unlike
 from workers.analysis.inputs.questions import scaled, which_reading

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from service.probes.spec import Transform, TransformDtype
+from service.probes.transform import Transform, TransformDtype
 from workers.analysis.inputs.scale import largest_value
 from workers.extraction.signature import exported_inputs
 

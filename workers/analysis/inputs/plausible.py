@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from service.probes.spec import Transform
+from service.probes.transform import Transform
 from workers.analysis.inputs.scale import are_normalised
 from workers.analysis.inputs.trying import ROWS, Trial
 from workers.extraction.execution import copied, execute

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from service.failures import FailureCode
-from service.probes.spec import Transform
+from service.probes.transform import Transform
 from workers.analysis.inputs.scale import Scale, largest_value
 from workers.analysis.inputs.trying import Running
 from workers.errors import JobError

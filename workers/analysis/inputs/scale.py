@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from service.probes.spec import Transform
+from service.probes.transform import Transform
 from workers.extraction.consistency import same
 from workers.extraction.execution import Batch, Output, copied, execute
 from workers.extraction.fit.first_steps import first_steps

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import nn
 
 from service.failures import FailureCode
-from service.probes.spec import ImageMode, Transform
+from service.probes.spec import ImageMode
+from service.probes.transform import Transform
 from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.forms import forms, likely_floats
 from workers.analysis.inputs.scale import Scale, said_scale, same_answers, shown_scale

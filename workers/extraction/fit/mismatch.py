@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from service.failures import FailureCode
-from service.probes.spec import Transform
+from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.extraction.execution import Batch, copied, describe_batch, execute
 from workers.extraction.fit.corrections import corrections, written

@@ -21,7 +21,8 @@ from support import npz
 from torch import Tensor, nn
 
 from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec, Transform
+from service.probes.spec import ProbeSpec
+from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.extraction import discover
 from workers.extraction.execution import execute
