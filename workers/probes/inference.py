@@ -1,6 +1,6 @@
 """What a spec leaves open, answered from the file's directory as far as it tells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from operator import itemgetter
 
@@ -33,10 +33,22 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
         raise unreadable(
             f"Several arrays could be the targets: {', '.join(map(repr, found[:8]))}; expected "
             f"one. The file holds {describe(arrays)}.",
-            hint=f'Say which in the spec, as "target": "{found[0]}", and what the inputs are, as '
-            '"input": "x". "target": null is for a probe without targets.',
+            hint=f"Say which in the spec, as {_written(found[:8], arrays)}; "
+            '"target": null is for a probe without targets.',
         )
     return found[0] if found else None
+
+
+def _written(targets: Sequence[str], arrays: Iterable[str]) -> str:
+    """Targets as a spec names them, each with the inputs that it customarily goes with."""
+    inputs = {partner: name for name in arrays for partner in _partners(name)}
+    named = [inputs.get(target) for target in targets]
+    # Where all go with the same inputs, or with none by name, there is nothing to say of these.
+    tell = None not in named and len(set(named)) == len(named)
+    return " or ".join(
+        f'"target": "{target}"' + (f' with "input": "{name}"' if tell else "")
+        for target, name in zip(targets, named, strict=True)
+    )
 
 
 def choose_inputs(

@@ -131,7 +131,8 @@ def _counted(
         raise _bad_label(stored, int((stored.values == high).argmax()), fault, distinct)
     if most is None and low >= 1:
         return None
-    if most is not None and like is None and _may_count_from_one(distinct, most):
+    counts_zero = stored.spec.ignore_label == 0 or like is not None
+    if most is not None and not counts_zero and _may_count_from_one(distinct, most):
         raise _from_zero_or_one(stored, high, most)
     values = stored.values.astype(index_type(high + 1))
     values[stored.left_out] = IGNORED

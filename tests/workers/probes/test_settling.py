@@ -148,3 +148,12 @@ def test_whole_values_beyond_any_label_are_asked_about_too(values: list[float]) 
         settle(stored, ModelView(1))
     assert "class_labels" not in (caught.value.failure.hint or "")
     assert len(caught.value.failure.message) < 200
+
+
+def test_that_0_is_left_out_shows_where_labels_are_counted_from() -> None:
+    spec = ProbeSpec.model_validate({"ignore_label": 0})
+    found = settle(store_targets("y", LABELS, spec, Limits()), ModelView(5))
+    assert found is not None
+    assert found.values.tolist() == np.where(LABELS == 0, -1, LABELS).tolist()
+    with pytest.raises(JobError, match="1 … 3 without a gap, of 5 classes"):
+        settle(store_targets("y", LABELS + 1, ProbeSpec(), Limits()), ModelView(5))
