@@ -208,8 +208,8 @@ def _by_batch_norm(model: nn.Module, as_stored: _Run, as_units: _Run, unit: int)
     same, other = (stored, divided) if stored.is_same else (divided, stored)
     how = "as stored" if stored.is_same else f"divided by {unit}"
     why = (
-        f"{how}, the model's first batch norm sees values {same.factor:.2g} times as spread as in "
-        f"training with their mean {same.distance:.1g} deviations off, and {other.factor:.2g} "
+        f"{how}, the model's first batch norm sees values {same.factor:.3g} times as spread as in "
+        f"training with their mean {same.distance:.2g} deviations off, and {other.factor:.3g} "
         "times as spread otherwise"
     )
     return {why: 1 if stored.is_same else unit}
