@@ -93,8 +93,9 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
             else "does not follow from the outputs in a way that was seen, and its values show"
         )
         yield (
-            f"no_loss: the model's answer {seen} neither logits nor probabilities nor their "
-            "logarithms, so no loss is reported."
+            f"no_loss: the model's answer {seen} neither logits nor probabilities (of classes, "
+            "which sum to one, or of each output by itself) nor their logarithms, so no loss is "
+            "reported."
         )
     elif measured is not None and measured.loss is None:
         yield "no_loss: the model's answers are not finite, so no loss is reported."
