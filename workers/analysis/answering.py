@@ -50,6 +50,17 @@ def head_by_class(extractor: Extractor) -> Tensor | None:
     return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004
 
 
+def classes_told(extractor: Extractor, answer: Answer) -> int | None:
+    """How many classes the model's answer tells apart; None where that is not known.
+
+    Args:
+        extractor: What was found in the model.
+        answer: What its answer is.
+    """
+    columns = extractor.feature_map.columns
+    return max(columns, 2) if columns and answer.is_known else None
+
+
 def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor | None] | None:
     """What the model would decide from other outputs; None where its link cannot be repeated.
 

@@ -12,7 +12,7 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
-from workers.analysis.answering import head_by_class
+from workers.analysis.answering import classes_told, head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
@@ -137,6 +137,7 @@ def analyse(
             head=head_by_class(extractor),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
+            classes=classes_told(extractor, evaluation.answer),
             basis=evaluation.basis,
             space=evaluation.space,
             precision=_REDUCED.get(extractor.feature_map.dtype),

@@ -59,6 +59,7 @@ class FeatureMap:
             those of length 1 are left out.
         p: Number of features.
         outputs: Number of outputs C.
+        columns: Number of outputs that the answer has: fewer where operations after u pick some.
         dtype: The dtype of Φ.
         parameters: Number of the model's parameters.
         warnings: What a reader of the figures must know, each as `code: sentence`.
@@ -75,6 +76,7 @@ class FeatureMap:
     position_shape: tuple[int, ...]
     p: int
     outputs: int
+    columns: int
     dtype: str
     parameters: int
     warnings: tuple[str, ...]
@@ -323,6 +325,7 @@ def _describe(
         position_shape=first.position_shape,
         p=first.features.shape[1],
         outputs=first.logits.shape[1],
+        columns=first.logits.shape[1] if first.link is None else first.link.columns,
         dtype=dtype_name(first.features),
         parameters=parameters,
         warnings=(*warnings, *_cautions(structure, first)),
