@@ -33,7 +33,8 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.errors import JobError
-from workers.extraction import Extractor
+from workers.extraction import Extractor, FeatureMap
+from workers.extraction.advising import listed
 from workers.probes.probe import ProbeData, load_probe
 from workers.probes.targets import NO_TARGET, Targets
 from workers.runner.confinement import data_bytes
@@ -228,7 +229,24 @@ def _with_settled_targets(
         JobError: `input_mismatch` or `probe_unreadable` for targets that do not fit.
     """
     view = model_view(extractor.feature_map)
-    return replace(fitted, probe=fitted.probe.settled(view, like))
+    try:
+        return replace(fitted, probe=fitted.probe.settled(view, like))
+    except JobError as error:
+        raise _with_other_results(error, extractor.feature_map) from error
+
+
+def _with_other_results(error: JobError, found: FeatureMap) -> JobError:
+    """A refusal of targets whose hint offers the results that the targets may be for instead."""
+    failure = error.failure
+    if failure.code is not FailureCode.INPUT_MISMATCH or not found.passed_over:
+        return error
+    others = listed([{"output": label} for label in found.passed_over])
+    return JobError(
+        failure.code,
+        f"{failure.message} The model's outputs are its result `{found.output}` here.",
+        hint=f"If the targets are for a result on the way to it, say {others}. {failure.hint}",
+        detail=failure.detail,
+    )
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def _traced(model: nn.Module, probe: dict[str, np.ndarray]) -> bytes:
     return traced(model, torch.from_numpy(next(iter(probe.values()))[:2]))
 
 
-def refused(model: nn.Module, probe: dict[str, np.ndarray], **rest: Any) -> Failure:
+def refused(model: nn.Module | bytes, probe: dict[str, np.ndarray], **rest: Any) -> Failure:
     """Why an analysis is refused, and what to do."""
     with pytest.raises(JobError) as caught:
         analysed(model, probe, **rest)
