@@ -50,6 +50,17 @@ def head_by_class(extractor: Extractor) -> Tensor | None:
     return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004
 
 
+def classes_told(extractor: Extractor, answer: Answer) -> int | None:
+    """How many classes the model's answer tells apart; None where that is not known.
+
+    Args:
+        extractor: What was found in the model.
+        answer: What its answer is.
+    """
+    columns = extractor.feature_map.columns
+    return max(columns, 2) if columns and answer.is_known else None
+
+
 def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor | None] | None:
     """What the model would decide from other outputs; None where its link cannot be repeated.
 
@@ -93,8 +104,9 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
             else "does not follow from the outputs in a way that was seen, and its values show"
         )
         yield (
-            f"no_loss: the model's answer {seen} neither logits nor probabilities nor their "
-            "logarithms, so no loss is reported."
+            f"no_loss: the model's answer {seen} neither logits nor probabilities (of classes, "
+            "which sum to one, or of each output by itself) nor their logarithms, so no loss is "
+            "reported."
         )
     elif measured is not None and measured.loss is None:
         yield "no_loss: the model's answers are not finite, so no loss is reported."

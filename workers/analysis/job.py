@@ -12,7 +12,7 @@ from service.failures import FailureCode
 from service.probes.spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
-from workers.analysis.answering import head_by_class
+from workers.analysis.answering import classes_told, head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
@@ -33,7 +33,8 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.errors import JobError
-from workers.extraction import Extractor
+from workers.extraction import Extractor, FeatureMap
+from workers.extraction.advising import listed
 from workers.probes.probe import ProbeData, load_probe
 from workers.probes.targets import NO_TARGET, Targets
 from workers.runner.confinement import data_bytes
@@ -137,6 +138,7 @@ def analyse(
             head=head_by_class(extractor),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
+            classes=classes_told(extractor, evaluation.answer),
             basis=evaluation.basis,
             space=evaluation.space,
             precision=_REDUCED.get(extractor.feature_map.dtype),
@@ -230,7 +232,24 @@ def _with_settled_targets(
         JobError: `input_mismatch` or `probe_unreadable` for targets that do not fit.
     """
     view = model_view(extractor.feature_map)
-    return replace(fitted, probe=fitted.probe.settled(view, like))
+    try:
+        return replace(fitted, probe=fitted.probe.settled(view, like))
+    except JobError as error:
+        raise _with_other_results(error, extractor.feature_map) from error
+
+
+def _with_other_results(error: JobError, found: FeatureMap) -> JobError:
+    """A refusal of targets whose hint offers the results that the targets may be for instead."""
+    failure = error.failure
+    if failure.code is not FailureCode.INPUT_MISMATCH or not found.passed_over:
+        return error
+    others = listed([{"output": label} for label in found.passed_over])
+    return JobError(
+        failure.code,
+        f"{failure.message} The model's outputs are its result `{found.output}` here.",
+        hint=f"If the targets are for a result on the way to it, say {others}. {failure.hint}",
+        detail=failure.detail,
+    )
 
 
 def _of_eval_probe(warning: str) -> str:

@@ -140,7 +140,12 @@ class KeptScores:
 
 def model_view(feature_map: FeatureMap) -> ModelView:
     """What of a model tells what the targets of its probe mean."""
-    return ModelView(feature_map.outputs, feature_map.position_shape, feature_map.link)
+    return ModelView(
+        feature_map.columns,
+        feature_map.position_shape,
+        feature_map.link,
+        is_unverified=feature_map.outputs > 0 and not feature_map.verified,
+    )
 
 
 def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:

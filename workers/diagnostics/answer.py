@@ -15,29 +15,11 @@ from torch.nn import functional
 
 from workers.diagnostics.errors import IncompatibleShapesError
 from workers.diagnostics.performance import LabelCounts, Performance, Task
+from workers.diagnostics.recognition import Form, recognise, recognise_values
 
-Form = Literal[
-    "logits",
-    "probabilities",
-    "log-probabilities",
-    "decisions",
-    "signed scores",
-    "scores",
-    "values",
-    "unknown",
-]
 LossKind = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
-# Outputs that the link is tried on. Cubed, so that most are small: there functions bend. A few are
-# far out: there people cut logits off.
-_NEAR = torch.linspace(-1, 1, 65, dtype=torch.float64) ** 3 * 40
-_FAR = torch.linspace(-1000, 1000, 9, dtype=torch.float64)
-# Scores that go so far both ways make any class certain to 5e-5, as logits must be able to.
-_SERVES_AS_LOGITS = 10.0
-# What floors under the probabilities of all classes may add to their sum.
-_FLOORS = 0.01
 _VALUES_AT_ONCE = 1 << 22
-_ROUNDING = 8  # in units of the dtype's epsilon
 
 _THRESHOLDS: dict[Form, float] = {
     "logits": 0.0,
@@ -96,20 +78,17 @@ class Answer:
         """
         if task == "regression":
             return cls(task, "values", exclusive=False)
-        tried = _outputs_to_try(outputs).to(dtype)
-        found = link(tried)
-        precision = found.dtype if found.is_floating_point() else dtype
-        close = _Closeness(precision)
-        u, f = tried.double(), found.double()
-        picks = f.shape[1] < outputs
-        form, exclusive, sign = _recognise_part(f) if picks else _recognise(u, f, close)
+        found = recognise(link, outputs, dtype)
+        form, exclusive, sign = found.form, found.exclusive, found.sign
+        if task == "classification" and found.is_coupled:
+            form = "scores"  # classes exclude each other, and these do not sum to one
         if task == "multilabel" and exclusive:
             sign = 0  # each label is judged by its own probability, whatever the others have
         if form == "logits" and not sign:
             exclusive = task == "classification" and outputs > 1
         if form == "logits" and sign:
             return cls.of_logits(task, outputs)
-        return cls(task, form, exclusive=exclusive, sign=sign, smallest=torch.finfo(precision).tiny)
+        return cls(task, form, exclusive=exclusive, sign=sign, smallest=found.smallest)
 
     @classmethod
     def unknown(cls, task: Task) -> Self:
@@ -134,7 +113,7 @@ class Answer:
         if task == "regression":
             return cls(task, "values", exclusive=False)
         f = answers.double()
-        form, exclusive = _recognise_values(f) if f.shape[1] > 1 else ("scores", False)
+        form, exclusive = recognise_values(f) if f.shape[1] > 1 else ("scores", False)
         dtype = answers.dtype if answers.is_floating_point() else torch.float32
         return cls(task, form, exclusive=exclusive, smallest=torch.finfo(dtype).tiny)
 
@@ -326,102 +305,3 @@ class Answer:
 def _finite(total: Tensor) -> float | None:
     """A sum over rows; None where answers are infinite."""
     return float(total) if bool(total.isfinite()) else None
-
-
-@dataclass(frozen=True)
-class _Closeness:
-    """Whether values are equal up to the rounding of a dtype."""
-
-    dtype: torch.dtype
-
-    def __call__(self, found: Tensor, expected: Tensor) -> bool:
-        rounding = _ROUNDING * torch.finfo(self.dtype).eps
-        return torch.allclose(found, expected, rtol=rounding, atol=rounding)
-
-    def of_probabilities(self, found: Tensor, logarithms: Tensor) -> bool:
-        """The same of probabilities, small ones included, given what their logarithms should be.
-
-        A floor under them would go unnoticed else, and be what mistakes cost.
-        """
-        if not self(found, logarithms.exp()):
-            return False
-        info = torch.finfo(self.dtype)
-        there = logarithms > math.log(info.tiny) + 1
-        rounding = _ROUNDING**2 * info.eps  # of an exponential, which has that of its argument
-        return torch.allclose(found[there].log(), logarithms[there], rtol=rounding, atol=rounding)
-
-
-def _outputs_to_try(outputs: int) -> Tensor:
-    """Rows in which each output takes each of the values, another one than its neighbours."""
-    blocks = []
-    for values in (_NEAR, _FAR):
-        # 23 has no factor in common with 65 or 9: each output is far from where the next one is.
-        turned = torch.arange(len(values))[:, None] + 23 * torch.arange(outputs)
-        blocks.append(values[turned % len(values)])
-    return torch.cat(blocks)
-
-
-def _recognise(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int]:
-    """The form of f, whether outputs exclude each other, and the sign if f is known exactly."""
-    if bool(f.isnan().any()):
-        return "scores", False, 0
-    if u.shape[1] > 1 and (over_classes := _recognise_classes(u, f, close)) is not None:
-        return over_classes
-    if close(f, u):
-        return "logits", False, 1
-    for sign in (1, -1):
-        logarithms = functional.logsigmoid(sign * u)
-        if close.of_probabilities(f, logarithms):
-            return "probabilities", False, sign
-        if close(f, logarithms):
-            return "log-probabilities", False, sign
-    return _recognise_scores(u, f, close), False, 0
-
-
-def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int] | None:
-    """The form of f where its outputs, or their exponentials, sum to one."""
-    logarithms = torch.log_softmax(u, 1)
-    if _sum_to_one(f):
-        return "probabilities", True, int(close.of_probabilities(f, logarithms))
-    if _sum_to_one(f.exp()):
-        return "log-probabilities", True, int(close(f, logarithms))
-    return None
-
-
-def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
-    """The same of some outputs of all, which may depend on the others."""
-    if f.shape[1] > 1 and bool((f >= 0).all()) and bool((f.sum(1) <= 1 + _FLOORS).all()):
-        return "probabilities", True, 0
-    within = bool(((f >= 0) & (f <= 1)).all())
-    if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004  (half)
-        return "probabilities", False, 0
-    return "scores", False, 0
-
-
-def _recognise_values(f: Tensor) -> tuple[Form, bool]:
-    """The form of values whose link is not known, and whether outputs exclude each other."""
-    if bool(((f == 0) | (f == 1)).all()):
-        return "decisions", False
-    if _sum_to_one(f):
-        return "probabilities", True
-    return ("log-probabilities", True) if _sum_to_one(f.exp()) else ("scores", False)
-
-
-def _sum_to_one(p: Tensor) -> bool:
-    """Whether these are probabilities, floors and ceilings as people put on them let pass."""
-    return bool((p >= 0).all()) and bool(((p.sum(1) - 1).abs() < _FLOORS).all())
-
-
-def _recognise_scores(u: Tensor, f: Tensor, close: _Closeness) -> Form:
-    """The form of an f that belongs to each output by itself and is no common function of it."""
-    lowest, highest = f.amin(0), f.amax(0)
-    if bool(((lowest >= 0) & (lowest < 0.5) & (highest > 0.5) & (highest <= 1)).all()):  # noqa: PLR2004  (half)
-        return "decisions" if bool(((f == 0) | (f == 1)).all()) else "probabilities"
-    in_order = f.gather(0, u.argsort(0))
-    steps = in_order.diff(dim=0)
-    monotone = bool(((steps >= 0).all(0) | (steps <= 0).all(0)).all())
-    far = bool(((lowest < -_SERVES_AS_LOGITS) & (highest > _SERVES_AS_LOGITS)).all())
-    if monotone and far:
-        return "logits"
-    # u in order is symmetric about 0, so an odd function is its own negative in reverse.
-    return "signed scores" if monotone and close(in_order, -in_order.flip(0)) else "scores"

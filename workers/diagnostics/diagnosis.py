@@ -130,6 +130,7 @@ def diagnose(
     head: Tensor | None = None,
     rows: Rows | None = None,
     performances: Sequence[Performance] = (),
+    classes: int | None = None,
     basis: Tensor | None = None,
     space: OutputSpace | None = None,
     precision: float | None = None,
@@ -150,6 +151,7 @@ def diagnose(
         head: Weights of the final linear layer `(c, p)`, for NC3.
         rows: Single rows, for NC4 and the compression curve.
         performances: Sums over the rows of each fold; none without targets.
+        classes: How many the model tells apart; None if that is not known. Labels may name fewer.
         basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
             this basis (see `Folds`); None: of the features themselves.
         space: Whose coordinates the outputs of the moments are; None: they are the outputs
@@ -224,6 +226,7 @@ def diagnose(
         directions=directions,
         feature_rank=centered_pairs.rank,
         class_counts=None if task == "regression" or not total.d else total.y_count.numpy(),
+        classes=classes if has_classes else None,
         exclusive=task == "classification",
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,

@@ -95,6 +95,8 @@ class Circumstances:
         directions: Independent directions that the features could use.
         feature_rank: Numerical rank of the centred features.
         class_counts: Labels per class, `(d,)`; None for regression or without targets.
+        classes: Classes that the model tells apart, those of the labels among them; None if not
+            known.
         exclusive: Whether the classes exclude each other; else samples may have several labels.
         positions: Rows a sample, on average: 1 unless the model is dense.
         effective_n: Samples of equal weight that would leave as much to chance; None where all
@@ -109,6 +111,7 @@ class Circumstances:
     directions: int
     feature_rank: int
     class_counts: np.ndarray | None
+    classes: int | None = None
     exclusive: bool = True
     positions: float = 1
     effective_n: float | None = None
@@ -270,9 +273,10 @@ def _class_warnings(circumstances: Circumstances) -> list[str]:
     found = []
     present = counts[counts > 0]
     many = "classes" if circumstances.exclusive else "labels"
-    if len(present) < len(counts):
+    classes = max(len(counts), circumstances.classes or 0)
+    if len(present) < classes:
         found.append(
-            f"{len(counts) - len(present)} of {len(counts)} {many} have no sample in the probe."
+            f"{classes - len(present):,} of {classes:,} {many} have no sample in the probe."
         )
     imbalance = float(present.max() / present.min()) if len(present) else 1.0
     if imbalance <= THRESHOLDS.warn_imbalance:

@@ -53,12 +53,14 @@ class FeatureMap:
         location: The head's parameter, such as `fc.weight`, or its operation.
         output: Which of the model's results was taken; empty if it is the only one, or if none is
             known to follow from the chosen head.
+        passed_over: Results that lie on the way to it, any of which may be meant instead.
         verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
         positions: Rows of Φ per sample: 1, unless the model answers for each position.
         position_shape: The axes of the answer that positions run along, in the order of the rows;
             those of length 1 are left out.
         p: Number of features.
         outputs: Number of outputs C.
+        columns: Number of outputs that the answer has: fewer where operations after u pick some.
         dtype: The dtype of Φ.
         parameters: Number of the model's parameters.
         warnings: What a reader of the figures must know, each as `code: sentence`.
@@ -70,11 +72,13 @@ class FeatureMap:
     kind: str
     location: str
     output: str
+    passed_over: tuple[str, ...]
     verified: bool
     positions: int
     position_shape: tuple[int, ...]
     p: int
     outputs: int
+    columns: int
     dtype: str
     parameters: int
     warnings: tuple[str, ...]
@@ -322,11 +326,13 @@ def _describe(
         kind="declared" if structure is None else structure.kind,
         location=declared or (structure.location if structure else ""),
         output=found.output or "",
+        passed_over=() if structure is None else structure.passed_over,
         verified=structure is not None and structure.output is not None,
         positions=first.positions,
         position_shape=first.position_shape,
         p=first.features.shape[1],
         outputs=first.logits.shape[1],
+        columns=first.logits.shape[1] if first.link is None else first.link.columns,
         dtype=dtype_name(first.features),
         parameters=parameters,
         warnings=(*warnings, *_cautions(structure, first)),

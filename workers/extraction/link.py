@@ -71,6 +71,13 @@ class Link:
             order=order,
         )
 
+    @property
+    def columns(self) -> int:
+        """How many outputs the answer has."""
+        if self.chosen is not None:
+            return len(self.chosen)
+        return 1 if self.class_axis is None else self.outputs.shape[self.class_axis]
+
     def rows_of(self, answer: Tensor) -> Tensor:
         """Lays out the answer to the batch: f, [n · positions, C], samples in order."""
         answer = answer.dequantize() if answer.is_quantized else answer

@@ -10,7 +10,14 @@ from pydantic import JsonValue
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.probes.container import unreadable
-from workers.probes.targets import AT_ONCE, IGNORED, NO_TARGET, StoredTargets, Targets
+from workers.probes.targets import (
+    AT_ONCE,
+    IGNORED,
+    NO_TARGET,
+    ModelView,
+    StoredTargets,
+    Targets,
+)
 
 LISTED = 32
 """The most labels that a message or a note spells out."""
@@ -88,6 +95,31 @@ def index_type(classes: int) -> npt.DTypeLike:
 def mismatch(message: str, *, hint: str, detail: dict[str, JsonValue] | None = None) -> JobError:
     """The failure of targets that do not fit the model."""
     return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
+
+
+def not_all(told: str, classes: int, model: ModelView, advice: str = "") -> JobError:
+    """The refusal of fewer or more classes than the model has: any output may be left over.
+
+    Args:
+        told: The beginning of the message: how many there are, and which.
+        classes: How many there are.
+        model: Whose probe it is.
+        advice: What to do besides listing all classes.
+    """
+    may_be_embedding = (
+        1 < classes < model.classes and model.positions == 1 and "softmax" not in model.link
+    )
+    embedding = (
+        "If the model returns an embedding rather than one score for each class, judge it as the "
+        'features, with options.feature_map = {"features_output": 0}. '
+    )
+    count = "" if model.is_unverified else f"{model.classes:,} "
+    return mismatch(
+        f"{told}, and the model tells {model.classes:,} apart; which output is of which class "
+        "cannot be told.",
+        hint=f"{embedding if may_be_embedding else ''}{advice}List all {count}classes in "
+        f"\"class_names\" in the probe's spec, in the order of the model's outputs, {NO_TARGET}",
+    )
 
 
 def shown(stored: StoredTargets, at: int) -> str:

@@ -8,7 +8,16 @@ import numpy.typing as npt
 
 from workers.errors import JobError
 from workers.probes.container import unreadable
-from workers.probes.listed import LISTED, by_list, index_type, mismatch, shown, where
+from workers.probes.listed import (
+    LISTED,
+    by_list,
+    index_type,
+    listing,
+    mismatch,
+    not_all,
+    shown,
+    where,
+)
 from workers.probes.targets import (
     AT_ONCE,
     IGNORE_INDEX,
@@ -49,14 +58,19 @@ def number_labels(
     names = stored.spec.class_names
     if stored.is_text:
         return number_texts(stored, model, like)
-    _check_number_of_classes(stored, model)
+    check_number_of_classes(stored, model)
     found = _number_integers(stored, model, like)
     if found is None or names is None:
         return found
     return replace(found, class_names=tuple(names))
 
 
-def _check_number_of_classes(stored: StoredTargets, model: ModelView | None) -> None:
+def check_number_of_classes(stored: StoredTargets, model: ModelView | None) -> None:
+    """Refuse lists of other classes than the model's.
+
+    Raises:
+        JobError: `input_mismatch` for more entries than the model has classes, and for fewer names.
+    """
     spec = stored.spec
     for key, listed in (("class_names", spec.class_names), ("class_labels", spec.class_labels)):
         if model is not None and listed is not None and len(listed) > model.classes:
@@ -66,6 +80,17 @@ def _check_number_of_classes(stored: StoredTargets, model: ModelView | None) -> 
                 hint=f'List the classes the model was trained on in "{key}", in the order of its '
                 f"outputs, {NO_TARGET}",
             )
+    names = spec.class_names
+    says_outputs = spec.class_labels is not None  # in their order, from the first one on
+    if model is None or names is None or says_outputs or model.is_unverified:
+        return
+    if len(names) >= model.classes:
+        return
+    told = f"The classes of {stored.name!r} have {len(names):,} names, {listing(names)}"
+    columns = (
+        f"Store one-hot rows with all {model.classes:,} columns. " if stored.is_one_hot else ""
+    )
+    raise not_all(told, len(names), model, columns)
 
 
 def _number_integers(

@@ -25,7 +25,7 @@ from workers.probes.multi_hot import (
     noted,
     several_labels,
 )
-from workers.probes.numbering import number_labels
+from workers.probes.numbering import check_number_of_classes, number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
 _LISTED = 32
@@ -237,6 +237,7 @@ def _classes(
     if stored.is_one_hot and not is_dense and not stored.left_out.any():
         classes = stored.column.shape[1]
         check_columns(stored, classes)
+        check_number_of_classes(stored, model)
         return Targets(
             "classification",
             (stored.column == 1).argmax(axis=1),

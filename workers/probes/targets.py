@@ -103,14 +103,17 @@ class ModelView:
     """What of a model tells what the targets of its probe mean.
 
     Args:
-        outputs: How many it has.
+        outputs: How many it has: columns of its answer, which may be some of those of its last
+            layer.
         position_shape: Axes of its answer besides samples and outputs; () for one answer a sample.
         link: What makes the answer of its last linear layer, such as `sigmoid`.
+        is_unverified: Nobody knows what makes the answer, which may have other columns.
     """
 
     outputs: int
     position_shape: tuple[int, ...] = ()
     link: str = "identity"
+    is_unverified: bool = False
 
     @property
     def positions(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from service.probes.spec import MAX_CLASSES_NAMED
 from workers.errors import JobError
 from workers.probes.container import unreadable
-from workers.probes.listed import LISTED, by_list, listing, mismatch
+from workers.probes.listed import LISTED, by_list, listing, mismatch, not_all
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 
 _MAX_TEXT = 200
@@ -35,7 +35,7 @@ def number_texts(
     order = stored.spec.class_names or (None if like is None else like.labels)
     if order is not None:
         named = tuple(map(str, order))
-        if model is not None and len(named) != model.classes:
+        if model is not None and len(named) != model.classes and not model.is_unverified:
             raise _not_all(stored, named, model)
         note = (
             f'The text labels {stored.name!r} are numbered as "class_names" in the probe\'s spec '
@@ -65,20 +65,8 @@ def number_texts(
 
 
 def _not_all(stored: StoredTargets, texts: Sequence[str], model: ModelView) -> JobError:
-    """The refusal of fewer or more classes than the model has: any output may be left over."""
-    may_be_embedding = (
-        1 < len(texts) < model.classes and model.positions == 1 and "softmax" not in model.link
-    )
-    embedding = (
-        "If the model returns an embedding rather than one score for each class, judge it as the "
-        'features, with options.feature_map = {"features_output": 0}. '
-    )
-    return mismatch(
-        f"The text labels {stored.name!r} name {len(texts):,} classes, {listing(texts)}, and the "
-        f"model tells {model.classes:,} apart; which output is of which class cannot be told.",
-        hint=f"{embedding if may_be_embedding else ''}List all {model.classes:,} classes in "
-        f"\"class_names\" in the probe's spec, in the order of the model's outputs, {NO_TARGET}",
-    )
+    told = f"The text labels {stored.name!r} name {len(texts):,} classes, {listing(texts)}"
+    return not_all(told, len(texts), model)
 
 
 def _check_texts(stored: StoredTargets, distinct: Sequence[str]) -> None:

@@ -132,6 +132,8 @@ CASES = {
         lambda f, y: _bernoulli(f.exp(), y),
         float(np.log(0.5)),
     ),
+    "a clamped softmax": Case(lambda u: u.softmax(1).clamp(0.05, 0.95), 4, "scores", None, None),
+    "1 - softmax": Case(lambda u: 1 - u.softmax(1), 4, "scores", None, None),
     "a single tanh": Case(torch.tanh, 1, "signed scores", None, None, 0.0),
     "a single abs": Case(torch.abs, 1, "scores", None, None),
 }

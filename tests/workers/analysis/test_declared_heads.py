@@ -182,3 +182,14 @@ def test_of_positions_too() -> None:
     assert report["performance"]["accuracy"] == pytest.approx(hits)
     loss = float(functional.nll_loss(f.log(), torch.from_numpy(labels)))
     assert report["performance"]["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("stored", [np.arange(4), np.array(list("abcd"))])
+def test_names_are_of_the_classes_of_the_answer_where_it_has_other_columns(
+    stored: np.ndarray,
+) -> None:
+    model = Network(12, 8, _subclasses)
+    probe = {"x": X, "y": stored[_labels(model)]}
+    report = analysed(model, probe, spec={"class_names": list("abcd")}, feature_map=HEAD)
+    assert report["probe"]["class_names"] == list("abcd")
+    assert not [text for text in report["verdict"]["warnings"] if "no sample" in text]

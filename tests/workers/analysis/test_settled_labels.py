@@ -84,7 +84,7 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
     "1 … K, uint8": (network(4), (Y + 1).astype("u1"), {}, Y, "are counted from 1"),
     "1 … K, a column": (network(4), (Y + 1)[:, None], {}, Y, "are counted from 1"),
     "1 … K with names": (
-        network(9),
+        network(4),
         Y + 1,
         {"class_names": NAMES.tolist()},
         Y,
@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         [{"class_labels": [1, 2, 3, 4, 5, 6]}, {"class_labels": [0, 1, 2, 3, 4, 5]}],
     ),
     "from 0 or from 1, with names": (
-        network(9),
+        network(5),
         {"x": X, "y": Y + 1},
         {"class_names": ["a", "b", "c", "d", "e"]},
         "1 … 4 without a gap, of 5 classes",
@@ -367,6 +367,13 @@ REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
         {"class_names": ["dog", "ant", "cat", "cow"]},
         "'bee' in row",
         [{"class_names": ["dog", "ant", "cat", "bee"]}],
+    ),
+    "numbers with names of some classes": (
+        network(6),
+        {"x": X, "y": Y},
+        {"class_names": NAMES.tolist()},
+        "have 4 names, dog, ant, cat, bee, and the model tells 6 apart",
+        [{"class_names": ["dog", "ant", "cat", "bee", "cow", "eel"]}],
     ),
     "too few names": (
         network(4),

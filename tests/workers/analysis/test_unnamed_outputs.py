@@ -168,3 +168,75 @@ def test_text_labels_of_an_embedding_are_refused_with_the_option(spec: dict[str,
     assert OPTION not in (classifier.hint or "")
     too_few = refused(embedding(3), probe, spec={})
     assert OPTION not in (too_few.hint or "")
+
+
+NAMED = {"class_names": ["ant", "bee", "cat", "dog"]}
+
+
+@pytest.mark.parametrize("kind", ["indices", "one-hot"])
+def test_names_of_some_outputs_are_refused(kind: str) -> None:
+    labels = np.arange(N) % 4
+
+    def probe(columns: int) -> dict[str, np.ndarray]:
+        return {"x": X, "y": labels if kind == "indices" else np.eye(columns)[labels]}
+
+    failure = refused(embedding(6), probe(4), spec=NAMED)
+    assert "have 4 names, ant, bee, cat, dog, and the model tells 6 apart" in failure.message
+    assert 'List all 6 classes in "class_names"' in (failure.hint or "")
+    assert ("one-hot rows with all 6 columns" in (failure.hint or "")) == (kind == "one-hot")
+    assert option_in(failure.hint or "") == {"features_output": 0}
+    spec = {"class_names": [*NAMED["class_names"], "eel", "fox"]}
+    report = analysed(scripted(embedding(6)), probe(6), spec=spec)
+    assert report["performance"]["accuracy"] == (told(embedding(6)) == labels).mean()
+    choice = FeatureMapChoice(features_output=0)
+    report = analysed(scripted(embedding(6)), probe(4), spec=NAMED, feature_map=choice)
+    assert report["feature_map"]["outputs"] == 0
+
+
+def test_names_of_the_outputs_that_are_listed_are_taken() -> None:
+    spec = {**NAMED, "class_labels": [3, 2, 1, 0]}
+    labels = np.arange(N) % 4
+    report = analysed(scripted(embedding(6)), {"x": X, "y": labels}, spec=spec)
+    assert report["performance"]["accuracy"] == (told(embedding(6)) == 3 - labels).mean()
+
+
+class SomeClasses(nn.Module):
+    """A softmax over five classes, of which the last one is not returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = embedding(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).softmax(1)[:, :4]
+
+
+def test_classes_are_those_of_the_answer() -> None:
+    labels = np.arange(N) % 4
+    report = analysed(scripted(SomeClasses()), {"x": X, "y": labels}, spec=NAMED)
+    assert report["performance"]["accuracy"] == (told(SomeClasses()) == labels).mean()
+    assert not [w for w in report["verdict"]["warnings"] if "no sample" in w]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "missing"),
+    [
+        (6, np.arange(N) % 4, "2 of 6"),
+        (4, np.zeros(N, np.int64), "3 of 4"),
+        (1200, np.arange(N) % 4, "1,196 of 1,200"),
+        (1, np.zeros(N, np.int64), "1 of 2"),
+    ],
+)
+def test_classes_without_samples_are_counted_among_all_outputs(
+    outputs: int, labels: np.ndarray, missing: str
+) -> None:
+    report = analysed(scripted(embedding(outputs)), {"x": X, "y": labels})
+    told = [w for w in report["verdict"]["warnings"] if "no sample" in w]
+    assert told == [f"{missing} classes have no sample in the probe."]
+
+
+def test_features_alone_tell_of_no_classes() -> None:
+    choice = FeatureMapChoice(features_output=0)
+    probe = {"x": X, "y": np.arange(N) % 4}
+    report = analysed(scripted(embedding(16)), probe, feature_map=choice)
+    assert not [w for w in report["verdict"]["warnings"] if "no sample" in w]

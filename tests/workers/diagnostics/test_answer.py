@@ -114,6 +114,31 @@ def test_several_outputs(name: str, outputs: int) -> None:
     assert (found.name, found.sign, found.loss_kind) == (answer, sign, kind)
 
 
+@pytest.mark.parametrize(
+    ("link", "outputs"),
+    [
+        (lambda u: (u.softmax(1) * 100).round() / 100, 4),
+        (lambda u: (1 - u.softmax(1))[:, :2], 3),
+        *((lambda u: u.softmax(1).clamp(0.05, 0.95), outputs) for outputs in (3, 70)),
+        *((lambda u: u.softmax(1).square(), outputs) for outputs in (3, 70)),
+        *((lambda u: 1 - u.softmax(1), outputs) for outputs in (3, 70)),
+    ],
+)
+def test_parts_of_a_softmax_that_do_not_sum_to_one_have_no_loss(link: Link, outputs: int) -> None:
+    found = of(link, outputs)
+    assert (found.name, found.loss_kind) == ("scores", None)
+    u = torch.linspace(-3, 3, 10 * outputs).view(10, outputs).roll(1, 0)
+    decided = found.decide(found.values(u, link(u)))
+    assert decided is not None
+    assert torch.equal(decided, link(u).argmax(1))
+
+
+def test_parts_of_sigmoids_are_each_for_itself() -> None:
+    found = of(lambda u: torch.sigmoid(u)[:, 1:], 4)
+    assert found.name == "probabilities of each output"
+    assert found.loss_kind == "binary_cross_entropy"
+
+
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["softmax", "log softmax", "sigmoid", "1 - sigmoid", "tanh"])
 def test_in_any_precision(name: str, dtype: str) -> None:
