@@ -81,9 +81,10 @@ def check_samples(
     warnings: list[str] = []
     if baked_rows is not None:
         warnings.append(
-            f"fixed_batch: the archive takes {_batch_sizes(model, baked_rows)} samples at a time, "
-            f"so every batch is cut into pieces of {baked_rows} and the last one filled up; trace "
-            "or export the model with a dynamic batch size to make this faster."
+            f"fixed_batch: the archive {_batch_sizes(model, found, sample, baked_rows)}, so every "
+            f"batch is cut into pieces of {baked_rows} and the last one filled up; "
+            "save the model so that it takes any samples, however many (with a dynamic batch "
+            "size), to make this faster."
         )
     reordered = _observe_reordered(model, found, sample, first)
     if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
@@ -147,12 +148,36 @@ class LaterBatches:
         return not _agree(part, among, rows)
 
 
-def _batch_sizes(model: nn.Module, baked_rows: int) -> str:
+def _batch_sizes(
+    model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int
+) -> str:
     """How many samples an archive takes, in words: as its own limits say, or as was found."""
-    fewest, most = batch_limits(model) or (baked_rows, baked_rows)
-    if fewest == most or not fewest <= baked_rows:
-        return f"exactly {baked_rows}"
-    return f"at least {fewest}" if most is None else f"{fewest} to {most}"
+    limits = batch_limits(model)
+    if limits is None:
+        others = [size for size in (rows - 1, rows + 1) if _takes(model, found, sample, size)]
+        if others:
+            also = " and ".join(map(str, others))
+            return (
+                f"runs on {rows} samples at a time, and on {also}, but not on every number or "
+                "choice of them"
+            )
+        limits = (rows, rows)
+    fewest, most = limits
+    if fewest == most or not fewest <= rows:
+        return f"takes exactly {rows} samples at a time"
+    few = f"at least {fewest}" if most is None else f"{fewest} to {most}"
+    return f"takes {few} samples at a time"
+
+
+def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int) -> bool:
+    """Whether an archive runs on some number of samples, too, and answers for each of them."""
+    if not rows:
+        return False
+    try:
+        observe(model, found, resized(sample, rows))
+    except JobError:
+        return False
+    return True
 
 
 def _ignores_size(error: JobError) -> bool:
