@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from service.failures import FailureCode
 from workers.errors import JobError
@@ -21,8 +21,8 @@ _ROW_TOLERANCE = 1e-3
 
 _MOST_TESTED = 16
 _SHARE_TESTED = 8
-"""Of a later batch one sample of so many is run again alone, so that it rarely is the extreme one
-which changes all others, and costs little; 16 of them at most, which is enough to tell."""
+"""Of a later batch one sample of so many is run again without the others, which costs little; 16 of
+them at most, which is enough to tell."""
 
 _LARGE = 64
 _SMALL = 4
@@ -124,16 +124,18 @@ class LaterBatches:
         """
         self._seen += 1
         size = len(batch[0])
-        is_due = size >= _LARGE or (size >= _SMALL and self._seen.bit_count() == 1)
-        if self._is_settled or not is_due:
+        is_picked = self._seen.bit_count() == 1  # the 1st, 2nd, 4th, 8th, …
+        if self._is_settled or size < (_SMALL if is_picked else _LARGE):
             return ()
         rows = min(_MOST_TESTED, max(2, size // _SHARE_TESTED))
-        self._is_settled = self._differ(batch, whole, rows)
+        evenly = torch.arange(rows, device=batch[0].device) * size
+        # An extreme sample that changes all others is in one of two choices at most.
+        choices = [evenly // rows, (evenly + size // 2) // rows][: 1 + is_picked]
+        self._is_settled = any(self._differ(batch, whole, chosen) for chosen in choices)
         return (_BATCH_DEPENDENT,) if self._is_settled else ()
 
-    def _differ(self, batch: Batch, whole: Observation, rows: int) -> bool:
-        """Whether evenly spread samples give something else without the others."""
-        chosen = torch.arange(rows, device=batch[0].device) * len(batch[0]) // rows
+    def _differ(self, batch: Batch, whole: Observation, chosen: Tensor) -> bool:
+        """Whether some samples give something else without the others."""
         try:
             with beside(batch):
                 part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
@@ -141,11 +143,11 @@ class LaterBatches:
             # It ends otherwise without the others. Of what it cannot run on, nothing is known.
             return error.failure.detail.get("code") in (Refusal.RESIDUAL, Refusal.NON_FINITE)
         if part.positions != whole.positions:
-            return False  # a single sample whose axis the model has dropped, say
+            return False  # nothing to compare; further batches are refused for it
         places = torch.arange(whole.positions, device=chosen.device)
         taken = (chosen[:, None] * whole.positions + places).flatten()
         among = replace(whole, features=whole.features[taken], logits=whole.logits[taken])
-        return not _agree(part, among, rows)
+        return not _agree(part, among, len(chosen))
 
 
 def _batch_sizes(

@@ -137,6 +137,18 @@ def test_samples_that_influence_each_other_in_a_later_batch_are_reported(
     assert warned(script, x, size) == ["batch_dependent"]
 
 
+@pytest.mark.parametrize("size", [4, 16, 100, 256])
+def test_they_are_whichever_sample_it_is_that_changes_the_others(
+    size: int, archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    script = archive(ScaledToRange(), torch.randn(2, 12))
+    for extreme in range(0, size, max(1, size // 50)):
+        x = torch.randn(2 * size, 12)
+        x[size + extreme, 3] = 1000.0
+        assert warned(script, x, size) == ["batch_dependent"], extreme
+
+
 def test_a_batch_that_is_treated_by_its_size_is_reported(archive: Archive) -> None:
     torch.manual_seed(0)
     x = torch.randn(300, 12)
