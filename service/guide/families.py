@@ -160,7 +160,9 @@ _ROWS = (
     _works(
         "several_inputs",
         "Several inputs, such as ids and a mask; optional arguments",
-        "As ever; what has a default may be left out.",
+        "As ever; what has a default may be left out. A list, tuple or dict of tensors as an input "
+        "is taken of exported models only, each tensor as an input of its own, `xs.0`, `xs.1`; in "
+        "TorchScript every input that must be given is a tensor.",
     ),
     _works(
         "made_on_gpu",
@@ -178,13 +180,16 @@ _ROWS = (
         "programs",
         "Loops and branches that depend on the input, tasks of `torch.jit.fork`, extra methods",
         "As ever: what runs is watched, not what is written. Every batch must end in the same "
-        "head. Where the whole batch decides for each of its samples, `batch_dependent` warns of "
-        "it as soon as a batch shows it.",
+        "head. Buffers that a run changes are put back before the analysis, and `stateful` warns "
+        "of whatever it writes to the model. Where the whole batch decides for each of its "
+        "samples, `batch_dependent` warns of it as soon as a batch shows it.",
     ),
     _works(
         "views",
         "Several views of each sample that go through the head as one batch: crops, mirror images",
-        "The mean of the views' features, as the model averages their outputs.",
+        "The mean of the views' features, as the model averages their outputs: with `mean` or "
+        "`sum` along an axis. Cut apart and added, `(a + b) / 2`, they are a sum of heads, and "
+        "refused.",
     ),
     _works(
         "training_mode",
@@ -218,7 +223,10 @@ _ROWS = (
         "parts",
         "The last layer applied to parts of a batch, to steps in time, to views or dropouts of a "
         "sample, and its results joined or averaged",
-        "That of each part, joined or averaged as the results are.",
+        "That of each part, joined or averaged as the results are: `torch.cat(results)`, or "
+        "`torch.stack(results).mean(0)`. Of results that are added one to another, "
+        "`(a + b) / 2`, only those of the same features are followed, as dropouts are in "
+        "evaluation mode; not if they are added to `torch.zeros` first.",
     ),
     _works(
         "several_layers",
@@ -274,7 +282,8 @@ _ROWS = (
         "Sums and joins of heads on different features: ensembles, wide and deep, test-time "
         "augmentation, distilled tokens, a residual around the last layer",
         "Analyse the members one by one: save each so that it returns the outputs of one layer. "
-        "Augmented views work if they go through the head as one batch.",
+        "Views of a sample that one layer sees work if their results are stacked, "
+        "`torch.stack([a, b]).mean(0)`.",
         _SUM,
     ),
     _refused(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from service.failures import FailureCode
 from workers.errors import JobError
@@ -21,8 +21,8 @@ _ROW_TOLERANCE = 1e-3
 
 _MOST_TESTED = 16
 _SHARE_TESTED = 8
-"""Of a later batch one sample of so many is run again alone, so that it rarely is the extreme one
-which changes all others, and costs little; 16 of them at most, which is enough to tell."""
+"""Of a later batch one sample of so many is run again without the others, which costs little; 16 of
+them at most, which is enough to tell."""
 
 _LARGE = 64
 _SMALL = 4
@@ -81,9 +81,10 @@ def check_samples(
     warnings: list[str] = []
     if baked_rows is not None:
         warnings.append(
-            f"fixed_batch: the archive takes {_batch_sizes(model, baked_rows)} samples at a time, "
-            f"so every batch is cut into pieces of {baked_rows} and the last one filled up; trace "
-            "or export the model with a dynamic batch size to make this faster."
+            f"fixed_batch: the archive {_batch_sizes(model, found, sample, baked_rows)}, so every "
+            f"batch is cut into pieces of {baked_rows} and the last one filled up; "
+            "save the model so that it takes any samples, however many (with a dynamic batch "
+            "size), to make this faster."
         )
     reordered = _observe_reordered(model, found, sample, first)
     if not _agree(reordered, first, rows) or not (part is None or _agree(part, first, half)):
@@ -123,16 +124,18 @@ class LaterBatches:
         """
         self._seen += 1
         size = len(batch[0])
-        is_due = size >= _LARGE or (size >= _SMALL and self._seen.bit_count() == 1)
-        if self._is_settled or not is_due:
+        is_picked = self._seen.bit_count() == 1  # the 1st, 2nd, 4th, 8th, …
+        if self._is_settled or size < (_SMALL if is_picked else _LARGE):
             return ()
         rows = min(_MOST_TESTED, max(2, size // _SHARE_TESTED))
-        self._is_settled = self._differ(batch, whole, rows)
+        evenly = torch.arange(rows, device=batch[0].device) * size
+        # An extreme sample that changes all others is in one of two choices at most.
+        choices = [evenly // rows, (evenly + size // 2) // rows][: 1 + is_picked]
+        self._is_settled = any(self._differ(batch, whole, chosen) for chosen in choices)
         return (_BATCH_DEPENDENT,) if self._is_settled else ()
 
-    def _differ(self, batch: Batch, whole: Observation, rows: int) -> bool:
-        """Whether evenly spread samples give something else without the others."""
-        chosen = torch.arange(rows, device=batch[0].device) * len(batch[0]) // rows
+    def _differ(self, batch: Batch, whole: Observation, chosen: Tensor) -> bool:
+        """Whether some samples give something else without the others."""
         try:
             with beside(batch):
                 part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
@@ -140,19 +143,43 @@ class LaterBatches:
             # It ends otherwise without the others. Of what it cannot run on, nothing is known.
             return error.failure.detail.get("code") in (Refusal.RESIDUAL, Refusal.NON_FINITE)
         if part.positions != whole.positions:
-            return False  # a single sample whose axis the model has dropped, say
+            return False  # nothing to compare; further batches are refused for it
         places = torch.arange(whole.positions, device=chosen.device)
         taken = (chosen[:, None] * whole.positions + places).flatten()
         among = replace(whole, features=whole.features[taken], logits=whole.logits[taken])
-        return not _agree(part, among, rows)
+        return not _agree(part, among, len(chosen))
 
 
-def _batch_sizes(model: nn.Module, baked_rows: int) -> str:
+def _batch_sizes(
+    model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int
+) -> str:
     """How many samples an archive takes, in words: as its own limits say, or as was found."""
-    fewest, most = batch_limits(model) or (baked_rows, baked_rows)
-    if fewest == most or not fewest <= baked_rows:
-        return f"exactly {baked_rows}"
-    return f"at least {fewest}" if most is None else f"{fewest} to {most}"
+    limits = batch_limits(model)
+    if limits is None:
+        others = [size for size in (rows - 1, rows + 1) if _takes(model, found, sample, size)]
+        if others:
+            also = " and ".join(map(str, others))
+            return (
+                f"runs on {rows} samples at a time, and on {also}, but not on every number or "
+                "choice of them"
+            )
+        limits = (rows, rows)
+    fewest, most = limits
+    if fewest == most or not fewest <= rows:
+        return f"takes exactly {rows} samples at a time"
+    few = f"at least {fewest}" if most is None else f"{fewest} to {most}"
+    return f"takes {few} samples at a time"
+
+
+def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int) -> bool:
+    """Whether an archive runs on some number of samples, too, and answers for each of them."""
+    if not rows:
+        return False
+    try:
+        observe(model, found, resized(sample, rows))
+    except JobError:
+        return False
+    return True
 
 
 def _ignores_size(error: JobError) -> bool:

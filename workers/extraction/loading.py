@@ -1,5 +1,6 @@
 """Opening model archives. Only ever called in the confined child: an archive is a program."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from service.failures import FailureCode
 from service.models.archives import ArchiveError, check_archive
 from workers.errors import JobError, is_out_of_memory
 from workers.extraction.exported_programs import load_exported
-from workers.extraction.refusals import Refusal, gist, inherent, printable, refuse
+from workers.extraction.refusals import NO_REASON, Refusal, gist, inherent, printable, refuse
 from workers.extraction.script_programs import make_ready, remapped
 from workers.runner.protocol import Device
 
 _METHODS = 8  # named, of those that are there instead of forward
+# In what torch says of code: the place in its compiler, or the one in the code.
+_COMPILING = re.compile(r"/jit/frontend/|<--- HERE")
 _OBJECTS = "__torch__.torch.classes."
 
 
@@ -125,6 +128,9 @@ def _without_forward(methods: Sequence[str]) -> JobError:
 def _unreadable(error: Exception, kind: str) -> JobError:
     first_sentence = str(error).split(". ", 1)[0] if "PytorchStreamReader" in str(error) else None
     reason = first_sentence or gist(error)
+    if _COMPILING.search(str(error)):
+        said = "" if reason == NO_REASON else f": {reason}"
+        reason = f"its program cannot be compiled{said}"
     return refuse(
         inherent(reason) or Refusal.LOAD_FAILED,
         f"torch could not load the file as a {kind} archive: {reason}",

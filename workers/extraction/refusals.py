@@ -9,6 +9,7 @@ from service.failures import FailureCode
 from workers.errors import JobError
 from workers.runner.text import without_paths
 
+NO_REASON = "it gives no reason"
 _TEXT_LIMIT = 300
 """Characters kept of a text that an untrusted model wrote."""
 
@@ -16,7 +17,9 @@ _READ = 10 * _TEXT_LIMIT
 _HERE = "<--- HERE"
 _NO_LISTING = "Traceback of TorchScript (most recent call last):"
 _AFTER_LISTING = re.compile(r"^[A-Za-z_][\w.]*: ?", re.MULTILINE)
-_AFTER_MESSAGE = re.compile(r"\n\s*\n|\n\s*(?:Exception raised from |File \"|Traceback of )")
+_AFTER_MESSAGE = re.compile(
+    r"\n\s*\n|\n\s*(?:Exception raised from |(?:Serialized\s+)?File \"|Traceback of )"
+)
 _PLACES = re.compile(
     r"\[enforce fail at [^\]]*\][^.]*\. ?"
     r"|\S* ?INTERNAL ASSERT FAILED at \S*, please report a bug to PyTorch\. ?"
@@ -171,4 +174,4 @@ def gist(error: BaseException) -> str:
     if len(line) > _TEXT_LIMIT:
         whole, end, _ = line[:_TEXT_LIMIT].rpartition(". ")
         line = whole + end.strip() or line
-    return printable(line) or "it gives no reason"
+    return printable(line) or NO_REASON

@@ -10,6 +10,16 @@ from workers.probes.container import ArrayInfo, shape_text, unreadable
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features", "input_ids")
 TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label", "y_true", "label_ids", "class")
 
+SHARED = (
+    "Every array that a model is given needs one row for each sample. What all samples share "
+    "belongs into the model: save it inside a module that holds it and takes the rest. One graph "
+    "over all samples cannot be analysed, since samples are given in batches."
+)
+"""What to do with an array that has other rows."""
+
+OTHER_SAMPLES = "with other samples"
+"""What the reason against an array begins with that has not one row for each sample."""
+
 
 def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | None:
     """The array with the targets, or None for a probe without.
@@ -145,7 +155,7 @@ def _against(info: ArrayInfo, samples: int, *, is_column: bool) -> str:
     if not info.shape:
         return "with a single number"
     if info.shape[0] != samples:
-        return f"with other samples ({info.shape[0]:,}, not {samples:,})"
+        return f"{OTHER_SAMPLES} ({info.shape[0]:,}, not {samples:,})"
     if is_column:
         return "not among the columns side by side"
     return "not among the inputs that the spec names"

@@ -15,6 +15,7 @@ from service.probes.transform import Transform
 from workers.errors import JobError
 from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
 from workers.probes.inference import (
+    SHARED,
     check_transforms_named,
     choose_inputs,
     choose_target,
@@ -335,8 +336,9 @@ def _check_lengths(
         raise unreadable(
             f"{first!r} holds {n:,} samples but {other!r} holds {n_other:,} "
             f"{'targets' if is_target else 'samples'}; expected equal numbers.",
-            hint="Save inputs and targets of the same samples, in the same order"
-            + (f", {NO_TARGET}" if is_target else "."),
+            hint=f"Save inputs and targets of the same samples, in the same order, {NO_TARGET}"
+            if is_target
+            else f"Save the same samples in each, in the same order. {SHARED}",
             detail={"inputs": n, "targets": n_other} if is_target else {"inputs": [n, n_other]},
         )
 

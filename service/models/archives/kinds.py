@@ -43,6 +43,7 @@ _FOREIGN = (
 )
 _UNPACK = "Unpack it, and send the model that is in it."
 _AS_PROBE = "Data are sent as a probe: POST /v1/probes; a single array within an .npz file."
+_TENSOR = f"Of the model that is meant, {_SAVE} {_AS_PROBE}"
 UNKNOWN = Kind("none of the formats known here", f"Of the model that is meant, {_SAVE}")
 
 # By what a file starts with.
@@ -225,6 +226,8 @@ def _kind_of_saved(archive: zipfile.ZipFile, name: str) -> Kind:
         root = _root_class(packed.read(_MAX_PICKLE_BYTES))
     if root is None or root.partition(".")[0] in _PLAIN:
         return Kind("a torch.save checkpoint: a state_dict, weights without a program", _WEIGHTS)
+    if root.startswith(_TENSORS):
+        return Kind("a torch.save file of a single tensor, which computes nothing", _TENSOR)
     return Kind(
         f"a torch.save file of a whole object of the class {root[:_SHOWN]!r}, which holds its "
         "weights and not what it computes",
@@ -234,6 +237,8 @@ def _kind_of_saved(archive: zipfile.ZipFile, name: str) -> Kind:
 
 # What a checkpoint may be, at its root.
 _PLAIN = frozenset({"collections", "builtins", "__builtin__", "__torch__"})
+# What makes a tensor, at the root of one that was saved alone.
+_TENSORS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
 _BEFORE_ROOT = frozenset({"PROTO", "FRAME", "MEMOIZE", "BINPUT", "SHORT_BINUNICODE", "BINUNICODE"})
 
 

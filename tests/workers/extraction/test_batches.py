@@ -137,6 +137,18 @@ def test_samples_that_influence_each_other_in_a_later_batch_are_reported(
     assert warned(script, x, size) == ["batch_dependent"]
 
 
+@pytest.mark.parametrize("size", [4, 16, 100, 256])
+def test_they_are_whichever_sample_it_is_that_changes_the_others(
+    size: int, archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    script = archive(ScaledToRange(), torch.randn(2, 12))
+    for extreme in range(0, size, max(1, size // 50)):
+        x = torch.randn(2 * size, 12)
+        x[size + extreme, 3] = 1000.0
+        assert warned(script, x, size) == ["batch_dependent"], extreme
+
+
 def test_a_batch_that_is_treated_by_its_size_is_reported(archive: Archive) -> None:
     torch.manual_seed(0)
     x = torch.randn(300, 12)
@@ -250,6 +262,60 @@ def test_a_baked_batch_size_is_found_and_kept(rows: int, archive: Archive) -> No
     with torch.no_grad():
         torch.testing.assert_close(extracted.phi, net.trunk(batch))
         torch.testing.assert_close(extracted.outputs, net(batch))
+
+
+class Limited(Base):
+    """Takes so many samples, or fails for what some of them say."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        super().__init__()
+        self.fewest, self.most = fewest, most
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) < self.fewest or x.size(0) > self.most:
+            raise RuntimeError("another number of samples")
+        return self.fc(self.trunk(x))
+
+
+class Neighbours(Base):
+    """The first column of each sample is the number of another one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        return self.fc(h + 0.1 * h[x[:, 0].long()])
+
+
+def told_of_size(model: nn.Module, batch: Tensor) -> str:
+    warning = discover(model, (batch,)).feature_map.warnings[0]
+    assert warning.startswith("fixed_batch: the archive ")
+    return warning
+
+
+@pytest.mark.parametrize(
+    ("fewest", "most", "said"),
+    [
+        (10, 1000, "runs on 16 samples at a time, and on 15 and 17, but not on every number"),
+        (16, 1000, "runs on 16 samples at a time, and on 17, but not on every number"),
+        (16, 16, "takes exactly 16 samples at a time"),
+        (20, 1000, "runs on 40 samples at a time, and on 39 and 41, but not on every number"),
+        (1, 1, "takes exactly 1 samples at a time"),
+    ],
+)
+def test_only_what_runs_on_no_other_number_is_said_to_take_exactly_that(
+    fewest: int, most: int, said: str, archive: Archive
+) -> None:
+    batch = torch.randn(40, 12)
+    assert said in told_of_size(archive(Limited(fewest, most), batch), batch)
+
+
+@pytest.mark.parametrize("furthest", [12, 30])
+def test_a_model_that_fails_on_other_samples_is_not_said_to_take_a_number(
+    furthest: int, archive: Archive
+) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(40, 12)
+    batch[:, 0] = torch.arange(40).flip(0) * furthest // 39
+    assert "exactly" not in told_of_size(archive(Neighbours(), batch), batch)
 
 
 class Overwriting(Base):

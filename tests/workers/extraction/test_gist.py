@@ -145,6 +145,12 @@ def test_lists_of_kernels_are_left_out() -> None:
             RuntimeError("\nUnknown op: a::b.\n\nThe call is:\n  ~~~ <--- HERE\n"),
             "Unknown op: a::b",
         ),
+        (
+            RuntimeError(
+                'expected ) here:\nSerialized   File "code/a.py", line 1\n  x\n~ <--- HERE\n'
+            ),
+            "expected ) here",
+        ),
         (RuntimeError("bad\nException raised from f at x.cpp:1:\nframe #0: y"), "bad"),
         (
             RuntimeError(

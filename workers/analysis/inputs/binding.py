@@ -8,7 +8,7 @@ from itertools import islice, permutations
 from service.failures import FailureCode
 from workers.errors import JobError
 from workers.extraction.signature import Argument, tensor_positions
-from workers.probes.inference import INPUT_NAMES
+from workers.probes.inference import INPUT_NAMES, OTHER_SAMPLES, SHARED
 from workers.probes.probe import ProbeData
 
 _ORDERS = 24
@@ -239,8 +239,6 @@ def _ways(count: int) -> str:
 
 
 def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> JobError:
-    names = [known.arguments[position].name for position in known.needed or known.positions[:1]]
-    template = json.dumps({name: f"array for {name}" for name in names})
     message = f"The model takes {_signature(known.arguments)}; {found}."
     if wrong:
         message += f" The model has {wrong}."
@@ -249,14 +247,30 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
     return JobError(
         FailureCode.INPUT_MISMATCH,
         message,
-        hint=hint
-        or f'Name an array of the probe for each argument in its spec: "input": {template}; or '
-        "save the model inside a module that takes what the probe has.",
+        hint=hint or _what_to_give(known),
         detail={
             "expected": {"inputs": [f"{a.name}: {a.type}" for a in known.arguments[:_LISTED]]},
             "arrays": list(known.arrays),
         },
     )
+
+
+def _what_to_give(known: _Known) -> str:
+    """Arrays for all arguments, or why those of their names are none."""
+    needed = [known.arguments[position] for position in known.needed or known.positions[:1]]
+    template = json.dumps({each.name: f"array for {each.name}" for each in needed})
+    naming = (
+        f'Name an array of the probe for each argument in its spec: "input": {template}; or save '
+        "the model inside a module that takes what the probe has."
+    )
+    namesakes = [
+        each.key for each in needed if known.against.get(each.key, "").startswith(OTHER_SAMPLES)
+    ]
+    if not namesakes:
+        return naming
+    shared = f"The argument {namesakes[0]!r} cannot be given the array of its name. {SHARED}"
+    has_all = all(each.key in (*known.arrays, *namesakes) for each in needed)
+    return shared if has_all else f"{shared} {naming}"
 
 
 def _with_reasons(against: Mapping[str, str]) -> str:

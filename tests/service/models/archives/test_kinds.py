@@ -76,6 +76,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "Load them into the model",
     ),
     "module of an own class": (lambda: saved(Own()), "test_kinds.Own'", "torch.load"),
+    "tensor": (lambda: saved(torch.ones(3)), "a single tensor", "POST /v1/probes"),
+    "parameter": (lambda: saved(nn.Parameter(torch.ones(3))), "a single tensor", "torch.jit.save"),
+    "sparse": (lambda: saved(torch.eye(3).to_sparse()), "a single tensor", "torch.jit.save"),
     "old torch.save": (
         lambda: saved(multilayer().state_dict(), _use_new_zipfile_serialization=False),
         "before 1.6",

@@ -253,6 +253,7 @@ def test_a_missing_array_names_both_sides_and_what_holds_other_samples() -> None
     assert "It also has array 'attention_mask', with other samples" in failure.message
     assert failure.hint is not None
     assert '"input": {"input_ids": "array for input_ids"' in failure.hint
+    assert failure.hint.startswith("The argument 'attention_mask' cannot be given the array of")
 
 
 @pytest.mark.parametrize(

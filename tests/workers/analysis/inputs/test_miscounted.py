@@ -78,6 +78,45 @@ def test_columns_of_a_table_are_said_to_be_side_by_side(kind: str) -> None:
     assert "array 'id', with no numbers" in failure.message
 
 
+class Graph(nn.Module):
+    """Samples are the nodes of one graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(7, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        f = torch.relu(self.body(x))
+        return self.head(torch.zeros_like(f).index_add_(0, edge_index[1], f[edge_index[0]]))
+
+
+EDGES = RNG.integers(0, ROWS, (2, 200))
+NO_GRAPH = "One graph over all samples cannot be analysed"
+
+
+@pytest.mark.parametrize("spec", [None, {"input": "x"}])
+@pytest.mark.parametrize("edges", [EDGES, EDGES.T])
+def test_one_graph_over_all_samples_is_said_to_be_none(
+    spec: dict[str, object] | None, edges: np.ndarray
+) -> None:
+    failure = refused(Graph(), spec, x=X, edge_index=edges, y=LABELS)
+    assert f"array 'edge_index', with other samples ({len(edges)}, not 60)" in failure.message
+    assert failure.hint is not None
+    assert failure.hint.startswith("The argument 'edge_index' cannot be given the array of its")
+    assert "needs one row for each sample" in failure.hint
+    assert NO_GRAPH in failure.hint
+    assert '"edge_index": "array' not in failure.hint
+
+
+def test_it_is_said_where_a_spec_gives_it_all_the_same() -> None:
+    spec = {"input": {"x": "x", "edge_index": "edge_index"}}
+    failure = refused(Graph(), spec, x=X, edge_index=EDGES, y=LABELS)
+    assert "'edge_index' holds 2 samples" in failure.message
+    assert failure.hint is not None
+    assert NO_GRAPH in failure.hint
+
+
 def test_several_arrays_without_a_spec_are_what_the_probe_has() -> None:
     failure = refused(nn.Bilinear(7, 7, 4), x=X, words=WORDS, more=X[:9], y=LABELS)
     assert NAMED not in failure.message

@@ -53,6 +53,25 @@ class Augmented(ResNet):
         return 0.5 * (self.fc(self.features(x)) + self.fc(self.features(x.flip(3))))
 
 
+class AugmentedApart(ResNet):
+    """The same of both as one batch, cut apart after the head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.fc(self.features(torch.cat([x, x.flip(3)]))).chunk(2)
+        return (one + other) / 2
+
+
+class DropoutsOntoZeros(Headed):
+    """The mean of the head on several dropouts, summed from zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.trunk(x)
+        u = torch.zeros(x.shape[0], 5)
+        for _ in range(3):
+            u = u + self.head(nn.functional.dropout(h, 0.3, self.training))
+        return u / 3
+
+
 class Distilled(Vit):
     """The mean of a class token's head and of a distillation token's."""
 
@@ -228,6 +247,8 @@ TABLE: list[tuple[str, type[nn.Module], Refused]] = [
     ("sums_of_heads", Ensemble, SUM),
     ("sums_of_heads", EnsembleOfProbabilities, SUM),
     ("sums_of_heads", Augmented, SUM),
+    ("sums_of_heads", AugmentedApart, SUM),
+    ("sums_of_heads", DropoutsOntoZeros, SUM),
     ("sums_of_heads", Distilled, SUM),
     ("sums_of_heads", Joined, SUM),
     ("sums_of_heads", Residual, SUM),
