@@ -105,7 +105,11 @@ def _message(found: Sequence[Mapping[str, Any]]) -> str:
         if entry["type"] in {"value_error", "assertion_error"}:
             said = re.sub(r"^(Value|Assertion) error, ", "", str(entry["msg"]))
             value = repr(entry.get("input"))
-            return said.replace(value, _short(value)) if value in said else f"{said}{_got(entry)}"
+            if value in said:
+                return said.replace(value, _short(value))
+            # Of a document it is said what in it is wrong.
+            is_document = isinstance(entry.get("input"), dict | list)
+            return said if is_document else f"{said}{_got(entry)}"
     expected = dict.fromkeys(_expected(entry) for entry in found)
     return f"expected {' or '.join(expected)}{_got(found[0])}"
 

@@ -138,6 +138,22 @@ def test_what_is_expected_is_said_once_for_each_place(
 
 
 @pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"class_names": ["a", "a"]}, "class_names holds the same entry twice; expected distinct"),
+        ({"columns": ["a"], "exclude": ["b"]}, "columns and exclude are both given; expected one"),
+        ({"columns": ["a", "a"]}, "columns names 'a' twice; expected distinct columns"),
+    ],
+)
+def test_a_contradiction_in_a_document_ends_with_what_is_expected(
+    spec: dict[str, Any], message: str
+) -> None:
+    (issue,) = told(ProbeByUri, {"name": "p", "uri": "file:///x", "spec": spec})
+    assert issue.message.startswith(message)
+    assert "got" not in issue.message
+
+
+@pytest.mark.parametrize(
     ("content", "where"),
     [
         (b'{"model": 3, "probe": "p"}', "body.model"),

@@ -52,6 +52,8 @@ def _words(error: Exception, source: str) -> tuple[str, str | None]:
         case ValueError() | OSError() | ImportError() | ArchiveError() | RunnerError():
             return str(error), None
     at = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(at.filename).is_relative_to(Path(__file__).parents[1]):
+        return f"What {source} gives cannot be read: {type(error).__name__}: {error}", None
     return (
         f"{source} raised {type(error).__name__}: {error}",
         f"In {at.filename}, line {at.lineno}: {at.line}",

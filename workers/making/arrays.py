@@ -56,7 +56,9 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
     samples = samples_of(source, limit)
     columns: dict[str, list[Array]] = {}
     names_its_parts = False
+    taken = 0
     for row, sample in enumerate(samples.each):
+        taken = row + 1
         names_its_parts = isinstance(sample, Mapping)
         parts = _named(sample)
         if row and parts.keys() != columns.keys():
@@ -78,7 +80,8 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
         names = samples.names_of(str(keys["target"]), labels)
         if names is not None:
             keys["class_names"] = names
-    return Made(arrays, ProbeSpec.model_validate(keys), samples.note)
+    note = samples.note if taken == limit else ""
+    return Made(arrays, ProbeSpec.model_validate(keys), note)
 
 
 def _named(sample: Any) -> dict[str, Any]:
@@ -93,25 +96,44 @@ def _named(sample: Any) -> dict[str, Any]:
             "told: yield (input, target), ((first input, second input), target), or a dict, with "
             "--target for the name of the target."
         )
-    inputs = sample[0] if isinstance(sample[0], tuple | list) else [sample[0]]
+    inputs = sample[0] if _is_several(sample[0]) else [sample[0]]
     names = ["x"] if len(inputs) == 1 else [f"x{place}" for place in range(len(inputs))]
     parts = dict(zip(names, inputs, strict=True))
     return parts if len(sample) == 1 else {**parts, "y": sample[1]}
 
 
+def _is_several(part: Any) -> bool:
+    """Whether it is several inputs; a list of numbers, or of such lists, is one."""
+    is_one = isinstance(part, list) and not any(
+        isinstance(each, torch.Tensor | np.ndarray | Image.Image) for each in part
+    )
+    return isinstance(part, tuple | list) and not is_one
+
+
 def _array(name: str, row: int, value: Any) -> Array:
+    where = f"{name!r} of sample {row}"
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().to_dense()
         # numpy has no bfloat16; float32 holds it.
         array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     elif isinstance(value, Image.Image):
         array = np.asarray(value if value.mode in {"L", "RGB"} else value.convert("RGB"))
     else:
-        array = np.asarray(value)
-    if array.dtype.hasobject or array.dtype.kind not in "biufUS":
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{where} is a {type(value).__name__} of lists of several lengths; expected one "
+                "length: pad."
+            ) from error
+    if array.dtype.hasobject:
         raise ValueError(
-            f"{name!r} of sample {row} is of type {type(value).__name__}; expected a tensor, an "
-            "array, a picture, a number or the name of a class."
+            f"{where} is of type {type(value).__name__}; expected a tensor, an array, a picture, a "
+            "number or the name of a class."
+        )
+    if array.dtype.kind not in "biufUS":
+        raise ValueError(
+            f"{where} holds {array.dtype.name}; expected numbers that are whole or real, or text."
         )
     return np.array(array)
 
@@ -131,7 +153,12 @@ def _roles(arrays: Mapping[str, Array], target: str | None, *, in_order: bool) -
     """Format, input and target of the spec; inputs with names are left to the model's names."""
     if target is not None and target not in arrays:
         raise ValueError(f"No sample has {target!r}; they have {', '.join(arrays)}.")
-    found = target or next((name for name in TARGET_NAMES if name in arrays), None)
+    customary = [name for name in TARGET_NAMES if name in arrays]
+    if target is None and len(customary) > 1:
+        raise ValueError(
+            f"{', '.join(customary)} could each be the target: set --target to the name of one."
+        )
+    found = target or next(iter(customary), None)
     inputs = [name for name in arrays if name != found and arrays[name].dtype.kind not in "US"]
     if not inputs:
         raise ValueError(f"No sample has an input; they have {', '.join(arrays)}.")

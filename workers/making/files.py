@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from workers.probes.inference import TARGET_NAMES
 
 _TENSOR_SUFFIXES = (".pt", ".pth")
 _PAIR = 2
+_FOREIGN = re.compile(r"Unsupported (?:global: GLOBAL|class) (\S+)")
+"""How torch.load names what it does not open, among advice that is of no use here."""
 
 
 def make_probe(
@@ -74,6 +77,11 @@ def from_words(
     named = Path(source)
     known = {} if target is None else {"target": target}
     if named.is_dir():
+        if not any(each.is_file() for each in _files(named)):
+            raise ValueError(
+                f"The folder {source} is empty; expected images in folders of their classes, or "
+                "what save_to_disk has written."
+            )
         packed = path or Path("probe.tar")
         _pack(named.resolve(), packed)
         return packed, Made({}, ProbeSpec.model_validate(known), "")
@@ -129,9 +137,10 @@ def _tensors(path: Path) -> _Rows:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        kind = _FOREIGN.search(str(error))
+        what = f"an object of {kind[1]}" if kind else "what torch.load(weights_only=True) refuses"
         raise ValueError(
-            f"{path} holds more than tensors, and is not opened: "
-            f"{str(error).partition(chr(10))[0][:300]} Save a dict of tensors, "
+            f"{path} holds more than tensors ({what}), and is not opened. Save a dict of tensors, "
             "torch.save({'x': x, 'y': y}, path), or name the dataset as module:attribute."
         ) from error
     if isinstance(found, torch.Tensor):

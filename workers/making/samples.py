@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 _SUBSETS_WITHIN = 16
@@ -19,7 +20,7 @@ class Samples:
 
     Args:
         each: Them, in order.
-        note: Which of the dataset's they are, where they are not all of them; else empty.
+        note: Which of the dataset's they are, where they are as many as may be taken and not all.
         class_names: What the dataset says its classes are called, in order; of a dataset of named
             columns by column.
     """
@@ -48,6 +49,9 @@ def samples_of(source: object, limit: int) -> Samples:
     Raises:
         ValueError: It is none of these.
     """
+    wrong = _why_no_dataset(source)
+    if wrong is not None:
+        raise ValueError(wrong)
     names = _class_names(source)
     if isinstance(source, DataLoader):
         source = _Unbatched(source)
@@ -60,11 +64,38 @@ def samples_of(source: object, limit: int) -> Samples:
         note = f"{limit:,} of {total:,} samples, drawn at random with seed 0 and kept in order"
         return Samples(_picked(source, rows), note, names)
     if isinstance(source, Iterable):
-        return Samples(islice(source, limit), f"at most the first {limit:,} samples", names)
+        return Samples(islice(source, limit), f"the first {limit:,} samples", names)
+    name = type(source).__name__
+    if hasattr(source, "__getitem__"):
+        raise ValueError(
+            f"{name} has no __len__, so how many samples it has is not known; expected a dataset "
+            "with one, or with an __iter__ that ends."
+        )
     raise ValueError(
-        f"{type(source).__name__} is no dataset: expected a torch Dataset or DataLoader, a Hugging "
-        "Face dataset, or a function without arguments that returns one."
+        f"{name} is no dataset: expected a torch Dataset or DataLoader, a Hugging Face dataset, or "
+        "a function without arguments that returns one."
     )
+
+
+def _why_no_dataset(source: object) -> str | None:
+    """What could be gone through and is no dataset, with what would be one."""
+    if isinstance(source, type):
+        name = source.__name__
+        return (
+            f"{name} is a class; expected a dataset that is made of it, such as "
+            f"test_set = {name}(…), or a function without arguments that returns one."
+        )
+    if isinstance(source, Mapping):
+        return (
+            f"It is a dict of {', '.join(map(str, source))}; expected one dataset: a function "
+            "without arguments may return one of them."
+        )
+    if isinstance(source, tuple) and all(isinstance(e, torch.Tensor | np.ndarray) for e in source):
+        return (
+            f"It is a tuple of {len(source)} arrays; expected a dataset of samples, such as "
+            "torch.utils.data.TensorDataset(x, y) of two tensors."
+        )
+    return None
 
 
 def _class_names(source: object) -> list[str] | dict[str, list[str]]:

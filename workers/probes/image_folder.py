@@ -16,6 +16,7 @@ from workers.probes.members import Member, Members, common_folder
 from workers.probes.pictures import SUFFIXES
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+_NAMED = 3
 
 
 class ImageFolder:
@@ -86,7 +87,7 @@ def _labels(files: Sequence[Member], folders: Sequence[str]) -> tuple[list[str],
     if depths == {outer}:
         return [], []
     if depths != {outer + 1}:
-        raise _too_deep(paths, outer)
+        raise _misplaced(paths, outer)
     labels = [path.parent.name for path in paths]
     above = paths[0].parts[:outer]
     empty = {
@@ -117,15 +118,26 @@ def _check_order(classes: Sequence[str]) -> None:
         )
 
 
-def _too_deep(paths: Sequence[PurePosixPath], outer: int) -> JobError:
-    odd = max(paths, key=lambda path: len(path.parts))
+def _misplaced(paths: Sequence[PurePosixPath], outer: int) -> JobError:
+    """The failure of images that are not all in one folder, that of their class."""
+    outermost = sorted({path.parts[outer] for path in paths})
+    if {name.lower() for name in outermost} <= _SPLITS:
+        return _splits(outermost)
+    right = [path for path in paths if len(path.parent.parts) == outer + 1]
+    odd = [path for path in paths if len(path.parent.parts) != outer + 1]
+    folders = len(odd[0].parent.parts) - outer
+    listed = ", ".join(repr(str(path)[:80]) for path in odd[:_NAMED])
+    others = f" and {len(odd) - _NAMED:,} more" if len(odd) > _NAMED else ""
+    pack = "Pack one folder for each class, with its images directly in it."
+    if right:
+        pack = f"Leave {listed}{others} out, or put each into the folder of its class. {pack}"
     return unreadable(
-        f"The images are not each in one folder of their class: {str(odd)!r} is in "
-        f"{len(odd.parent.parts) - outer}, {str(paths[0])!r} in "
-        f"{len(paths[0].parent.parts) - outer}; expected CLASS/IMAGE, for every image.",
-        hint="Pack one folder for each class, with its images directly in it. Of a dataset in "
-        "several parts, such as train and test, pack one.",
-        detail={"file": str(odd)[:200]},
+        f"The images are not each in one folder of their class: {listed}{others} "
+        f"{'are' if len(odd) > 1 else 'is'} not"
+        + (f", as {str(right[0])!r} is" if right else f", but in {folders} folders")
+        + "; expected CLASS/IMAGE, for every image.",
+        hint=pack,
+        detail={"file": str(odd[0])[:200]},
     )
 
 

@@ -180,8 +180,15 @@ _OPENERS: Mapping[str, Callable[[Members, ProbeSpec, Limits], Opened]] = Mapping
 
 def _words_for(held: Members, archive: str) -> str:
     """Words for an archive that holds no kind of file that is read."""
+    if not held.files:
+        return f"{archive} but not an npz, and without tables or images (found no file)"
     names = ", ".join(repr(file.name[:80]) for file in held.files[:5])
-    return f"{archive} but not an npz, and without tables or images (found {names or 'no file'})"
+    if all(file.suffix == ".npz" for file in held.files):
+        return f"an archive of npz files, which are not read within one ({names})"
+    return (
+        f"{archive}, or several files, without arrays (.npy), tables or images (found {names}), "
+        "which are what is read of one"
+    )
 
 
 def _recognise(head: bytes, total: int) -> str:

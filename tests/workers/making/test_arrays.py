@@ -161,7 +161,7 @@ def test_a_stream_is_taken_from_its_beginning() -> None:
     assert made.arrays["x"].tolist() == [[row, row + 1] for row in range(30)]
     assert made.arrays["y"].tolist() == [row / 2 for row in range(30)]
     assert made.spec.task is None
-    assert made.note == "at most the first 30 samples"
+    assert made.note == "the first 30 samples"
 
 
 def test_of_many_samples_some_are_drawn() -> None:
@@ -282,9 +282,43 @@ def test_a_hugging_face_dataset_of_pictures() -> None:
     assert made.spec.transform is None
 
 
+def test_sparse_tensors_are_read_as_what_they_stand_for() -> None:
+    made = make_arrays([(each.to_sparse(), 1) for each in X])
+    assert np.array_equal(made.arrays["x"], X.numpy())
+
+
+def test_lists_of_numbers_are_one_input() -> None:
+    made = make_arrays([([row, row + 1, row + 2], row % 2) for row in range(8)])
+    assert made.arrays["x"].tolist() == [[row, row + 1, row + 2] for row in range(8)]
+    assert made.spec.input == "x"
+    made = make_arrays([(each.tolist(), 1) for each in X])
+    assert np.array_equal(made.arrays["x"], X.double().numpy())
+    made = make_arrays([([each, each * 2], 1) for each in X])
+    assert made.spec.inputs == ["x0", "x1"]
+
+
+def test_a_stream_that_ends_is_taken_whole_without_a_word() -> None:
+    assert make_arrays(DataLoader(Named(), batch_size=6), limit=21).note == ""
+    assert make_arrays(Streamed(), limit=1001).note == ""
+
+
+class Endless(Dataset[Any]):
+    """As torch's own base class, which has no length."""
+
+    def __getitem__(self, row: int) -> Any:
+        return X[row], Y[row]
+
+
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
+        ([(X[0].to(torch.complex64), 1)], {}, "'x' of sample 0 holds complex64; expected numbers"),
+        ([([[1, 2], [3]], 1)], {}, "'x' of sample 0 is a list of lists of several lengths"),
+        (Named, {}, "Named is a class; expected a dataset that is made of it"),
+        (Endless(), {}, "Endless has no __len__, so how many samples it has is not known"),
+        ({"train": Named(), "test": Named()}, {}, "a dict of train, test; expected one dataset"),
+        ((X, Y), {}, "torch.utils.data.TensorDataset(x, y)"),
+        ([{"x": X[0], "y": 1, "label": 2}], {}, "y, label could each be the target: set --target"),
         (TensorDataset(X[:0], Y[:0]), {}, "no samples"),
         (TensorDataset(X, X, Y), {}, "which of its parts are inputs cannot be told"),
         (3, {}, "int is no dataset"),

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from support import Stack, exported, scripted
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from tests.workers.probes.data.images import PNGS, X, Y, folders
 from workers.making.__main__ import main
@@ -209,6 +210,12 @@ def test_tensors_in_a_file(folder: Path) -> None:
         ("nothing.npz", "nothing.npz is no file or folder"),
         ("model.pt", "holds more than tensors"),
         ("weights.pt", "holds the weights of a model"),
+        (
+            "dataset.pt",
+            "more than tensors (an object of torch.utils.data.dataset.TensorDataset), and is not",
+        ),
+        ("damaged.pt", "holds more than tensors (what torch.load(weights_only=True) refuses)"),
+        ("empty", "The folder empty is empty; expected images in folders"),
         ("mydata:broken", "mydata:broken raised KeyError: 'nothing'"),
     ],
 )
@@ -220,6 +227,9 @@ def test_what_is_no_dataset_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     torch.save(Model().state_dict(), folder / "weights.pt")
+    torch.save(TensorDataset(torch.ones(3)), folder / "dataset.pt")
+    (folder / "damaged.pt").write_bytes(b"PK and no more")
+    (folder / "empty" / "within").mkdir(parents=True)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "mydata", raising=False)

@@ -179,8 +179,8 @@ def image_bytes(column: Column, array: pa.Array, first_row: int) -> list[bytes]:
             raise unreadable(
                 f"Row {row} of the column {column.name!r} names an image's file and does not hold "
                 "its bytes; the probe must hold all of its images.",
-                hint="Write the dataset with its images embedded: dataset.push_to_hub and "
-                "save_to_disk do so, and so does dataset.map over opened images before to_parquet.",
+                hint="Write the dataset with its images embedded, as dataset.save_to_disk(folder) "
+                "does, and pack that folder: tar cf probe.tar folder.",
                 detail={"array": column.name, "row": row},
             )
     contents: list[bytes] = array.to_pylist()

@@ -279,14 +279,40 @@ def _members(table: Columns, spec: ProbeSpec) -> list[str]:
 
 def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobError:
     """Columns would be left out of the inputs without anyone having said so."""
-    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *names])
+    # Each look reads the file; where some have decimal commas, what the others hold comes later.
+    looked_at = names[:_NAMES_SHOWN]
+    with_commas = [name for name in looked_at if _has_decimal_commas(table, name)]
+    strange = [name for name in (looked_at if with_commas else names) if name not in with_commas]
+    hints = []
+    if with_commas:
+        hints.append(
+            f"Write the numbers of {', '.join(map(repr, with_commas))} with decimal "
+            'points, as pandas.read_csv(path, sep=None, engine="python", decimal=",").to_csv('
+            "new_path, index=False) does."
+        )
+    if strange:
+        excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *strange])
+        hints.append(
+            f'Set "exclude": [{excluded}] in the spec if your model does not take '
+            f"{'this' if len(strange) == 1 else 'these'}; else write the numbers that it takes."
+        )
     return unreadable(
         f"The column {names[0]!r} cannot be part of the inputs: {_what_it_holds(table, names[0])}. "
         "A model's inputs are numbers.",
-        hint=f'Set "exclude": [{excluded}] in the spec if your model does not take '
-        f"{'this' if len(names) == 1 else 'these'}; else write the numbers that it takes.",
+        hint=" ".join(hints),
         detail={"columns": [*names[:_NAMES_SHOWN]]},
     )
+
+
+def _has_decimal_commas(table: Columns, name: str) -> bool:
+    """Whether what is text in a column would be numbers if commas were points."""
+    if not table.arrays[name].is_text:
+        return False
+    try:
+        values = table.read(name)
+    except JobError:
+        return False
+    return all(_is_number(_point(value)) for value in values)
 
 
 def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpec) -> JobError:

@@ -167,6 +167,13 @@ CASES = [
     ),
     Case(
         "several_files",
+        "several npz files",
+        lambda: tarred({"a.npz": plain.saved(x=X), "b.npz": plain.saved(y=Y)}),
+        refused="npz files, which are not read within one ('a.npz', 'b.npz')",
+        hint="numpy.savez(path, x=inputs, y=labels)",
+    ),
+    Case(
+        "several_files",
         "arrays beside a note",
         lambda: zipped({"x.npy": npy(X), "y.npy": npy(Y), "README.txt": b"mine", "a.md": b"b"}),
         X,

@@ -1,5 +1,7 @@
 """CSV tables, as spreadsheets, pandas and R write them."""
 
+import io
+
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_iris
@@ -35,6 +37,11 @@ def _changed(line: int, old: str, new: str) -> bytes:
     assert old in lines[line]
     lines[line] = lines[line].replace(old, new, 1)
     return "".join(lines).encode()
+
+
+def _rewritten(content: bytes) -> bytes:
+    frame = pd.read_csv(io.BytesIO(content), sep=None, engine="python", decimal=",")
+    return frame.to_csv(index=False).encode()
 
 
 CASES = [
@@ -209,7 +216,21 @@ CASES = [
         "decimal commas",
         lambda: written(FRAME, sep=";", decimal=","),
         refused="perhaps a number with a decimal comma",
-        hint="write the numbers",
+        hint="Write the numbers of 'height' with decimal points",
+    ),
+    Case(
+        "csv",
+        "decimal commas, written as the hint says",
+        lambda: _rewritten(written(FRAME, sep=";", decimal=",")),
+        X,
+        LABELS,
+    ),
+    Case(
+        "csv",
+        "decimal commas beside text",
+        lambda: written(FRAME.assign(city="Rome"), sep=";", decimal=","),
+        refused="perhaps a number with a decimal comma",
+        hint='new_path, index=False) does. Set "exclude": ["city"] in the spec',
     ),
     Case(
         "csv",
