@@ -135,15 +135,16 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
 def _no_performance(extractor: Extractor) -> str:
     """Why answers cannot be judged, where the owner chose the head."""
     found, answers = extractor.feature_map, extractor.unlinked
-    why = (
-        "no result of the model is known to be its answer with one row for each row of outputs"
-        if answers is None
-        else f"the layer that was chosen has {_outputs(found.outputs)}, and the model's answer "
-        f"{_columns(answers.shape[1])}"
-    )
+    said = "so there is no accuracy, no loss and no skill."
+    if answers is None:
+        return (
+            "no_performance: no result of the model is known to be its answer with one row for "
+            f"each row of outputs, {said} If it returns several results, name the answer beside "
+            'the layer, as "output".'
+        )
     return (
-        f"no_performance: {why}, so there is no accuracy, no loss and no skill. Where the model "
-        'returns several results, name the answer beside the layer, as "output".'
+        f"no_performance: the layer that was chosen has {_outputs(found.outputs)}, and the model's "
+        f"answer {_columns(answers.shape[1])}, {said}"
     )
 
 

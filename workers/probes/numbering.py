@@ -87,10 +87,10 @@ def check_number_of_classes(stored: StoredTargets, model: ModelView | None) -> N
     if len(names) >= model.classes:
         return
     told = f"The classes of {stored.name!r} have {len(names):,} names, {listing(names)}"
-    columns = (
-        f"Store one-hot rows with all {model.classes:,} columns. " if stored.is_one_hot else ""
-    )
-    raise not_all(told, len(names), model, columns)
+    advice = "Use labels of the classes that the model was trained on. "
+    if stored.is_one_hot:
+        advice += f"Store one-hot rows with all {model.classes:,} columns. "
+    raise not_all(told, len(names), model, advice)
 
 
 def _number_integers(
