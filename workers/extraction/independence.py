@@ -19,10 +19,10 @@ from workers.extraction.structure import Structure
 _ROW_TOLERANCE = 1e-3
 """A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""
 
-_MOST_TESTED = 16
-_SHARE_TESTED = 8
-"""Of a later batch one sample of so many is run again without the others, which costs little; 16 of
-them at most, which is enough to tell."""
+_MOST_TESTED = 8
+_SHARE_TESTED = 16
+"""Of a later batch one sample of so many is run again without the others, so that an extreme one
+which changes them is hardly among them; 8 at most, which cost little and are enough to tell."""
 
 _LARGE = 64
 _SMALL = 4

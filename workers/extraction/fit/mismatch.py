@@ -153,7 +153,8 @@ def _too_many(error: JobError, rows: int) -> JobError:
     failure = error.failure
     return JobError(
         failure.code,
-        f"{failure.message} It runs on the same samples if it is given {rows} at a time.",
+        f"{failure.message.rstrip('.')}. It runs on the same samples if it is given {rows} at a "
+        "time.",
         hint=f'Set "options": {{"batch_size": {rows}}} for the analysis (tried: it runs).',
         detail={**failure.detail, "batch_size": rows},
     )

@@ -448,7 +448,7 @@ def test_a_batch_that_is_too_large_is_told_with_the_size_that_runs(
         extractor.run((batch,))
     failure = caught.value.failure
     assert failure.code == FailureCode.INPUT_MISMATCH
-    assert "the batch is too large" in failure.message
+    assert "the batch is too large. It runs on the same samples" in failure.message
     assert failure.hint is not None
     assert f'"options": {{"batch_size": {expected}}}' in failure.hint
     for start in range(0, 256, expected):
