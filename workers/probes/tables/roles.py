@@ -199,13 +199,12 @@ def _target_among_columns(table: Columns, name: str, spec: ProbeSpec) -> JobErro
         for other, info in table.arrays.items()
         if other not in columns and info.may_be_targets and len(info.shape) == 1
     ]
-    without = f'set "columns": [{inputs}] in the spec if it is. ' if inputs else ""
+    without = f'Set "columns": [{inputs}] in the spec if it is. ' if inputs else ""
     instead = f'"target": "{others[-1]}" if that is the target, or ' if others else ""
-    hint = f'{without}if {name!r} is an input, set {instead}"target": null for a probe without.'
     return unreadable(
         f'The spec\'s "columns" names {name!r}, which by its name is the target; expected columns '
         "that are inputs.",
-        hint=hint[0].upper() + hint[1:],
+        hint=f'{without}If {name!r} is an input, set {instead}"target": null for a probe without.',
         detail={"column": name},
     )
 
