@@ -30,11 +30,12 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
     if not found:
         found = [name for name in TARGET_NAMES if name in arrays and name not in spec.inputs]
     if len(found) > 1:
+        first = _input_of(found[0], found, arrays)
         raise unreadable(
             f"Several arrays could be the targets: {', '.join(map(repr, found[:8]))}; expected "
             f"one. The file holds {describe(arrays)}.",
             hint=f'Say which in the spec, as "target": "{found[0]}", and what the inputs are, as '
-            '"input": "x". "target": null is for a probe without targets.',
+            f'"input": "{first}". "target": null is for a probe without targets.',
         )
     return found[0] if found else None
 
@@ -166,6 +167,13 @@ def describe(arrays: Mapping[str, ArrayInfo], most: int = 8) -> str:
     if len(arrays) > most:
         listed.append(f"{len(arrays) - most} more")
     return ", ".join(listed) or "no arrays"
+
+
+def _input_of(target: str, targets: Sequence[str], arrays: Mapping[str, ArrayInfo]) -> str:
+    """The likeliest input of a target: its partner by name, else by its own."""
+    partners = [name for name in arrays if target in _partners(name)]
+    others = {name: info for name, info in arrays.items() if name not in targets}
+    return [*partners, *_possible_inputs(target, others), "x"][0]
 
 
 def _partners(name: str) -> list[str]:
