@@ -25,14 +25,18 @@ class FailureCode(StrEnum):
     LOST = "lost"
 
 
+MAX_TEXT = 4000
+"""Characters of a message, and of a hint."""
+
+
 class Failure(BaseModel):
     """What was wrong, what was expected, and what to do about it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     code: FailureCode
-    message: str = Field(description="What was wrong and what was expected.", max_length=4000)
-    hint: str | None = Field(default=None, description="What to do about it.", max_length=4000)
+    message: str = Field(description="What was wrong and what was expected.", max_length=MAX_TEXT)
+    hint: str | None = Field(default=None, description="What to do about it.", max_length=MAX_TEXT)
     detail: dict[str, JsonValue] = Field(
         default_factory=dict, description="Figures and names behind the message, by key."
     )

@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from service.failures import Failure, FailureCode
+from service.failures import MAX_TEXT, Failure, FailureCode
 
 
 class JobError(Exception):
@@ -24,7 +24,14 @@ class JobError(Exception):
         detail: dict[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
-        self.failure = Failure(code=code, message=message, hint=hint, detail=detail or {})
+        self.failure = Failure(
+            code=code, message=_cut(message), hint=hint and _cut(hint), detail=detail or {}
+        )
+
+
+def _cut(text: str) -> str:
+    """A text that names what a file holds can be of any length, and is shown up to some."""
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 # How torch's allocators, the C++ library and the kernel word it.

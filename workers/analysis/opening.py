@@ -1,12 +1,15 @@
 """Loading a model where it is to run, giving it the probe, and finding its features there."""
 
+import json
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from torch import nn
 
 from service.analyses.options import Options
+from service.failures import FailureCode
 from workers.analysis.evaluation import choose_batch_size
 from workers.analysis.inputs import Fitted, fit
 from workers.analysis.timing import timed
@@ -17,6 +20,8 @@ from workers.extraction.refusals import gist, printable
 from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 from workers.runner.protocol import Device
+
+_LISTED = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def open_subject(
             loaded = open_model(file, device)
         progress.report(Stage.LOCATING_HEAD)
         with timed(timings, "head"):
-            fitted = fit(loaded.model, probe, device)
+            with _naming_columns(probe):
+                fitted = fit(loaded.model, probe, device)
             size = batch_size(fitted.probe, options)
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
@@ -95,6 +101,30 @@ def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:
     """Warnings of what the model is given, but for what the extractor warns of itself."""
     codes = {warning.partition(":")[0] for warning in extractor.feature_map.warnings}
     return (each for each in fitted.warnings if each.partition(":")[0] not in codes)
+
+
+@contextmanager
+def _naming_columns(probe: ProbeData) -> Iterator[None]:
+    """Tells of a model that does not take a table's columns side by side which these are."""
+    try:
+        yield
+    except JobError as error:
+        failure = error.failure
+        if failure.code is not FailureCode.INPUT_MISMATCH or not probe.columns:
+            raise
+        listed = ", ".join(map(repr, probe.columns[:_LISTED]))
+        more = f" and {len(probe.columns) - _LISTED:,} more" * (len(probe.columns) > _LISTED)
+        excluded = json.dumps([*(probe.spec.exclude or ()), "its name"], ensure_ascii=False)
+        how = f'name it in the spec, as "exclude": {excluded}'
+        if probe.spec.columns is not None:
+            how = 'leave it out of "columns" in the spec'
+        raise JobError(
+            failure.code,
+            failure.message,
+            hint=f"The probe's input is {len(probe.columns):,} columns side by side: {listed}{more}"
+            f". Should one of them be no input of the model, {how}. {failure.hint or ''}".rstrip(),
+            detail=failure.detail,
+        ) from error
 
 
 def batch_size(probe: ProbeData, options: Options) -> int:

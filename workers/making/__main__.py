@@ -67,6 +67,8 @@ def _make(arguments: argparse.Namespace) -> None:
     )
     if made.note:
         console.print(f"Took {made.note}.")
+    if made.warning:
+        console.print(f"warning: {made.warning}", markup=False)
     spec = ProbeSpec.model_validate({**made.spec.model_dump(mode="json"), **said})
     with Trial() as trial:
         # The child reads the file as a worker would: what it prints is what a server would say.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset
 
 from service.probes.spec import ProbeSpec
 from workers.making.samples import samples_of
@@ -15,6 +16,8 @@ from workers.probes.inference import TARGET_NAMES
 
 Array = npt.NDArray[np.generic]
 _PAIR = 2
+_READ_TWICE = 8
+"""Samples: a random flip leaves half of them as they are."""
 DEFAULT_LIMIT = 10_000
 """Samples: intervals of some thousand are narrow, and files of them are small."""
 
@@ -27,11 +30,13 @@ class Made:
         arrays: By name, samples first.
         spec: With everything that the dataset says.
         note: Which samples were taken, where they are not all.
+        warning: What speaks against taking these samples for an evaluation; else empty.
     """
 
     arrays: Mapping[str, Array]
     spec: ProbeSpec
     note: str
+    warning: str = ""
 
 
 def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAULT_LIMIT) -> Made:
@@ -81,7 +86,32 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
         if names is not None:
             keys["class_names"] = names
     note = samples.note if taken == limit else ""
-    return Made(arrays, ProbeSpec.model_validate(keys), note)
+    return Made(arrays, ProbeSpec.model_validate(keys), note, _varies(source))
+
+
+def _varies(source: object) -> str:
+    """Words for a dataset that gives another sample each time it is asked for the same one."""
+    dataset: Any = source.dataset if isinstance(source, DataLoader) else source
+    is_indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if isinstance(dataset, IterableDataset) or not is_indexed:
+        return ""
+    for row in range(min(_READ_TWICE, len(dataset))):
+        try:
+            first, again = _named(dataset[row]), _named(dataset[row])
+            pairs = [(name, _array(name, row, first[name]), again[name]) for name in first]
+            name = next((n for n, a, b in pairs if not _equal(a, _array(n, row, b))), None)
+        except Exception:  # noqa: BLE001 -- these samples may be none of those that were taken
+            return ""
+        if name is not None:
+            return (
+                f"{name!r} of sample {row} is another each time it is read, as random augmentation "
+                "makes it. Name the dataset as your evaluation has it."
+            )
+    return ""
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == b.dtype.kind == "f")
 
 
 def _named(sample: Any) -> dict[str, Any]:

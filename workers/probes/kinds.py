@@ -49,12 +49,13 @@ def kind_of(held: Members) -> ProbeFormat | None:
         if kind is not None:
             found.setdefault(kind, []).append(file)
     kinds: list[ProbeFormat] = [kind for kind in SUFFIXES if kind in found]
+    needless = _needless(kinds[0], found[kinds[0]]) if kinds else ()
     others = [
         file
         for file in held.visible()
         if kinds
         and file.suffix in _DATA
-        and file.suffix not in _BESIDE.get(kinds[0], ())
+        and file.suffix not in needless
         and not file.path.name.lower().startswith(_NOTES)
     ]
     if others:
@@ -64,6 +65,13 @@ def kind_of(held: Members) -> ProbeFormat | None:
     if not kinds and any(file.name.endswith(SUFFIXES["npz"]) for file in held.files):
         return "npz"  # whose names are for its reader to refuse
     return kinds[0] if kinds else None
+
+
+def _needless(kind: ProbeFormat, files: Sequence[Member]) -> tuple[str, ...]:
+    """Ends of files that say nothing which is needed beside files of a kind."""
+    if kind == "imagefolder" and len({file.path.parent for file in files}) == 1:
+        return ()  # no folders say what the classes are, so that a text may
+    return _BESIDE.get(kind, ())
 
 
 def _several(found: Mapping[str, Sequence[Member]]) -> JobError:

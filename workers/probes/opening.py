@@ -185,10 +185,7 @@ def _words_for(held: Members, archive: str) -> str:
     names = ", ".join(repr(file.name[:80]) for file in held.files[:5])
     if all(file.suffix == ".npz" for file in held.files):
         return f"an archive of npz files, which are not read within one ({names})"
-    return (
-        f"{archive}, or several files, without arrays (.npy), tables or images (found {names}), "
-        "which are what is read of one"
-    )
+    return f"{archive}, or several files, with no arrays (.npy), tables or images (found {names})"
 
 
 def _recognise(head: bytes, total: int) -> str:

@@ -73,6 +73,7 @@ class ProbeData:
             targets: by name, why each is no input.
         told_by_file: What makes an array the only input without a spec, in words; else empty.
         possible_targets: Of a probe without targets: the arrays in the file that could be some.
+        columns: Of a table: those that are side by side as one input.
         left_out: How many samples of the file are left out because all their targets are.
     """
 
@@ -85,6 +86,7 @@ class ProbeData:
     against: Mapping[str, str] = field(default_factory=dict)
     told_by_file: str = ""
     possible_targets: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     left_out: int = 0
 
     def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
@@ -259,6 +261,7 @@ def load_probe(
         possible_targets=possible_targets(n, arrays)
         if target_name is None and spec.format not in _ASKED_FOR
         else (),
+        columns=tuple(column for name in names for column in arrays[name].columns),
         left_out=left_out,
     )
     told = spec.inputs or names[:1]

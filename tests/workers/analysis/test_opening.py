@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support import multilayer, npz, scripted
@@ -58,3 +59,26 @@ def test_what_the_model_is_at_fault_for_is_told_as_ever(progress: ProgressWriter
         opened(progress, "cuda", features=63)
     assert caught.value.failure.code == FailureCode.INPUT_MISMATCH
     assert "CUDA" not in caught.value.failure.message
+
+
+def test_columns_that_a_model_does_not_take_are_named(progress: ProgressWriter) -> None:
+    rows = np.random.default_rng(0).random((60, 65))
+    names = [f"f{place}" for place in range(64)]
+    table = pd.DataFrame(rows, columns=["fold", *names]).assign(label=np.arange(60) % 10)
+    content = table.to_csv(index=False).encode()
+
+    def opened_with(spec: ProbeSpec) -> Subject:
+        probe = load_probe(io.BytesIO(content), spec, Limits())
+        archive = io.BytesIO(scripted(multilayer()))
+        return open_subject(archive, probe, Options(), "cpu", progress=progress, timings={})
+
+    with pytest.raises(JobError) as caught:
+        opened_with(ProbeSpec())
+    hint = caught.value.failure.hint or ""
+    assert "65 columns side by side: 'fold', 'f0', " in hint
+    assert 'as "exclude": ["its name"]' in hint
+    with pytest.raises(JobError) as caught:
+        opened_with(ProbeSpec(columns=["fold", *names]))
+    assert 'leave it out of "columns"' in (caught.value.failure.hint or "")
+    subject = opened_with(ProbeSpec(exclude=["fold"]))
+    assert list(subject.fitted.probe.columns) == names

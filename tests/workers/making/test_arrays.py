@@ -302,6 +302,24 @@ def test_a_stream_that_ends_is_taken_whole_without_a_word() -> None:
     assert make_arrays(Streamed(), limit=1001).note == ""
 
 
+class Augmented(Named):
+    """Turns some pictures round, as training does."""
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        x, y = super().__getitem__(row)
+        return (x.flip(1) if torch.rand(()) < 0.5 else x), y
+
+
+def test_a_dataset_that_varies_is_warned_of() -> None:
+    torch.manual_seed(0)
+    for source in (Augmented(), DataLoader(Augmented(), 5)):
+        assert "is another each time it is read" in make_arrays(source).warning
+    missing = [(X[row] * torch.nan, 1) for row in range(8)]
+    streamed: tuple[Any, ...] = (Named(), Named(as_pictures=True), Streamed(), Tokens(), missing)
+    for source in (*streamed, DataLoader(Named(), 5, shuffle=True)):
+        assert make_arrays(source, limit=10).warning == ""
+
+
 class Endless(Dataset[Any]):
     """As torch's own base class, which has no length."""
 

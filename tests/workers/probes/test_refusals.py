@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 from typing import TYPE_CHECKING
@@ -81,6 +82,37 @@ def raw_safetensors(header: object, data: bytes = b"") -> bytes:
 )
 def test_file_of_another_kind_is_named(content: bytes, words: str) -> None:
     assert words in unreadable(content)
+
+
+WIDE = [f"column_{place}" for place in range(900)]
+
+
+def _wide(*rows: list[str]) -> bytes:
+    lines = [[*WIDE, "label"], *([*row, str(place)] for place, row in enumerate(rows))]
+    return "\n".join(",".join(line) for line in lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "words"),
+    [
+        (_wide(["a"] * 900, ["b"] * 900), {}, 'Set "exclude": ["column_0", '),
+        (_wide(["1"] * 900, [""] * 900), {}, 'set "exclude": ["column_0", '),
+        (_wide(["1"] * 900), {"columns": [*WIDE, "label"]}, 'Set "columns": ["column_0", '),
+    ],
+)
+def test_hints_about_many_columns_name_as_many_as_there_is_room_for(
+    content: bytes, spec: dict[str, object], words: str
+) -> None:
+    failure = refusal(content, spec)
+    assert failure.code == FailureCode.PROBE_UNREADABLE
+    assert words in (failure.hint or "")
+    assert re.search(r", … and \d+ more\]", failure.hint or "")
+
+
+def test_a_text_of_any_length_can_be_told() -> None:
+    error = JobError(FailureCode.PROBE_UNREADABLE, "a" * 9000, hint="b" * 9000)
+    assert error.failure.message == "a" * 3999 + "…"
+    assert error.failure.hint == "b" * 3999 + "…"
 
 
 def test_format_must_be_the_one_declared(npz: Save) -> None:

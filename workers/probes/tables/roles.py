@@ -1,6 +1,9 @@
 """Which columns of a table are the inputs and which is the target."""
 
+import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +25,8 @@ from workers.probes.tables.columns import MissingValueError
 
 _NAMES_SHOWN = 8
 _FIRST_ROWS = 16
+_ROOM = 3000
+"""Characters of a hint for the names of columns."""
 _CUSTOMARY = {*map(str.lower, TARGET_NAMES), "class"}
 
 
@@ -209,19 +214,18 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
 def _target_among_columns(table: Columns, name: str, spec: ProbeSpec) -> JobError:
     """A column is listed as an input, and bears the name of a target."""
     columns = spec.columns or []
-    inputs = ", ".join(f'"{column}"' for column in columns if column != name)
+    inputs = _as_json([column for column in columns if column != name])
     others = [
         other
         for other, info in table.arrays.items()
         if other not in columns and info.may_be_targets and len(info.shape) == 1
     ]
-    without = f'set "columns": [{inputs}] in the spec if it is. ' if inputs else ""
+    without = f'Set "columns": [{inputs}] in the spec if it is. ' if inputs else ""
     instead = f'"target": "{others[-1]}" if that is the target, or ' if others else ""
-    hint = f'{without}if {name!r} is an input, set {instead}"target": null for a probe without.'
     return unreadable(
         f'The spec\'s "columns" names {name!r}, which by its name is the target; expected columns '
         "that are inputs.",
-        hint=hint[0].upper() + hint[1:],
+        hint=f'{without}If {name!r} is an input, set {instead}"target": null for a probe without.',
         detail={"column": name},
     )
 
@@ -291,7 +295,7 @@ def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobErr
             "new_path, index=False) does."
         )
     if strange:
-        excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *strange])
+        excluded = _as_json([*(spec.exclude or ()), *strange])
         hints.append(
             f'Set "exclude": [{excluded}] in the spec if your model does not take '
             f"{'this' if len(strange) == 1 else 'these'}; else write the numbers that it takes."
@@ -302,6 +306,14 @@ def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobErr
         hint=" ".join(hints),
         detail={"columns": [*names[:_NAMES_SHOWN]]},
     )
+
+
+def _as_json(names: Sequence[str]) -> str:
+    """Names as a list in JSON has them, as many as a hint has room for."""
+    written = [json.dumps(name, ensure_ascii=False) for name in names]
+    room = bisect_right([*accumulate(len(each) + len(", ") for each in written)], _ROOM)
+    more = f", … and {len(names) - room:,} more" if room < len(names) else ""
+    return ", ".join(written[:room]) + more
 
 
 def _has_decimal_commas(table: Columns, name: str) -> bool:
@@ -320,7 +332,7 @@ def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpe
     failure = error.failure
     if spec.columns is not None:
         return error
-    excluded = ", ".join(f'"{name}"' for name in [*(spec.exclude or ()), *missing])
+    excluded = _as_json([*(spec.exclude or ()), *missing])
     return JobError(
         failure.code,
         failure.message,

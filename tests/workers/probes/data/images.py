@@ -182,6 +182,13 @@ CASES = [
     ),
     Case(
         "imagefolder",
+        "in one folder, beside a list of labels",
+        lambda: zipped({"0.png": PNGS[0], "1.png": PNGS[1], "labels.txt": b"0\n1\n"}),
+        refused="2 of imagefolder ('0.png', '1.png') and 1 of another kind ('labels.txt')",
+        hint="Leave 'labels.txt' out, and pack the images in one folder for each class",
+    ),
+    Case(
+        "imagefolder",
         "beside an array",
         lambda: zipped({**folders(PNGS), "labels.npy": b""}),
         refused=" and 1 of npz ('labels.npy')",
