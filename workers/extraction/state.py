@@ -63,4 +63,5 @@ def written(model: nn.Module, before: Buffers) -> list[str]:
     nodes = [] if graph is None else graph.findAllNodes("prim::SetAttr")
     # An object that the run makes itself, such as an autocast, is nothing that the model holds.
     kept = [node for node in nodes if next(node.inputs()).node().kind() != "prim::CreateObject"]
-    return [*before.changed(), *dict.fromkeys(str(node.s("name")) for node in kept)]
+    assigned = (str(node.s("name")) for node in kept)
+    return list(dict.fromkeys((*before.changed(), *assigned)))

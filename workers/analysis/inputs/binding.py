@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, permutations
 
 from service.failures import FailureCode
@@ -175,10 +175,12 @@ def _check_namesakes(known: _Known, binding: Binding) -> None:
         argument = known.arguments[position]
         if position in binding.arrays or argument.key not in known.against:
             continue
+        others = {name: why for name, why in known.against.items() if name != argument.key}
         raise _miscounted(
-            known,
-            f"its array {argument.key!r} cannot be given to the argument {argument.name!r}",
-            hint="Store it as numbers, one row for each sample; or set "
+            replace(known, against=others),
+            f"its array {argument.key!r}, {known.against[argument.key]}, cannot be given to the "
+            f"argument {argument.name!r}",
+            hint="Store it as numbers, with one row for each sample; or set "
             f'"input": {_as_spec(known, binding.arrays)} in the probe\'s spec to leave it out.',
         )
 
