@@ -242,13 +242,16 @@ def load_probe(
     for name in names:
         array = container.read(name)
         stored[name] = array if len(rows) == n else array[rows]
-    decided: dict[str, object] = {"target": target_name}
+    # That none was found is left open, as it is no answer of the owner.
+    decided: dict[str, object] = {} if target_name is None else {"target": target_name}
     task = None if stored_targets is None else decided_task(stored_targets)
     if stored_targets is None or task is not None:
         decided["task"] = task
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
     complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
+    is_said = spec.declares_no_target or spec.format in _ASKED_FOR
+    is_open = target_name is None and not is_said
     probe = ProbeData(
         complete,
         stored,
@@ -258,9 +261,7 @@ def load_probe(
         rows,
         against=reasons_against(names, target_name, arrays),
         told_by_file=told_by_file(names, target_name, arrays),
-        possible_targets=possible_targets(n, arrays)
-        if target_name is None and spec.format not in _ASKED_FOR
-        else (),
+        possible_targets=possible_targets(n, arrays) if is_open else (),
         columns=tuple(column for name in names for column in arrays[name].columns),
         left_out=left_out,
     )

@@ -89,3 +89,8 @@ def test_an_input_is_not_named() -> None:
     report = analysed(scripted(Two()), {"x": X, "kind": Y})
     assert note(report) is None
     assert re.search("kind ← 'kind'", " ".join(report["probe"]["notes"]))
+
+
+def test_nothing_is_said_to_one_who_wants_no_targets() -> None:
+    arrays = {"arr_0": X, "arr_1": Y}
+    assert note(analysed(MODEL, arrays, spec={"transform": {}, "target": None})) is None
