@@ -93,7 +93,7 @@ def assess(
             "k99_agreement": features_needed_interval(curve, trials),
         },
         reasons=(*_reasons(summary, evidence), *_remark_on_width(needed, curve)),
-        warnings=_warnings(corrected, evidence.skill),
+        warnings=_warnings(corrected, evidence),
     )
 
 
@@ -132,10 +132,17 @@ def _remark_on_width(needed: int | None, curve: Sequence[CompressedModel]) -> tu
     return (f"The first {needed} of {curve[-1].k} eigenfunctions keep 99% of the answers.",)
 
 
-def _warnings(corrected: float | None, skill: float | None) -> tuple[str, ...]:
+def _warnings(corrected: float | None, evidence: Evidence) -> tuple[str, ...]:
     """A model that tells classes apart and answers worse than a guess may count them otherwise."""
+    skill = evidence.skill
     if corrected is None or skill is None or skill > 0 or corrected < THRESHOLDS.good_quality:
         return ()
+    if evidence.of_values:
+        warning = (
+            "The features hold the target values, and the answers are no better than their mean: "
+            "the targets may be on another scale than the model's outputs, or in another order."
+        )
+        return (warning,)
     warning = (
         "The features tell the classes apart, and the answers are no better than guessing: the "
         "probe's labels may number the classes in another order than the model does."

@@ -44,6 +44,7 @@ class Evidence:
             largest class, the labels' mean informedness, or R² for regression. None without targets
             or decisions. Negative is worse than guessing.
         held_out: Whether the probe is another one than the eigenfunctions come from.
+        of_values: Whether the targets are values, not classes or labels.
         quality_interval, skill_interval: 95 % intervals; that of a classifier's skill takes the
             shares of the classes for given.
     """
@@ -55,6 +56,7 @@ class Evidence:
     held_out: bool
     quality_interval: Interval | None = None
     skill_interval: Interval | None = None
+    of_values: bool = False
 
 
 def gather(
@@ -93,6 +95,7 @@ def gather(
         held_out=held_out,
         quality_interval=quality_interval,
         skill_interval=skill_interval,
+        of_values=task == "regression",
     )
 
 

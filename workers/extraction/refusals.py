@@ -61,7 +61,9 @@ _ADVICE = {
     ),
     Refusal.TRAIN_MODE_BAKED: (
         "Call model.eval() before torch.jit.trace, torch.jit.script or torch.jit.freeze, and save "
-        "the archive again."
+        "the archive again. If that was done: functional.dropout drops unless it is given "
+        "training=self.training, and a batch norm with track_running_stats=False always takes the "
+        "statistics of the batch."
     ),
     Refusal.STOCHASTIC: "Save a version of the model that gives the same answer every time.",
     Refusal.NON_FINITE: (

@@ -330,6 +330,8 @@ def _check_positions(stored: StoredTargets, shape: Sequence[int], model: ModelVi
             "Use a probe with one whole label for each position of the model's output, of shape "
             f"(n, *positions) = ({wanted}), in this order,"
         )
+        if not (stored.is_whole or stored.is_text):
+            advice = "Use labels, as values of each position (depth maps, say) are not supported,"
     counts = f"{model.positions:,} against {positions:,} a sample"
     if positions == model.positions:
         counts = f"{model.positions:,} positions each, but in another order"

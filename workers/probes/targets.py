@@ -231,10 +231,13 @@ class StoredTargets:
 
     def misshapen(self) -> JobError:
         """The refusal of a shape that no targets have."""
+        is_map = self.is_float and self.values.ndim > _MATRIX_AXES
+        maps = " Values of each position, as of depth maps or reconstructions, are not supported."
         return unreadable(
             f"The targets {self.name!r} have shape {shape_text(self.values.shape)} and dtype "
             f"{self.values.dtype.name}; expected (n,) labels, (n, classes) one-hot rows, "
-            "(n, labels) multi-hot rows, (n, *positions) whole labels or (n, outputs) values.",
+            "(n, labels) multi-hot rows, (n, *positions) whole labels or (n, outputs) values."
+            f"{maps if is_map else ''}",
             hint="Store one label or one row of values a sample, or one whole label for each "
             f"position of a sample; {NO_TARGET}",
         )

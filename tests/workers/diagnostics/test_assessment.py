@@ -1,5 +1,7 @@
 """The second axis: minimal but poor, extended but accurate."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from samples import measured
@@ -26,6 +28,15 @@ def evidence(
         quality_interval=None if quality is None else (0.3, 0.7),
         skill_interval=None if skill is None else (0.8, 1.0),
     )
+
+
+@pytest.mark.parametrize(
+    ("of_values", "words"),
+    [(False, "may number the classes in another order"), (True, "may be on another scale")],
+)
+def test_features_that_hold_the_target_and_answers_that_do_not(of_values: bool, words: str) -> None:
+    (warning,) = assess("MF", replace(evidence(0.9, -0.5), of_values=of_values)).warnings
+    assert words in warning
 
 
 @pytest.mark.parametrize(

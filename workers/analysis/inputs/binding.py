@@ -44,6 +44,7 @@ class _Known:
         arrays: The probe's candidates, the likeliest inputs first.
         against: Why each of its other arrays is none.
         told_by_file: What makes an array the only input without a spec, in words; else empty.
+        columns: Of a table: the names of the columns that are side by side in its input.
     """
 
     arguments: Sequence[Argument]
@@ -51,6 +52,7 @@ class _Known:
     arrays: Sequence[str]
     against: Mapping[str, str]
     told_by_file: str
+    columns: Sequence[str]
 
     @property
     def needed(self) -> list[int]:
@@ -68,7 +70,8 @@ def find_bindings(arguments: Sequence[Argument], probe: ProbeData) -> list[Bindi
         JobError: `input_mismatch` if there is none, with what each side has.
     """
     spec, positions = probe.spec, tensor_positions(arguments)
-    known = _Known(arguments, positions, list(probe.stored), probe.against, probe.told_by_file)
+    arrays = list(probe.stored)
+    known = _Known(arguments, positions, arrays, probe.against, probe.told_by_file, probe.columns)
     if isinstance(spec.input, dict):
         return [_by_mapping(known, spec.input)]
     if spec.input is not None and not known.told_by_file:
@@ -260,7 +263,8 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
 def _what_to_give(known: _Known) -> str:
     """Arrays for all arguments, or why those of their names are none."""
     needed = [known.arguments[position] for position in known.needed or known.positions[:1]]
-    template = json.dumps({each.name: f"array for {each.name}" for each in needed})
+    columns = {each.name: each.key for each in needed if each.key in known.columns}
+    template = json.dumps({each.name: f"array for {each.name}" for each in needed} | columns)
     naming = (
         f'Name an array of the probe for each argument in its spec: "input": {template}; or save '
         "the model inside a module that takes what the probe has."

@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Protocol
 
 import numpy as np
@@ -21,10 +21,12 @@ from workers.probes.container import (
     unreadable,
 )
 from workers.probes.inference import TARGET_NAMES, describe
+from workers.probes.tables import commas
 from workers.probes.tables.columns import MissingValueError
 
 _NAMES_SHOWN = 8
 _FIRST_ROWS = 16
+_PLAINLY = "Write the numbers of {} with decimal points, and without commas between thousands."
 _ROOM = 3000
 """Characters of a hint for the names of columns."""
 _CUSTOMARY = {*map(str.lower, TARGET_NAMES), "class"}
@@ -283,17 +285,16 @@ def _members(table: Columns, spec: ProbeSpec) -> list[str]:
 
 def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobError:
     """Columns would be left out of the inputs without anyone having said so."""
-    # Each look reads the file; where some have decimal commas, what the others hold comes later.
+    # Each look reads the file; where some have commas, what the others hold comes later.
     looked_at = names[:_NAMES_SHOWN]
-    with_commas = [name for name in looked_at if _has_decimal_commas(table, name)]
+    texts = {name: _texts(table, name) for name in looked_at}
+    with_commas = [name for name in looked_at if commas.advice(name, texts[name]) is not None]
     strange = [name for name in (looked_at if with_commas else names) if name not in with_commas]
     hints = []
     if with_commas:
-        hints.append(
-            f"Write the numbers of {', '.join(map(repr, with_commas))} with decimal "
-            'points, as pandas.read_csv(path, sep=None, engine="python", decimal=",").to_csv('
-            "new_path, index=False) does."
-        )
+        listed = ", ".join(map(repr, with_commas))
+        all_texts = chain.from_iterable(texts[name] for name in with_commas)
+        hints.append(commas.advice(listed, all_texts) or _PLAINLY.format(listed))
     if strange:
         excluded = _as_json([*(spec.exclude or ()), *strange])
         hints.append(
@@ -316,15 +317,14 @@ def _as_json(names: Sequence[str]) -> str:
     return ", ".join(written[:room]) + more
 
 
-def _has_decimal_commas(table: Columns, name: str) -> bool:
-    """Whether what is text in a column would be numbers if commas were points."""
+def _texts(table: Columns, name: str) -> list[str]:
+    """What a column of text holds; nothing for other columns."""
     if not table.arrays[name].is_text:
-        return False
+        return []
     try:
-        values = table.read(name)
+        return [str(value) for value in table.read(name)]
     except JobError:
-        return False
-    return all(_is_number(_point(value)) for value in values)
+        return []
 
 
 def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpec) -> JobError:
@@ -348,21 +348,10 @@ def _what_it_holds(table: Columns, name: str) -> str:
     if not info.is_text:
         return f"it is {describe({name: info})}"
     values = table.read(name)
-    row = next((row for row, text in enumerate(values) if not _is_number(str(text))), 0)
-    comma = ", perhaps a number with a decimal comma" if _is_number(_point(values[row])) else ""
-    return f"it holds text, first {str(values[row])[:80]!r} in row {row}{comma}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _point(text: str) -> str:
-    return str(text).replace(",", ".")
+    row = next((row for row, text in enumerate(values) if not commas.is_number(str(text))), 0)
+    text = str(values[row])
+    comma = ", perhaps a number with a comma" if commas.advice(name, [text]) else ""
+    return f"it holds text, first {text[:80]!r} in row {row}{comma}"
 
 
 def _refuse_row_numbers(table: Columns, names: Sequence[str]) -> None:
@@ -389,6 +378,8 @@ def _counts(values: npt.NDArray[np.generic]) -> bool:
 
 
 def _check_is_no_single_number(table: Columns, spec: ProbeSpec) -> None:
+    if isinstance(spec.input, dict):
+        return  # each of them goes to an argument, as of users and items
     first = spec.inputs[0] if spec.inputs else None
     info = None if first is None else table.arrays.get(first)
     if info is not None and info.is_numeric and len(info.shape) == 1:

@@ -78,6 +78,39 @@ def test_a_column_beside_one_of_lists_is_said() -> None:
     assert "got it: 'age'." in notes_of(given)
 
 
+class Rating(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.items = nn.Embedding(50, 8)
+        self.users = nn.Embedding(50, 8)
+        self.head = nn.Linear(16, 1)
+
+    def phi(self, item: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
+        return torch.relu(torch.cat([self.items(item), self.users(user)], 1))
+
+    def forward(self, item: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
+        return self.head(self.phi(item, user))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_may_go_to_arguments(kind: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "user": RNG.integers(0, 50, ROWS),
+            "item": RNG.integers(0, 50, ROWS),
+            "label": RNG.normal(size=ROWS),
+        }
+    )
+    model = Rating().eval()
+    failure = refused_file(model, written(frame, kind))
+    (answer,) = specs_in(failure.hint)
+    assert answer == {"input": {"item": "item", "user": "user"}}
+    given = give_file(model, written(frame, kind), answer)
+    expected = model.phi(*(torch.tensor(frame[name].to_numpy()) for name in ("item", "user")))
+    assert close(given.phi, expected.detach())
+
+
 @pytest.mark.parametrize("names", [("x", "y", "elevation"), ("X", "Y", "Zone")])
 def test_a_column_y_beside_x_and_more_may_be_a_coordinate(names: tuple[str, str, str]) -> None:
     rng = np.random.default_rng(0)

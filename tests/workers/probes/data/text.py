@@ -215,7 +215,7 @@ CASES = [
         "csv",
         "decimal commas",
         lambda: written(FRAME, sep=";", decimal=","),
-        refused="perhaps a number with a decimal comma",
+        refused="perhaps a number with a comma",
         hint="Write the numbers of 'height' with decimal points",
     ),
     Case(
@@ -227,9 +227,25 @@ CASES = [
     ),
     Case(
         "csv",
+        "commas between thousands, or decimal ones",
+        lambda: b'a,b,label\n1,"11,089",0\n2,"9,120",1\n',
+        refused="perhaps a number with a comma",
+        hint='if these separate thousands, as pandas.read_csv(path, sep=None, engine="python", '
+        'thousands=",").to_csv(new_path, index=False) does; if they are decimal ones, with',
+    ),
+    Case(
+        "csv",
+        "commas between thousands",
+        lambda: b'a,b,label\n1,"1,211,089",0\n2,"9,120",1\n',
+        refused="perhaps a number with a comma",
+        hint="Write the numbers of 'b' without commas, as pandas.read_csv(path, sep=None, "
+        'engine="python", thousands=",")',
+    ),
+    Case(
+        "csv",
         "decimal commas beside text",
         lambda: written(FRAME.assign(city="Rome"), sep=";", decimal=","),
-        refused="perhaps a number with a decimal comma",
+        refused="perhaps a number with a comma",
         hint='new_path, index=False) does. Set "exclude": ["city"] in the spec',
     ),
     Case(
