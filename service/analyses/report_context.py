@@ -18,6 +18,7 @@ from service.analyses.report_parts import (
     Sentence,
     Sentences,
     Sha256,
+    TargetName,
     figure,
 )
 from service.probes.spec import Task
@@ -59,6 +60,8 @@ class ProbePart(Part):
     class_names: ClassNames = None
     ignored: Annotated[Count | None, figure("probe.ignored")] = None
     task: Task | None
+    # Reports written before this was told lack it.
+    target: TargetName = None
     # Reports written before anything was inferred from the model lack both.
     inputs: GivenInputs
     notes: Annotated[

@@ -21,6 +21,7 @@ from service.analyses.report_parts import (
     Sha256,
     Share,
     Shares,
+    TargetName,
     figure,
     require_length,
 )
@@ -46,6 +47,8 @@ class EvalProbe(Part):
     class_names: ClassNames = None
     ignored: Annotated[Count | None, figure("held_out.probe.ignored")] = None
     task: Task | None
+    # Reports written before this was told lack it.
+    target: TargetName = None
     # Reports written before anything was inferred from the model lack both.
     inputs: GivenInputs
     notes: Annotated[

@@ -68,6 +68,11 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+TargetName = Annotated[
+    Name | None,
+    Field(description="The array or column that was taken for the targets; null: none."),
+]
+
 ClassNames = Annotated[
     Annotated[list[Name], Field(max_length=MAX_ENTRIES)] | None,
     Field(description="What the classes are called, in their order; null if nobody said."),

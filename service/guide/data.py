@@ -65,9 +65,9 @@ _ROWS = (
         "All columns of numbers but the target, side by side, in the file's order: `input` is `*`. "
         "The target is a column with a customary name (`y`, `target`, `label` …), else the only "
         "one that holds names of classes. An index of pandas is left out, and named in `exclude`.",
-        "No such target, or `y` beside `x` and more: `target`. A column that only counts the rows, "
-        "or one of text: `exclude`. Another order of the columns, or some of them: `columns`. "
-        "Categories in an order that is not the alphabet's: `class_names`.",
+        "No such target, or a column y beside x and more: `target`. A column that only counts the "
+        "rows, or one of text: `exclude`. Another order of the columns, or some of them: "
+        "`columns`. Categories in an order that is not the alphabet's: `class_names`.",
     ),
     DataKind(
         "csv",

@@ -26,7 +26,7 @@ MAX_CHANNELS = 1024
 PerChannel = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_CHANNELS)]
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 
-_FRACTION = re.compile(r"(\d{1,9})/(\d{1,9})")
+_FRACTION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/(\d{1,9}(?:\.\d{1,9})?)")
 
 
 def _read_fraction(value: object) -> object:
@@ -36,9 +36,9 @@ def _read_fraction(value: object) -> object:
     if not isinstance(value, str):
         return value
     match = _FRACTION.fullmatch(value.replace(" ", ""))
-    if match is None or not int(match[2]):
+    if match is None or not float(match[2]):
         raise ValueError(f"scale is {value!r}; expected a number, or a fraction such as '1/255'")
-    return _read_fraction(int(match[1]) / int(match[2]))
+    return _read_fraction(float(match[1]) / float(match[2]))
 
 
 Factor = Annotated[

@@ -43,6 +43,7 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
         else list(targets.class_names),
         "ignored": probe.ignored,
         "task": probe.spec.task,
+        "target": probe.spec.target,
         "inputs": [
             {
                 "argument": given.argument,

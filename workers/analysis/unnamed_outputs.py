@@ -16,6 +16,8 @@ from workers.extraction.advising import chosen
 from workers.probes.probe import ProbeData
 
 _LISTED = 8
+_ABLE = 0.5
+"""Answers half-way from guessing to perfect are those of a classifier."""
 
 
 def unnamed_outputs(
@@ -37,7 +39,9 @@ def unnamed_outputs(
     """
     named = _named_outputs(probe, found.outputs)
     is_guessing = skill is not None and skill <= 0
-    is_suspect = 2 * len(named) < found.outputs or (len(named) < found.outputs and is_guessing)
+    is_able = skill is not None and skill > _ABLE
+    is_suspect = len(named) < found.outputs and is_guessing
+    is_suspect = is_suspect or (2 * len(named) < found.outputs and not is_able)
     if not named or not is_suspect or not _may_be_embedding(probe, found, options):
         return []
     return [_note(named, found, is_guessing=is_guessing)]

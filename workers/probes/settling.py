@@ -6,7 +6,7 @@ inferred is written down in the notes of the targets.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from operator import mul
@@ -67,7 +67,20 @@ def settle(
         )
     if found is not None and model is not None:
         _check_fits(stored, found, model)
+        found = replace(found, notes=(*found.notes, *_as_logit(stored, found, model)))
     return found
+
+
+def _as_logit(stored: StoredTargets, found: Targets, model: ModelView) -> Iterator[str]:
+    """What a single output without a link is taken for, where the labels are 0 and 1."""
+    is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004  (two)
+    is_number = not (stored.is_text or stored.is_float or stored.is_one_hot)
+    if is_binary and is_number and found.labels is None and model.is_bare_output:
+        yield (
+            "The model's one output, which no link follows, is taken for the logit of label 1: "
+            "from 0 on it answers 1. If it was fitted to the numbers 0 and 1 themselves, set "
+            '"task": "regression" in the probe\'s spec.'
+        )
 
 
 def _settle_without_outputs(

@@ -121,6 +121,11 @@ class ModelView:
         return math.prod(self.position_shape)
 
     @property
+    def is_bare_output(self) -> bool:
+        """Whether it has one output, as its last linear layer gives it."""
+        return self.outputs == 1 and self.link == "identity"
+
+    @property
     def classes(self) -> int:
         """How many classes it tells apart: a single output is the logit of two."""
         return 2 if self.outputs == 1 else self.outputs

@@ -121,6 +121,7 @@ def test_figures_are_those_of_full_matrices(
         "class_names": None,
         "ignored": None,
         "task": "classification",
+        "target": "y",
         "notes": [],
     }
 

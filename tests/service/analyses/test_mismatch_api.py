@@ -78,11 +78,6 @@ def failure(client: Client, model: str, probe: str) -> dict[str, Any]:
             COLOURS, AS_STORED, "takes 3 channels",
             {"layout": "NHWC->NCHW", "scale": BYTE_SCALE}, id="bytes",
         ),
-        pytest.param(
-            COLOURS.astype(np.float32) / 255, {"dtype": "float32", "mean": [0.5]},
-            "takes 3 channels", {"layout": "NHWC->NCHW", "dtype": "float32", "mean": [0.5]},
-            id="joined",
-        ),
     ],
 )  # fmt: skip
 def test_the_suggested_spec_makes_it_run(

@@ -103,6 +103,7 @@ def test_layout_is_a_permutation(
         ({"transform": {"dtype": "uint8", "scale": 0.5}}, "use dtype 'float32'"),
         ({"transform": {"scale": float("inf")}}, "finite"),
         ({"transform": {"scale": 0}}, "scale is 0, which makes all inputs 0"),
+        ({"transform": {"scale": "1/0.0"}}, "or a fraction such as"),
         ({"transform": {"scale": "0/255"}}, "scale is 0, which makes all inputs 0"),
         ({"transform": {"mean": [float("nan")]}}, "finite"),
         ({"transform": {"mean": []}}, "at least 1 item"),
@@ -133,6 +134,7 @@ def test_refusal_says_what_is_expected(given: dict[str, object], words: str) -> 
 
 
 def test_transforms_may_be_given_by_the_arrays_name() -> None:
+    assert Transform.model_validate({"scale": "1/127.5"}).scale == 1 / 127.5
     given = {"transform": {"pixels": {"scale": "1/255"}, "ids": {}}}
     spec = ProbeSpec.model_validate(given)
     assert spec.transform_of("pixels", 5) == Transform(scale=1 / 255)

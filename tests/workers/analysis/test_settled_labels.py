@@ -151,7 +151,9 @@ READ: dict[str, tuple[nn.Sequential, np.ndarray, Spec, np.ndarray, str]] = {
     "uint16": (network(4), Y.astype("u2"), {}, Y, ""),
     "uint32": (network(4), Y.astype("u4"), {}, Y, ""),
     "uint64": (network(4), Y.astype("u8"), {}, Y, ""),
-    "bool": (network(1), BINARY.astype(bool), {}, BINARY, ""),
+    "bool": (network(1), BINARY.astype(bool), {}, BINARY, "is taken for the logit of label 1"),
+    "0 and 1, one logit": (network(1), BINARY, {}, BINARY, "fitted to the numbers 0 and 1"),
+    "0 and 1, a sigmoid": (network(1, nn.Sigmoid()), BINARY, {}, BINARY, ""),
     "named": (network(4), Y, {"class_names": NAMES.tolist()}, Y, ""),
 }
 

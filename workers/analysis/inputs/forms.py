@@ -109,8 +109,15 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 
 
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
-    """Bytes with channels last are images as files hold them; most models take channels first."""
+    """Bytes with channels last are images as files hold them; most models take channels first.
+
+    Floats with channels last may be, too; they are first taken as they are.
+    """
     shape = stored.shape
+    if stored.dtype.kind == "f" and len(shape) == _IMAGE_AXES:
+        is_last = shape[-1] in _IMAGE_CHANNELS and shape[1] == shape[2]
+        is_image = is_last and shape[1] not in _IMAGE_CHANNELS
+        return ["NHWC->NHWC", "NHWC->NCHW"] if is_image else [None]
     is_image = len(shape) == _IMAGE_AXES and (
         stored.dtype.name in _IMAGES or largest_value(stored) is not None
     )

@@ -48,7 +48,8 @@ def notes(trial: Trial, binding: Binding) -> Iterator[str]:
         given = ", ".join(f"{name} ← {array!r}" for name, array in pairs.items())
         yield f"The model's arguments got these arrays ({binding.why}): {given}."
     unused = [n for n in trial.probe.stored if n not in binding.arrays.values()]
-    unused += trial.probe.others
+    excluded = trial.probe.spec.exclude or ()
+    unused += [name for name in trial.probe.others if name not in excluded]
     if unused:
         listed = ", ".join(map(repr, unused[:_LISTED])) + (" …" if len(unused) > _LISTED else "")
         yield f"Not used, as no argument of the model got it: {listed}."

@@ -115,11 +115,13 @@ class NormRatio:
         factor: How many times as spread they are.
         distance: How far their mean is from that in training, in standard deviations of training.
         is_usual: Whether they are as spread as in training, as far as a few samples tell.
+        doubt: Standard error of the factor's logarithm; 0 for images, whose pixels are many.
     """
 
     factor: float
     distance: float
     is_usual: bool
+    doubt: float
 
     @property
     def is_same(self) -> bool:
@@ -148,7 +150,20 @@ def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
         return None
     ratio = _variance_ratio(norm)
     lowest, highest = _IMAGES if norm.source.dim() == _IMAGE_AXES else _OTHERS
-    return NormRatio(math.exp(ratio / 2), _mean_distance(norm), lowest <= ratio <= highest)
+    is_usual = lowest <= ratio <= highest
+    return NormRatio(math.exp(ratio / 2), _mean_distance(norm), is_usual, _doubt(norm.source))
+
+
+def _doubt(source: Tensor) -> float:
+    """Of the standard deviation's logarithm, ½ √((κ − 1)/n), with the kurtosis κ of the samples."""
+    if source.dim() == _IMAGE_AXES or len(source) < _FEWEST_ROWS:
+        return 0.0
+    others = [axis for axis in range(source.dim()) if axis != 1]
+    centered = source.double() - source.double().mean(dim=others, keepdim=True)
+    variance = centered.square().mean(dim=others)
+    kurtosis = centered.pow(4).mean(dim=others) / variance.square()
+    found = (kurtosis[variance > 0] - 1).clamp(min=0) / len(source)
+    return 0.5 * math.sqrt(float(found.median())) if found.numel() else 0.0
 
 
 def _mean_distance(norm: "_Norm") -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from analysed import analysed
-from support import Digits
+from support import Digits, scripted
 from torch import Tensor, nn
 
 MEAN, STD = 0.3, 0.37
@@ -105,6 +105,33 @@ def test_a_mean_and_std_of_other_values_are_warned_of(
     assert warned(analysed(normless(), given, spec={"transform": right})) == []
 
 
+@pytest.mark.parametrize("std", [{}, {"std": [1]}])
+def test_a_mean_alone_makes_no_deviation_of_one(
+    images: tuple[np.ndarray, np.ndarray], std: dict[str, Any]
+) -> None:
+    x, y = images
+    arrays = {"x": 255 * x, "y": y}
+    spec = {"transform": {"scale": 1, "mean": [255 * MEAN], **std}}
+    assert warned(analysed(normless(), arrays, spec=spec)) == []
+    spec = {"transform": {"mean": [255 * MEAN], **std}}
+    assert len(warned(analysed(normless(), {"x": x, "y": y}, spec=spec))) == 1
+
+
+@pytest.mark.parametrize("rows", [50, 100, 300])
+def test_few_rows_of_long_tailed_columns_are_no_other_scale(rows: int) -> None:
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        x = random.lognormal(0, 1, (3000 + rows, 8)).astype("f4")
+        y = (x[:, 0] > x[:, 1]).astype(int)
+        norm = nn.BatchNorm1d(8)
+        model = nn.Sequential(norm, nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        norm.running_mean = torch.tensor(x[:3000].mean(0))
+        norm.running_var = torch.tensor(x[:3000].var(0))
+        norm.num_batches_tracked.fill_(1000)
+        assert warned(analysed(model.eval(), {"x": x[3000:], "y": y[3000:]})) == []
+        assert len(warned(analysed(model.eval(), {"x": 10 * x[3000:], "y": y[3000:]}))) == 1
+
+
 @pytest.mark.parametrize("transform", [None, {"scale": 1}])
 def test_an_eval_probe_on_another_scale_is_warned_of(
     images: tuple[np.ndarray, np.ndarray], transform: dict[str, Any] | None
@@ -138,3 +165,52 @@ def test_an_array_of_all_zeros_is_no_normalised_one() -> None:
     spec = {"transform": {"mean": [0.5], "std": [0.5]}}
     arrays = {"x": zeros.numpy(), "y": np.arange(60) % 10}
     assert len(warned(analysed(normless(), arrays, spec=spec))) == 1
+
+
+class Divides(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = normless()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.float() / 255)
+
+
+class Normalises(Divides):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner((x - 0.45) / 0.25)
+
+
+@pytest.mark.parametrize(
+    ("model", "factor", "transform", "is_right"),
+    [
+        (Divides(), 255, None, True),
+        (Divides(), 1, None, False),
+        (Divides(), 255, {"scale": "1/255"}, False),
+        (Divides(), 255, {"mean": [0.3], "std": [0.4], "scale": "1/255"}, False),
+        (Normalises(), 1, None, True),
+        (Normalises(), 255, {"scale": "1/255"}, True),
+        (Normalises(), 255, None, False),
+        (Normalises(), 1, {"mean": [0.3], "std": [0.4]}, False),
+    ],
+)
+def test_what_a_model_does_itself_is_not_done_twice_without_a_word(
+    images: tuple[np.ndarray, np.ndarray],
+    model: nn.Module,
+    factor: int,
+    transform: dict[str, Any] | None,
+    is_right: bool,
+) -> None:
+    x, y = images
+    spec = {} if transform is None else {"transform": transform}
+    found = warned(analysed(model, {"x": x * np.float32(factor), "y": y}, spec=spec))
+    assert len(found) == (not is_right), found
+    assert is_right or "the model itself does x ·" in found[0]
+
+
+def test_bytes_that_are_multiplied_are_warned_of(images: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = images
+    arrays = {"x": (255 * x).astype("u1"), "y": y}
+    archive = scripted(normless().eval())
+    (warning,) = warned(analysed(archive, arrays, spec={"transform": {"scale": 255}}))
+    assert 'Was "scale": "1/255" meant?' in warning

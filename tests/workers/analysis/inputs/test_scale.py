@@ -320,6 +320,17 @@ def test_wide_pixels_with_channels_last_are_asked_about_at_once(dtype: str) -> N
     assert close(give(model, spec, x=x, y=LABELS).phi, truth(model, PICTURES))
 
 
+def test_floats_with_channels_last_are_asked_about_where_both_orders_run() -> None:
+    model, x = Flat(), (PICTURES.transpose(0, 2, 3, 1) / 255).astype("f4")
+    specs = specs_in(refused(model, x=x, y=LABELS).hint)
+    assert [spec["transform"].get("layout") for spec in specs] == ["NHWC->NHWC", "NHWC->NCHW"]
+    for spec, stored in zip(specs, (x, x.transpose(0, 3, 1, 2).copy()), strict=True):
+        assert close(give(model, spec, x=x, y=LABELS).phi, truth(model, stored))
+    mean = {"transform": {"mean": [0.5], "std": [0.5]}}
+    for spec in specs_in(refused(model, mean, x=x, y=LABELS).hint):
+        give(model, spec, x=x, y=LABELS)
+
+
 def test_the_order_of_pixels_is_asked_for_where_both_run() -> None:
     model, x = Flat(), PICTURES.transpose(0, 2, 3, 1)
     specs = specs_in(refused(model, x=x, y=LABELS).hint)

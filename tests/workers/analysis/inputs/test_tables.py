@@ -67,7 +67,8 @@ def test_columns_that_are_left_out_are_said(
     with torch.inference_mode():
         expected = model[:2](torch.tensor(frame[used].to_numpy(np.float32)))
     assert close(given.phi, expected)
-    assert "got it: 'weight', 'name'." in notes_of(given)
+    # Who excludes columns knows that they are not used.
+    assert ("got it: 'weight', 'name'." in notes_of(given)) == ("columns" in spec)
 
 
 def test_a_column_beside_one_of_lists_is_said() -> None:
