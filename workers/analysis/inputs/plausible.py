@@ -127,7 +127,9 @@ def _scaled_twice(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
             continue
         steps = first_steps(tape, given)
         least, most = (float(bound) for bound in given.aminmax())
-        did = f"the model itself does x · {steps.factor:.4g} {steps.offset:+.4g} first, as to"
+        did = (
+            f"the model itself does x · {steps.factor:.4g} {steps.offset:+.4g} first, as is done to"
+        )
         match steps.takes_bytes(_BYTE):
             case True if not steps.are_codes and -_SMALL <= least < most <= _SMALL:
                 wrong = f"{did} whole numbers up to 255"
