@@ -171,6 +171,8 @@ def zip_members(file: BinaryIO, limits: Limits) -> Members:
     entries = archive.infolist()
     _check_count(len(entries), limits)
     for entry in entries:
+        if not entry.filename:  # damage may end a name before it begins
+            raise _no_file("", "a file without a name")
         if stat.S_ISLNK(entry.external_attr >> _UNIX_MODE_BITS):
             raise _no_file(entry.filename, "a link")
     return Members(

@@ -329,6 +329,11 @@ def test_changed_bytes_in_an_npz_are_noticed(npz: Save) -> None:
     assert "damaged" in unreadable(bytes(whole))
 
 
+def test_a_member_whose_name_is_empty_is_refused(npz: Save) -> None:
+    content = npz(x=GOOD, y=np.arange(6)).getvalue()
+    assert "without a name" in unreadable(content.replace(b"y.npy", b"\0.npy"))
+
+
 def test_a_member_that_says_it_is_encrypted_is_refused(npz: Save) -> None:
     whole = bytearray(npz(x=GOOD).getvalue())
     flags = whole.index(b"PK\x01\x02") + 8
