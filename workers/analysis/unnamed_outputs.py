@@ -26,7 +26,8 @@ def unnamed_outputs(
     """What to note of outputs that no label names.
 
     A probe may lack some classes, so it takes more to be noted: that most outputs are without a
-    label, or that the answers are no better than naming the most frequent class.
+    label and the answers are not good, or that they are no better than naming the most frequent
+    class.
 
     Args:
         probe: The samples, with settled targets.

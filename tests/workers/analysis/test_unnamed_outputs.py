@@ -240,3 +240,13 @@ def test_features_alone_tell_of_no_classes() -> None:
     probe = {"x": X, "y": np.arange(N) % 4}
     report = analysed(scripted(embedding(16)), probe, feature_map=choice)
     assert not [w for w in report["verdict"]["warnings"] if "no sample" in w]
+
+
+def test_a_good_classifier_whose_probe_has_two_classes_of_many_is_told_nothing() -> None:
+    model = embedding(10)
+    answers = told(model)
+    frequent = np.argsort(np.bincount(answers, minlength=10))[-2:]
+    rows = np.isin(answers, frequent)
+    report = analysed(scripted(model), {"x": X[rows], "y": answers[rows]})
+    assert report["performance"]["accuracy"] == 1
+    assert not [note for note in report["probe"]["notes"] if OPTION in note]
