@@ -31,8 +31,6 @@ from workers.extraction.structure import (
 from workers.extraction.tape import Tape
 
 _LISTED = 20
-_HINT = 4000
-"""Characters of a hint at most; so many results are hardly ever returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +182,7 @@ def _ambiguous(
         f"The model returns {len(outputs)} float tensors, of which {', '.join(labels)} could each "
         "be the network's outputs, and none of them lies on the way to another; expected exactly "
         "one that ends in a linear layer.",
-        hint=" ".join(ways)[:_HINT],
+        hint=" ".join(ways),
         outputs=[output.label for output in outputs],
         candidates=list(labels),
     )
@@ -383,4 +381,4 @@ def _beside(features: Output, others: Sequence[Output]) -> str:
     each: list[dict[str, JsonValue]] = [
         {"features_output": name_of(features), "output": name_of(other)} for other in others
     ]
-    return f"Say which result holds the outputs, as {listed(each)}."[:_HINT]
+    return f"Say which result holds the outputs, as {listed(each)}."

@@ -20,7 +20,7 @@ class Buffers:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         with torch.inference_mode():
-            self._kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            self._kept = {name: b.clone() for name, b in model.named_buffers() if _is_plain(b)}
 
     @torch.inference_mode()
     def changed(self) -> list[str]:
@@ -41,6 +41,11 @@ class Buffers:
 
     def __exit__(self, *_: object) -> None:
         self.put_back()
+
+
+def _is_plain(buffer: Tensor) -> bool:
+    """Whether its values can be compared; sparse and quantized ones are constants, as a rule."""
+    return buffer.layout is torch.strided and not buffer.is_quantized
 
 
 def _same(one: Tensor, other: Tensor | None) -> bool:

@@ -19,6 +19,7 @@ _MATRIX_AXES = 2
 _ROUNDED = 1e-3
 """How far shares in half precision may be from summing to 1."""
 
+_PAIR = 2
 _COUNTS = 9
 """A number from 0 to it, between zeros and ones, may count something."""
 
@@ -196,10 +197,11 @@ class StoredTargets:
         """
         if self.column.ndim != _MATRIX_AXES or not self.is_whole:
             return []
-        found = _first_distinct(self.column, 4)
+        found = _first_distinct(self.column, _PAIR + 2)
         others = set(found) - {0, 1}
-        has_third = len(found) == 3 and len(others) == 1 and not 0 <= min(others) <= _COUNTS  # noqa: PLR2004
-        is_pair = len(found) == 2 and IGNORE_INDEX not in found  # noqa: PLR2004
+        is_pair = len(found) == _PAIR and IGNORE_INDEX not in found
+        has_third = len(found) == _PAIR + 1 and len(others) == 1
+        has_third = has_third and not 0 <= min(others) <= _COUNTS
         return found if is_pair or has_third else []
 
     @cached_property

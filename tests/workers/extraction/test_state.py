@@ -100,3 +100,24 @@ def test_a_model_with_state_runs_once_for_each_batch() -> None:
     for start in range(0, 192, 64):
         extractor.run((torch.tensor(X[start : start + 64]),))
     assert int(loaded.calls) == before + 3
+
+
+class Graph(nn.Module):
+    """Holds a sparse matrix, whose values cannot be compared with another's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.register_buffer("neighbours", torch.eye(6).to_sparse())
+        self.body = nn.Linear(6, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.body(torch.sparse.mm(self.neighbours, x.t()).t())))
+
+
+def test_a_sparse_buffer_does_no_harm() -> None:
+    model = Graph().eval()
+    given = give(scripted(model), x=X, y=Y)
+    with torch.inference_mode():
+        assert close(given.phi, torch.relu(model.body(torch.tensor(X))))

@@ -22,6 +22,9 @@ from workers.extraction.signature import read_arguments
 from workers.extraction.state import Buffers
 from workers.probes.probe import ProbeData
 
+_WIDENED = 4
+"""Bindings to which further arrays are added, of several: each is a run, and all are asked about."""
+
 
 @dataclass(frozen=True)
 class GivenInput:
@@ -155,7 +158,7 @@ def _fit(model: nn.Module, probe: ProbeData, device: str, authority: str) -> Fit
     if not running:
         raise trials[0].explained()
     possible = [found.trial.binding for found in running]
-    possible += [binding for found in running for binding in _fuller(found)]
+    possible += [binding for found in running[:_WIDENED] for binding in _fuller(found)]
     if len(possible) > 1 or possible[0].is_guess:
         raise choice_needed(arguments, list(probe.stored), possible)
     return _settled(running[0], proved=len(bindings) > 1)

@@ -13,16 +13,17 @@ import torch
 from service.probes.transform import Transform
 from workers.analysis.inputs.scale import are_normalised, largest_value
 from workers.analysis.inputs.trying import ROWS, Trial
+from workers.errors import JobError
 from workers.extraction.execution import Batch, copied, execute
 from workers.extraction.fit.first_steps import first_steps
 from workers.extraction.fit.value_range import norm_ratio
 from workers.extraction.recording import first_run
-from workers.extraction.tape import Tape
+from workers.extraction.tape import Tape, storage_key
 from workers.probes.probe import ProbeData, StoredInput
 
 _ROWS = 256
-_NUMBERS = 1 << 20
-"""In the samples that a run is recorded of, as all of it is held; large images tell more each."""
+_HELD_BYTES = 1 << 28
+"""Of a recorded run, all of which is held. Of large images few samples are enough to tell."""
 
 _SPREAD = (0.8, 1.25)
 _MEAN = 3.0
@@ -54,8 +55,8 @@ def implausible(trial: Trial, forms: Sequence[Transform]) -> Iterator[str]:
     told = [*_multiplied(trial), *_not_normalised(trial, forms)]
     if told:
         yield from told
-    elif (run := _recorded(trial, forms)) is not None:
-        yield from list(_scaled_twice(trial, *run)) or _unlike_training(trial, *run)
+    elif (run := _recorded(trial, forms, ROWS)) is not None:
+        yield from list(_scaled_twice(trial, *run)) or _unlike_training(trial, forms, *run)
 
 
 def unlike(first: ProbeData, second: ProbeData) -> Iterator[str]:
@@ -108,15 +109,20 @@ def _multiplied(trial: Trial) -> Iterator[str]:
             )
 
 
-def _recorded(trial: Trial, forms: Sequence[Transform]) -> tuple[Batch, Tape] | None:
-    """A run on samples from the whole probe; None for an archive that takes very few at a time."""
-    size = sum(stored[0].size for stored in trial.stored())
-    rows = min(_ROWS, max(ROWS, _NUMBERS // size))
-    batch = first_run(trial.called, trial.batch(forms, spread=rows), rows)[0]
-    if len(batch[0]) < min(ROWS, len(trial.probe)):
+def _recorded(trial: Trial, forms: Sequence[Transform], rows: int) -> tuple[Batch, Tape] | None:
+    """A run on samples from the whole probe.
+
+    None for an archive that takes very few at a time, and for samples that a model fails on: what
+    is wrong with them is told when they are analysed.
+    """
+    try:
+        batch = first_run(trial.called, trial.batch(forms, spread=rows), rows)[0]
+        if len(batch[0]) < min(ROWS, len(trial.probe)):
+            return None
+        tape = Tape(copies := copied(batch))
+        execute(trial.called, copies, tape)
+    except JobError:
         return None
-    tape = Tape(copies := copied(batch))
-    execute(trial.called, copies, tape)
     return copies, tape
 
 
@@ -144,11 +150,17 @@ def _scaled_twice(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
         )
 
 
-def _unlike_training(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
-    """What the first batch norm says of the values."""
+def _unlike_training(
+    trial: Trial, forms: Sequence[Transform], batch: Batch, tape: Tape
+) -> Iterator[str]:
+    """What the first batch norm says of the values, asked with as many samples as memory allows."""
     ratio = norm_ratio(trial.called, tape)
     if ratio is None:
         return
+    rows = min(_ROWS, ROWS * _HELD_BYTES // _held(tape))
+    more = _recorded(trial, forms, rows) if rows > ROWS else None
+    if more is not None:
+        batch, ratio = more[0], norm_ratio(trial.called, more[1]) or ratio
     least, most = (log(bound) for bound in _SPREAD)
     doubt = _DOUBTS * ratio.doubt
     is_near = least - doubt <= log(ratio.factor) <= most + doubt
@@ -161,6 +173,12 @@ def _unlike_training(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
         "normalised as in training? If not, set transform.scale, transform.mean and transform.std; "
         "if so, the probe's samples are unlike those of the training."
     )
+
+
+def _held(tape: Tape) -> int:
+    """Bytes of all results that a recorded run holds."""
+    results = {storage_key(r): r for step in tape.steps for r in step.outputs}
+    return sum(result.nbytes for result in results.values())
 
 
 def _range(values: torch.Tensor) -> str:
