@@ -137,7 +137,7 @@ def test_of_several_labels_the_answers_are_ranked_and_nothing_is_decided() -> No
 class BesideAnother(Network):
     """The answer, and a result beside it, each with as many columns."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # it returns more
         u = self.head(self.phi(x))
         return _energy(u), _normalised(u)
 

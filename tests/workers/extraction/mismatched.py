@@ -1,7 +1,12 @@
-"""Networks for inputs of one kind, to be given another."""
+"""Networks for inputs of one kind, to be given another, and how they refuse them."""
 
+import pytest
 import torch
 from torch import Tensor, nn
+
+from service.failures import Failure, FailureCode
+from workers.errors import JobError
+from workers.extraction import discover
 
 
 def images(channels: int = 3) -> nn.Module:
@@ -74,3 +79,14 @@ class Product(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(torch.relu(x @ self.mixing))
+
+
+def refused(model: nn.Module, batch: Tensor) -> Failure:
+    """The failure of a model that does not take a batch."""
+    with pytest.raises(JobError) as caught:
+        discover(model, (batch,))
+    failure = caught.value.failure
+    assert failure.code is FailureCode.INPUT_MISMATCH
+    assert f"shape {[min(16, len(batch)), *batch.shape[1:]]}" in failure.message
+    assert failure.hint
+    return failure

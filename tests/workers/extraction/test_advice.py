@@ -1,19 +1,14 @@
 """The layer that a refusal names: as wide as the answer, and chosen as it is written."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from test_candidates import choices_in, refused
 from torch import Tensor, nn
 from torch.nn import functional
+from two_heads import BATCH, Archive
 
 from service.analyses.options import FeatureMapChoice
 from workers.extraction import discover
-
-Archive = Callable[..., nn.Module]
-
-BATCH = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
 
 
 class Base(nn.Module):

@@ -1,27 +1,13 @@
 """What a model's owner may say about its head, and what becomes of it."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
+from two_heads import BATCH, Archive, Base
 
 from service.analyses.options import FeatureMapChoice
 from workers.errors import JobError
 from workers.extraction import discover
-
-Archive = Callable[..., nn.Module]
-
-BATCH = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
-
-
-class Base(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.trunk = nn.Sequential(nn.Linear(12, 16), nn.ReLU())
-        self.fc = nn.Linear(16, 5)
-        self.other = nn.Linear(16, 3)
 
 
 class TwoHeads(Base):

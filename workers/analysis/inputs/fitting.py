@@ -23,7 +23,7 @@ from workers.extraction.state import Buffers
 from workers.probes.probe import ProbeData
 
 _WIDENED = 4
-"""Bindings to which further arrays are added, of several: each is a run, and all are asked about."""
+"""Of several bindings, those to which further arrays are added: each of these is a run."""
 
 
 @dataclass(frozen=True)

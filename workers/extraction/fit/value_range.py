@@ -50,6 +50,7 @@ _SETTLED = 10.0
 """Updates × momentum after which running statistics have forgotten their initial 0 and 1: what is
 left of those is e⁻¹⁰. Checkpoints of the first steps of a training run are like that."""
 
+_NORMAL_KURTOSIS = 3.0
 _CHANNELS_NEAR = 0.9
 _SAME_SPREAD = (0.75, 1.33)
 _SAME_MEAN = 0.4
@@ -115,7 +116,8 @@ class NormRatio:
         factor: How many times as spread they are.
         distance: How far their mean is from that in training, in standard deviations of training.
         is_usual: Whether they are as spread as in training, as far as a few samples tell.
-        doubt: Standard error of the factor's logarithm; 0 for images, whose pixels are many.
+        doubt: Of the factor's logarithm, where columns have long tails; 0 for images, whose pixels
+            are many.
     """
 
     factor: float
@@ -155,14 +157,18 @@ def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
 
 
 def _doubt(source: Tensor) -> float:
-    """Of the standard deviation's logarithm, ½ √((κ − 1)/n), with the kurtosis κ of the samples."""
+    """How much less sure the standard deviation's logarithm is than that of normal samples.
+
+    Its error is ½ √((κ − 1)/n), with the kurtosis κ of n samples; what κ is above 3, that of normal
+    ones, is counted.
+    """
     if source.dim() == _IMAGE_AXES or len(source) < _FEWEST_ROWS:
         return 0.0
     others = [axis for axis in range(source.dim()) if axis != 1]
     centered = source.double() - source.double().mean(dim=others, keepdim=True)
     variance = centered.square().mean(dim=others)
     kurtosis = centered.pow(4).mean(dim=others) / variance.square()
-    found = (kurtosis[variance > 0] - 1).clamp(min=0) / len(source)
+    found = (kurtosis[variance > 0] - _NORMAL_KURTOSIS).clamp(min=0) / len(source)
     return 0.5 * math.sqrt(float(found.median())) if found.numel() else 0.0
 
 

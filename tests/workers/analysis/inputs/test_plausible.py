@@ -9,6 +9,8 @@ from analysed import analysed
 from support import Digits, scripted
 from torch import Tensor, nn
 
+from workers.analysis.inputs import plausible
+
 MEAN, STD = 0.3, 0.37
 
 
@@ -206,6 +208,26 @@ def test_what_a_model_does_itself_is_not_done_twice_without_a_word(
     found = warned(analysed(model, {"x": x * np.float32(factor), "y": y}, spec=spec))
     assert len(found) == (not is_right), found
     assert is_right or "the model itself does x ·" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "expected"),
+    [(normless, 1 << 28, [16]), (dense, 1 << 28, [16, 256]), (dense, 1, [16])],
+)
+def test_many_samples_are_only_run_for_a_norm_and_where_memory_allows(
+    images: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    held: int,
+    expected: list[int],
+) -> None:
+    x, y = images
+    model = trained(kind(), x, y)
+    run, rows = plausible._recorded, list[int]()
+    monkeypatch.setattr(plausible, "_HELD_BYTES", held)
+    monkeypatch.setattr(plausible, "_recorded", lambda *given: rows.append(given[2]) or run(*given))
+    assert warned(analysed(model, {"x": x[1200:], "y": y[1200:]})) == []
+    assert rows == expected
 
 
 def test_bytes_that_are_multiplied_are_warned_of(images: tuple[np.ndarray, np.ndarray]) -> None:
