@@ -3,15 +3,15 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import service.analyses.tables
-import service.inspections.tables
-import service.jobs.tables
-import service.models.tables
-import service.probes.tables
-import service.security.tables
-import service.workers.tables  # noqa: F401 - the imports above register the tables too
-from service.database import Base, open_engine
-from service.settings import Settings
+import service.tables.analyses
+import service.tables.inspections
+import service.tables.jobs
+import service.tables.models
+import service.tables.probes
+import service.tables.security
+import service.tables.workers  # noqa: F401 - the imports above register the tables too
+from service.platform.database import Base, open_engine
+from service.platform.settings import Settings
 
 
 def _run(connection: Connection) -> None:

@@ -10,19 +10,22 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
-from service import __version__, health, metrics, problems, schemas
+from service import __version__
 from service.analyses import routes as analyses
 from service.charts import routes as charts
-from service.database import open_async_engine, require_database_url
 from service.guide import routes as guide
+from service.http import problems
 from service.inspections import routes as inspections
 from service.models import routes as models
-from service.notifications import ANALYSES_CHANNEL, Notifications
+from service.operations import health, metrics
+from service.platform.database import open_async_engine, require_database_url
+from service.platform.notifications import ANALYSES_CHANNEL, Notifications
+from service.platform.settings import MIB, Settings
+from service.platform.storage import BlobStore
 from service.probes import builtin
 from service.probes import routes as probes
+from service.report import routes as schemas
 from service.security import routes as security
-from service.settings import MIB, Settings
-from service.storage import BlobStore
 
 # Room for the form fields around an uploaded file.
 _FORM_BYTES = MIB

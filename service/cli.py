@@ -15,18 +15,19 @@ import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from service import __version__, logs
+from service import __version__
 from service.app import create_app
 from service.client import ApiError
-from service.database import open_engine
-from service.listening import describe, listen
+from service.commands import probes
+from service.commands import security as quarantine
+from service.http.listening import describe, listen
 from service.local.errors import LocalStackError
 from service.local.supervisor import unwind_on_termination
-from service.migration import upgrade
-from service.probes import commands as probes
-from service.security import commands as quarantine
-from service.settings import Settings
-from service.up import Stack
+from service.local.up import Stack
+from service.platform import logs
+from service.platform.database import open_engine
+from service.platform.migration import upgrade
+from service.platform.settings import Settings
 
 cli = typer.Typer(
     name="phiscope",
@@ -103,7 +104,7 @@ def demo(
 ) -> None:
     """Train a small network and a lazy twin, and watch their features through the API."""
     _require_workers()
-    from service.demonstration import run  # noqa: PLC0415 - nobody else needs its imports
+    from service.local.demonstration import run  # noqa: PLC0415 - nobody else needs its imports
 
     with _until_interrupted():
         raise typer.Exit(run(port, data_dir))

@@ -12,13 +12,13 @@ import torch
 from support import npz, scripted
 from torch import Tensor, nn
 
-from service.failures import Failure
-from service.probes.spec import ProbeSpec
+from service.contract.failures import Failure
+from service.contract.probe_spec import ProbeSpec
 from workers.analysis.inputs import Fitted, fit
-from workers.errors import JobError
 from workers.extraction import discover, load_model
-from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, inspect_probe, load_probe
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _KEY = re.compile(r'"([a-z_]+)": ')
 
@@ -45,9 +45,9 @@ class Given:
 def registered(content: bytes, spec: dict[str, Any] | None) -> ProbeData:
     """A probe as an analysis reads it: with the spec that its validation wrote back."""
     given = ProbeSpec.model_validate(spec or {})
-    written = inspect_probe(io.BytesIO(content), given, Limits()).spec
+    written = inspect_probe(io.BytesIO(content), given, ProbeLimits()).spec
     again = ProbeSpec.model_validate(written.model_dump(mode="json"))
-    return load_probe(io.BytesIO(content), again, Limits())
+    return load_probe(io.BytesIO(content), again, ProbeLimits())
 
 
 def give(

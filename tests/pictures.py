@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support import npz, running_stack, scripted  # noqa: E402 - found once the path is set
 
 from service.client import Client  # noqa: E402 - as above
-from workers.demo.training import network, train  # noqa: E402 - as above
+from workers.commands.demo.training import network, train  # noqa: E402 - as above
 
 PICTURES = ROOT / "service" / "guide" / "pictures"
 EPOCHS = 16

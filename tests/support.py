@@ -26,9 +26,9 @@ from torch import nn
 
 from service.client import Client
 from service.local import LocalStack
-from service.migration import upgrade
-from service.workers.tables import Worker
-from workers.runner.protocol import Ended
+from service.platform.migration import upgrade
+from service.tables.workers import Worker
+from workers.protocol.requests import Ended
 
 # Short, so that tests of lost workers need not wait a minute; all else is as people get it.
 QUICK = {"PHISCOPE_LEASE_SECONDS": "4", "PHISCOPE_POLL_SECONDS": "0.5"}

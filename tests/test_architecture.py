@@ -72,7 +72,7 @@ def test_processes_that_serve_and_supervise_hold_no_torch(module: str) -> None:
 def test_the_process_that_opens_uploads_holds_no_database_and_no_web_server() -> None:
     """The less is in its memory, the less there is to misuse, and the sooner it is there."""
     code = (
-        "import sys, workers.runner.zygote, workers.runner.jobs; sys.exit(', '.join("
+        "import sys, workers.child.zygote, workers.jobs; sys.exit(', '.join("
         "{'sqlalchemy', 'psycopg', 'fastapi', 'starlette', 'celery', 'redis', 'obstore', 'httpx'}"
         " & sys.modules.keys()) or None)"
     )

@@ -9,20 +9,20 @@ import structlog
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 
-from service import logs
-from service.database import open_engine
-from service.settings import Settings
-from service.storage import BlobStore
-from workers.celery_app import create_celery
-from workers.executor import Executor
-from workers.registry import Description, Registry
-from workers.relay import Relay
-from workers.runner.confinement import ConfinementError, check_walls
+from service.platform import logs
+from service.platform.database import open_engine
+from service.platform.settings import Settings
+from service.platform.storage import BlobStore
+from workers.child.confinement import ConfinementError, check_walls
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Succeeded
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 from workers.runner.warm_parent import RunnerError
-from workers.tasks import register
+from workers.supervision.celery_app import create_celery
+from workers.supervision.executor import Executor
+from workers.supervision.registry import Description, Registry
+from workers.supervision.relay import Relay
+from workers.supervision.tasks import register
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ def check_gpu(runner: Runner, settings: Settings) -> None:
         JobRequest(kind="describe_gpu", device="cuda"),
         [],
         deadline_s=_GPU_CHECK_SECONDS,
-        limits=Limits(landlock=settings.landlock),
+        limits=JobLimits(landlock=settings.landlock),
         on_tick=lambda _: True,
     )
     if isinstance(outcome, Succeeded):

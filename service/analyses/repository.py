@@ -8,15 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.analyses.schemas import AnalysisQuery
-from service.analyses.tables import (
-    UNFINISHED,
-    Analysis,
-    Artifact,
-    IdempotencyKey,
-    Report,
-    Status,
-)
-from service.notifications import ANALYSES_CHANNEL
+from service.platform.notifications import ANALYSES_CHANNEL
+from service.tables.analyses import UNFINISHED, Analysis, Artifact, IdempotencyKey, Report, Status
 
 
 async def find(session: AsyncSession, analysis_id: UUID) -> Analysis | None:

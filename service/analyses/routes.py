@@ -9,15 +9,15 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.analyses import repository, service
-from service.analyses.report import Report
 from service.analyses.schemas import AnalysisCreate, AnalysisQuery, AnalysisRead, ArtifactRead
-from service.analyses.tables import FINISHED, UNFINISHED
 from service.analyses.watching import Watcher
-from service.database import Session
-from service.dependencies import Store
-from service.etags import respond
-from service.pagination import Page, split_page
+from service.http.dependencies import Store
+from service.http.etags import respond
+from service.http.pagination import Page, split_page
+from service.platform.database import Session
 from service.probes import service as probes
+from service.report.document import Report
+from service.tables.analyses import FINISHED, UNFINISHED
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
 

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.analyses.options import Options
-from service.analyses.tables import Status
-from service.failures import Failure
-from service.pagination import PageQuery
+from service.contract.failures import Failure
+from service.contract.options import Options
+from service.contract.progress import Progress
+from service.http.pagination import PageQuery
+from service.tables.analyses import Status
 
 Regime = Literal["MF", "EF", "undetermined"]
 
@@ -26,14 +27,6 @@ class AnalysisCreate(BaseModel):
     options: Options = Field(default_factory=Options)
     priority: Literal["low", "normal", "high"] = "normal"
     webhook_url: None = Field(default=None, description="Webhooks: not in this version.")
-
-
-class Progress(BaseModel):
-    """How far a running analysis is."""
-
-    stage: str = Field(description="`queued`, `starting`, `evaluating`, …, `finished`.")
-    done: int = Field(description="Samples seen in this stage.")
-    total: int = Field(description="Samples of this stage; 0 where they are not counted.")
 
 
 class Links(BaseModel):

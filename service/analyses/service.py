@@ -8,17 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import __version__
 from service.analyses import repository
-from service.analyses.options import Options
-from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links, Progress
-from service.analyses.tables import Analysis, Artifact, Status
-from service.database import new_id
+from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead, Links
+from service.contract.options import Options
+from service.contract.progress import Progress
+from service.http.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
 from service.jobs.service import PRIORITIES, enqueue, withdraw
-from service.jobs.tables import JobKind
 from service.models import service as models
+from service.operations import workers
+from service.platform.database import new_id
 from service.probes import service as probes
-from service.probes.tables import Probe, ProbeStatus
-from service.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
-from service.workers import service as workers
+from service.tables.analyses import Analysis, Artifact, Status
+from service.tables.jobs import JobKind
+from service.tables.probes import Probe, ProbeStatus
 
 
 async def create(

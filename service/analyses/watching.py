@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from service.analyses import service
 from service.analyses.schemas import AnalysisRead
-from service.analyses.tables import FINISHED
-from service.notifications import LOOK_AGAIN_SECONDS, Notifications, wait_for_change
+from service.platform.notifications import LOOK_AGAIN_SECONDS, Notifications, wait_for_change
+from service.tables.analyses import FINISHED
 
 
 class Watcher:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response, status
 from service.charts import service
 from service.charts.schemas import ChartRead
 from service.charts.svg import HEADERS, MEDIA_TYPE
-from service.database import Session
-from service.etags import respond
-from service.pagination import Page
+from service.http.etags import respond
+from service.http.pagination import Page
+from service.platform.database import Session
 
 router = APIRouter(prefix="/v1/analyses/{analysis_id}/charts", tags=["charts"])
 

@@ -11,7 +11,7 @@ from service.analyses import service as analyses
 from service.charts import compression, layers, projections, spectrum, verdict
 from service.charts.reading import Drawable
 from service.charts.schemas import ChartRead
-from service.problems import NotFound
+from service.http.problems import NotFound
 
 
 @dataclass(frozen=True)

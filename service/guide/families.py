@@ -6,7 +6,7 @@ The tests hold archives of every family against its row, so what is said here is
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 
 
 class Outcome(StrEnum):

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
-from service.analyses.metrics import CARDS, MetricCard
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from service.guide.data import DATA_KINDS, INPUT_KINDS
 from service.guide.families import FAMILIES, PRECISIONS, Family, Outcome
-from service.problems import Problem
-from service.settings import Settings
+from service.http.problems import Problem
+from service.platform.settings import Settings
+from service.report.cards.catalogue import CARDS, MetricCard
 
 
 def metrics() -> str:

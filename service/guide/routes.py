@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 
 from service.charts.svg import HEADERS as CHART_HEADERS
 from service.charts.svg import MEDIA_TYPE
-from service.etags import respond
 from service.guide import generated
-from service.problems import NotFound
+from service.http.etags import respond
+from service.http.problems import NotFound
 
 STATIC = Path(str(files("service"))) / "static"
 

@@ -6,11 +6,10 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.database import new_id
-from service.failures import FailureCode
-from service.inspections.schemas import InspectionRequest
-from service.inspections.status import InspectionStatus
-from service.inspections.tables import Inspection
+from service.contract.failures import FailureCode
+from service.contract.inspection import InspectionRequest
+from service.platform.database import new_id
+from service.tables.inspections import Inspection, InspectionStatus
 
 
 async def find(session: AsyncSession, inspection_id: UUID) -> Inspection | None:

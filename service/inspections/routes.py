@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from service.inspections import service
 from service.inspections.schemas import InspectionQuery, InspectionRead
-from service.notifications import Notifications
+from service.platform.notifications import Notifications
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -9,21 +9,17 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import __version__
+from service.contract.inspection import InputShape, InspectionRequest
+from service.contract.probe_spec import ProbeSpec
+from service.contract.transform import Transform
+from service.http.problems import InvalidRequest, NotFound, NotReady
 from service.inspections import repository
-from service.inspections.schemas import (
-    InputShape,
-    InspectionQuery,
-    InspectionRead,
-    InspectionRequest,
-)
+from service.inspections.schemas import InspectionQuery, InspectionRead
 from service.jobs.service import PRIORITIES, enqueue
-from service.jobs.tables import JobKind
 from service.models import service as models
 from service.probes import service as probes
-from service.probes.spec import ProbeSpec
-from service.probes.tables import ProbeStatus
-from service.probes.transform import Transform
-from service.problems import InvalidRequest, NotFound, NotReady
+from service.tables.jobs import JobKind
+from service.tables.probes import ProbeStatus
 
 _IMAGE_AXES = 3
 _CHANNELS = (1, 3, 4)

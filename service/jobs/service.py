@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.jobs.tables import Job, JobKind, JobState
+from service.tables.jobs import Job, JobKind, JobState
 
 JOBS_CHANNEL = "phiscope_jobs"
 """Notified when a job is queued, so that a relay wakes at once."""

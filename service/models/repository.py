@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.models.schemas import ModelFields, ModelQuery
-from service.models.tables import Model
+from service.tables.models import Model
 
 
 async def find(session: AsyncSession, model_id: UUID) -> Model | None:

@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.database import Session
-from service.dependencies import Store
+from service.http.dependencies import Store
+from service.http.pagination import Page, split_page
+from service.http.uploads import multipart_schema, receive
 from service.models import repository, service
 from service.models.schemas import ModelQuery, ModelRead
-from service.pagination import Page, split_page
-from service.uploads import multipart_schema, receive
+from service.platform.database import Session
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

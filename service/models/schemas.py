@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.fields import JsonText, Label
-from service.models.archives import ModelFormat
-from service.pagination import PageQuery
+from service.contract.archives import ModelFormat
+from service.http.fields import JsonText, Label
+from service.http.pagination import PageQuery
 
 
 class ModelRead(BaseModel):

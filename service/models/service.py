@@ -7,16 +7,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.concurrency import run_in_threadpool
 
-from service import blobs
-from service.analyses import usage
-from service.inspections import usage as inspections
+from service.contract.archives import ArchiveError, ModelFormat, check_archive
+from service.http.problems import NotAModel, NotFound, UnsafeArchive, validated
+from service.http.uploads import Upload
 from service.models import repository
-from service.models.archives import ArchiveError, ModelFormat, check_archive
 from service.models.schemas import ModelFields
-from service.models.tables import Model
-from service.problems import NotAModel, NotFound, UnsafeArchive, validated
-from service.storage import BlobStore
-from service.uploads import Upload
+from service.platform.storage import BlobStore
+from service.tables.analyses import of_model
+from service.tables.models import Model
+from service.usage import analyses, blobs, inspections
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ async def delete(session: AsyncSession, store: BlobStore, model_id: UUID) -> Non
         InUse: An unfinished analysis needs it.
     """
     model = await get(session, model_id)
-    await usage.refuse_if_unfinished(session, usage.of_model(model_id))
+    await analyses.refuse_if_unfinished(session, of_model(model_id))
     await inspections.drop_of_model(session, model_id)
     await blobs.lock(session, model.sha256)
     await repository.mark_deleted(session, model_id)

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from service.contract.probe_spec import ProbeSpec
 from service.jobs.service import enqueue
-from service.jobs.tables import JobKind
+from service.platform.storage import BlobStore, sha256_of
 from service.probes import repository
-from service.probes.spec import ProbeSpec
-from service.probes.tables import Probe, ProbeStatus
-from service.storage import BlobStore, sha256_of
+from service.tables.jobs import JobKind
+from service.tables.probes import Probe, ProbeStatus
 
 NAME = "builtin:digits"
 _SPEC = ProbeSpec.model_validate(

@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.probes.schemas import ProbeQuery
-from service.probes.tables import Probe
+from service.tables.probes import Probe
 
 
 async def find(session: AsyncSession, probe_id: UUID) -> Probe | None:

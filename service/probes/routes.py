@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 
-from service.database import Session
-from service.dependencies import AppSettings, Store
-from service.pagination import Page, split_page
+from service.http.dependencies import AppSettings, Store
+from service.http.pagination import Page, split_page
+from service.http.problems import InvalidRequest
+from service.http.uploads import multipart_schema, receive
+from service.platform.database import Session
 from service.probes import repository, service
 from service.probes.schemas import ProbeByUri, ProbeQuery, ProbeRead
-from service.problems import InvalidRequest
-from service.uploads import multipart_schema, receive
 
 router = APIRouter(prefix="/v1/probes", tags=["probes"])
 

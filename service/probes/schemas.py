@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
-from service.failures import Failure
-from service.pagination import PageQuery
-from service.probes.spec import ProbeInput, ProbeSpec
-from service.probes.tables import ProbeStatus
+from service.contract.failures import Failure
+from service.contract.probe_spec import ProbeInput, ProbeSpec
+from service.http.pagination import PageQuery
+from service.tables.probes import ProbeStatus
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

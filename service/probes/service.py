@@ -6,17 +6,18 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.concurrency import run_in_threadpool
 
-from service import blobs
-from service.analyses import usage
+from service.http.problems import InvalidRequest, NotFound, validated
+from service.http.uploads import Upload
 from service.jobs.service import enqueue, withdraw
-from service.jobs.tables import JobKind
-from service.probes import addresses, repository
+from service.platform import addresses
+from service.platform.settings import Settings
+from service.platform.storage import BlobStore
+from service.probes import repository
 from service.probes.schemas import ProbeByUri, ProbeFields
-from service.probes.tables import Probe, ProbeStatus
-from service.problems import InvalidRequest, NotFound, validated
-from service.settings import Settings
-from service.storage import BlobStore
-from service.uploads import Upload
+from service.tables.analyses import of_probe
+from service.tables.jobs import JobKind
+from service.tables.probes import Probe, ProbeStatus
+from service.usage import analyses, blobs
 
 _VERSION_DIGITS = 9
 
@@ -111,7 +112,7 @@ async def delete(session: AsyncSession, store: BlobStore, reference: str) -> Non
     probe = await get(session, reference)
     if probe.name.startswith("builtin:"):
         raise InvalidRequest(f"{probe.name} is built in and cannot be deleted.")
-    await usage.refuse_if_unfinished(session, usage.of_probe(probe.id))
+    await analyses.refuse_if_unfinished(session, of_probe(probe.id))
     await withdraw(session, probe.id)
     await repository.mark_deleted(session, probe.id)
     if probe.sha256 is not None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.pagination import PageQuery
-from service.security.events import SecurityEvent
+from service.contract.security_events import SecurityEvent
+from service.http.pagination import PageQuery
 from service.security.schemas import SecurityEventQuery
-from service.security.tables import Event, Quarantine, lock_of
+from service.tables.security import Event, Quarantine, lock_of
 
 
 async def list_events(session: AsyncSession, query: SecurityEventQuery) -> Sequence[Event]:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, status
 
-from service.database import Session
-from service.fields import Sha256
-from service.pagination import Page, split_page
+from service.http.fields import Sha256
+from service.http.pagination import Page, split_page
+from service.platform.database import Session
 from service.security import repository, service
 from service.security.schemas import (
     QuarantineQuery,

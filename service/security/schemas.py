@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.fields import Sha256
-from service.jobs.tables import JobKind
-from service.pagination import PageQuery
-from service.security.events import SecurityEvent
+from service.contract.security_events import SecurityEvent
+from service.http.fields import Sha256
+from service.http.pagination import PageQuery
+from service.tables.jobs import JobKind
 
 
 class QuarantineRead(BaseModel):

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.problems import NotFound
+from service.contract.security_events import SecurityEvent
+from service.http.problems import NotFound
 from service.security import repository
-from service.security.events import SecurityEvent
-from service.security.tables import Quarantine
+from service.tables.security import Quarantine
 
 
 class Counts(NamedTuple):

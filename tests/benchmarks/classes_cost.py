@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from workers.analysis.job import analyse
-from workers.runner.progress import ProgressWriter
+from workers.protocol.progress import ProgressWriter
 
 INPUTS, P, N = 64, 512, 20_000
 CLASSES = (10, 1_000, 10_000)

@@ -13,10 +13,10 @@ from pydantic import JsonValue
 
 from tests.benchmarks.layers_cost import resnet18
 from tests.benchmarks.walls_cost import nothing
-from workers.runner import gpu
+from workers.child import gpu
+from workers.protocol.requests import JobLimits, JobRequest
+from workers.protocol.result import JobResult
 from workers.runner.outcome import Succeeded
-from workers.runner.protocol import JobRequest, Limits
-from workers.runner.result import JobResult
 from workers.runner.supervisor import Runner
 
 REPEATS = 9
@@ -49,7 +49,7 @@ def run(runner: Runner, kind: str, device: str) -> tuple[Succeeded, float]:
     """Run a job that is to succeed, and time it."""
     request = JobRequest.model_validate({"kind": kind, "device": device})
     began = time.perf_counter()
-    outcome = runner.run(request, [], deadline_s=120, limits=Limits(), on_tick=lambda _: True)
+    outcome = runner.run(request, [], deadline_s=120, limits=JobLimits(), on_tick=lambda _: True)
     seconds = time.perf_counter() - began
     assert isinstance(outcome, Succeeded), outcome
     return outcome, seconds

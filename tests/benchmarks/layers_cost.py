@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.layer_sums import LayerSums
 from workers.extraction import discover, load_model
-from workers.extraction.layers import LayerTap, find_layers
+from workers.extraction.layers.watching import LayerTap, find_layers
 
 REPEATS = 7
 

@@ -13,9 +13,9 @@ import torch
 from pydantic import JsonValue
 
 from tests.benchmarks.layers_cost import resnet18
+from workers.protocol.requests import JobLimits, JobRequest
+from workers.protocol.result import JobResult
 from workers.runner.outcome import Outcome, Succeeded
-from workers.runner.protocol import JobRequest, Limits
-from workers.runner.result import JobResult
 from workers.runner.supervisor import Runner
 
 REPEATS = 9
@@ -50,7 +50,7 @@ JOBS = {"nothing": nothing, "forward": forward}
 def run(runner: Runner, kind: str) -> Succeeded:
     """Run a job that is to succeed."""
     outcome: Outcome = runner.run(
-        JobRequest(kind=kind), [], deadline_s=120, limits=Limits(), on_tick=lambda _: True
+        JobRequest(kind=kind), [], deadline_s=120, limits=JobLimits(), on_tick=lambda _: True
     )
     assert isinstance(outcome, Succeeded), outcome
     return outcome

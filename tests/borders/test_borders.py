@@ -11,8 +11,8 @@ from analysed import analysed
 from giving import specs_in
 
 from borders.cases import Case, case
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from workers.protocol.errors import JobError
 
 CASES = 540
 _AT_ONCE = 20

@@ -9,8 +9,8 @@ import pytest
 import torch
 from support import read_only
 
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Outcome
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 HAS_GPU = torch.version.cuda is not None and Path("/dev/nvidiactl").exists()
@@ -43,7 +43,7 @@ def run(runner: Runner) -> Run:
                 JobRequest(kind=kind, device="cuda", arguments=arguments),
                 [read_only(content, opened) for content in files],
                 deadline_s=deadline_s,
-                limits=Limits(),
+                limits=JobLimits(),
                 on_tick=lambda _: True,
             )
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import torch
 from pydantic import JsonValue
 
-from workers.runner.result import JobResult
+from workers.protocol.result import JobResult
 
 PATTERN = 0x5EC2E7
 _DRIVER_FILES = range(3, 64)

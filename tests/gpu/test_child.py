@@ -9,15 +9,14 @@ import pytest
 import torch
 from support import exported, multilayer, npz, read_only, scripted
 
-from service.analyses.options import Options
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.options import Options
+from service.contract.probe_spec import ProbeSpec
 from tests.gpu.conftest import Run
-from tests.workers.runner.walls.test_walls import REFUSED, names, walled
-from workers.analysis.requests import AnalysisArguments
-from workers.probes.container import Limits as ProbeLimits
+from tests.workers.child.walls.test_walls import REFUSED, names, walled
+from workers.protocol.arguments import AnalysisArguments, ProbeLimits
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, SecurityEvent, Succeeded
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 _MUCH = 32 << 30
@@ -36,7 +35,7 @@ def test_the_product_describes_its_gpu() -> None:
             JobRequest(kind="describe_gpu", device="cuda"),
             [],
             deadline_s=120,
-            limits=Limits(),
+            limits=JobLimits(),
             on_tick=lambda _: True,
         )
     assert isinstance(outcome, Succeeded), outcome
@@ -80,7 +79,7 @@ def test_an_analysis_needs_nothing_from_outside(kind: str, layers: str) -> None:
             request,
             [read_only(content, opened) for content in (archive, probe, probe)],
             deadline_s=120,
-            limits=Limits(),
+            limits=JobLimits(),
             on_tick=lambda _: True,
         )
     assert isinstance(outcome, Succeeded), outcome

@@ -4,15 +4,15 @@ import io
 
 import pytest
 import torch
-from test_loading import QUANTIZED
 from test_zoo import ACCEPTED, assert_near
+from zoo import QUANTIZED
 from zoo.case import DISCOVERY_ROWS, FRESH_ROWS
 
-from service.analyses.options import FeatureMapChoice
+from service.contract.options import FeatureMapChoice
 from tests.gpu.conftest import HAS_GPU
-from workers.errors import JobError
+from workers.child import gpu
 from workers.extraction import discover, load_model
-from workers.runner import gpu
+from workers.protocol.errors import JobError
 
 
 @pytest.fixture(scope="module", autouse=True)

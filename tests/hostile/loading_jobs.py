@@ -7,9 +7,9 @@ from typing import BinaryIO
 import torch
 from pydantic import JsonValue
 
+from workers.child.warmup import warm_up_torch_export
 from workers.extraction import load_model
-from workers.runner.result import JobResult
-from workers.runner.warmup import warm_up_torch_export
+from workers.protocol.result import JobResult
 
 
 def nothing(*_: object) -> JobResult:

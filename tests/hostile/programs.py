@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 
 
 @dataclass(frozen=True)

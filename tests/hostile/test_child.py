@@ -9,8 +9,8 @@ from support import read_only
 
 from tests.hostile.archives import HOSTILE
 from tests.hostile.exports import HOSTILE_EXPORTS, OWNED
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, Succeeded
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 FILES = HOSTILE | HOSTILE_EXPORTS
@@ -36,7 +36,7 @@ def run(runner: Runner, kind: str, content: bytes, *, exported: bool) -> Outcome
             JobRequest(kind=kind, arguments={"exported": exported}),
             [read_only(content, opened)],
             deadline_s=20,
-            limits=Limits(memory_bytes=1 << 30),
+            limits=JobLimits(memory_bytes=1 << 30),
             on_tick=lambda _: True,
         )
 

@@ -14,7 +14,7 @@ import pytest
 from support import Stack, running_stack, scripted
 
 from service.client import AnalysisFailedError, ApiError, Client
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from tests.hostile.archives import HOSTILE
 from tests.hostile.exports import BREAKOUTS, HOSTILE_EXPORTS, OWNED, reading
 from tests.hostile.probes import HOSTILE_PROBES

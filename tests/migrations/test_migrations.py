@@ -7,9 +7,9 @@ from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.orm import Session
 
 from service.local.stack import LocalStack
-from service.migration import alembic_config, upgrade
+from service.platform.migration import alembic_config, upgrade
 from service.probes.schemas import ProbeRead
-from service.probes.tables import Probe
+from service.tables.probes import Probe
 
 pytestmark = pytest.mark.xdist_group("migrations")
 

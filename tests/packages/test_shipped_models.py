@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from zoo.saving import save
 
-from service.analyses.options import FeatureMapChoice
-from service.models.archives import ArchiveError, check_archive
+from service.contract.archives import ArchiveError, check_archive
+from service.contract.options import FeatureMapChoice
 from tests.packages import shipped
-from workers.errors import JobError
 from workers.extraction import discover, open_model
+from workers.protocol.errors import JobError
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(600)]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from service.client import AnalysisFailedError, Client
-from service.settings import Settings
-from service.up import Stack
+from service.local.up import Stack
+from service.platform.settings import Settings
 
 from .data import Problem, Samples
 

@@ -5,8 +5,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 from support import ServedApi, served_api
 
-from service.security.tables import Event, Quarantine
-from service.workers.tables import Worker
+from service.tables.security import Event, Quarantine
+from service.tables.workers import Worker
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, create_engine
 from torch import Tensor, nn
 
 from service.local import LocalStack
-from service.migration import upgrade
+from service.platform.migration import upgrade
 from workers.extraction import load_model
 
 Archive = Callable[..., nn.Module]

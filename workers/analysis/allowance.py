@@ -1,10 +1,10 @@
 """Whether a job may have the memory that its figures need, told before the model runs."""
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from workers.analysis.rows import KEPT_ROWS
 from workers.diagnostics import MIN_SAMPLES
 from workers.diagnostics.plan import Problem
-from workers.errors import JobError
+from workers.protocol.errors import JobError
 
 # Of a kept row's features: float32 as the model gives them, float64 when they are projected.
 _BYTES_PER_KEPT_FEATURE = 12

@@ -24,7 +24,7 @@ from workers.diagnostics.folds import Folds
 from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
-from workers.runner.progress import ProgressWriter, Stage
+from workers.protocol.progress import ProgressWriter, Stage
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.analyses.options import Options
-from service.probes.spec import Task
+from service.contract.options import Options
+from service.contract.probe_spec import Task
 from workers.analysis.answering import read_answer
 from workers.analysis.evaluation import count_classes, target_functions
 from workers.analysis.rows import KeptScores, leave_out, rows_a_sample
@@ -20,10 +20,10 @@ from workers.diagnostics import (
     held_out,
 )
 from workers.diagnostics.output_space import OutputSpace
-from workers.errors import JobError
 from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
-from workers.runner.progress import ProgressWriter, Stage
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter, Stage
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import JsonValue
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
 from workers.analysis.answering import classes_told, head_by_class
@@ -19,7 +19,6 @@ from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.inputs import Fitted, fit_alike
 from workers.analysis.layers import LayerPass
 from workers.analysis.opening import batch_size, open_subject
-from workers.analysis.requests import AnalysisArguments
 from workers.analysis.rows import count_rows, model_view
 from workers.analysis.timing import timed
 from workers.analysis.unnamed_outputs import unnamed_outputs
@@ -32,14 +31,15 @@ from workers.diagnostics import (
     diagnose,
 )
 from workers.diagnostics.plan import Problem
-from workers.errors import JobError
 from workers.extraction import Extractor, FeatureMap
-from workers.extraction.advising import listed
+from workers.extraction.head.advising import listed
 from workers.probes.probe import ProbeData, load_probe
 from workers.probes.targets import NO_TARGET, Targets
-from workers.runner.confinement import data_bytes
-from workers.runner.progress import ProgressWriter, Stage
-from workers.runner.result import JobResult
+from workers.protocol.arguments import AnalysisArguments
+from workers.protocol.errors import JobError
+from workers.protocol.memory import data_bytes
+from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 # Machine epsilon of features that a model gives in less than float32.
 _REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}

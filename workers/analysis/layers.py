@@ -7,15 +7,15 @@ from typing import Self
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from service.analyses.report_layers import MAX_LAYERS, MAX_LAYERS_FEATURES
+from service.contract.limits import MAX_LAYERS, MAX_LAYERS_FEATURES
 from workers.diagnostics import Alignment, EffectiveRank, Interval
 from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
 from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, diagnose_layer
 from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
-from workers.extraction.execution import Batch
-from workers.extraction.layers import Layer, LayerTap, find_layers, some
+from workers.extraction.layers.watching import Layer, LayerTap, find_layers, some
 from workers.extraction.refusals import Refusal, refuse
+from workers.extraction.trace.execution import Batch
 
 _BYTES = 8
 """Of a float64, in which everything is summed."""

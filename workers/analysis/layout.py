@@ -24,7 +24,7 @@ from workers.diagnostics import (
 )
 from workers.diagnostics.plan import Problem
 from workers.extraction import Extractor
-from workers.runner.protocol import Device
+from workers.protocol.requests import Device
 
 # Features that are constant over the probe have no centred spectrum.
 _NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))

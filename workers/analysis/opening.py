@@ -8,18 +8,18 @@ from typing import BinaryIO
 
 from torch import nn
 
-from service.analyses.options import Options
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
+from service.contract.options import Options
 from workers.analysis.evaluation import choose_batch_size
 from workers.analysis.inputs import Fitted, fit
 from workers.analysis.timing import timed
-from workers.errors import JobError
 from workers.extraction import Extractor, discover, open_model
-from workers.extraction.execution import Batch
 from workers.extraction.refusals import gist, printable
+from workers.extraction.trace.execution import Batch
 from workers.probes.probe import ProbeData
-from workers.runner.progress import ProgressWriter, Stage
-from workers.runner.protocol import Device
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.requests import Device
 
 _LISTED = 16
 

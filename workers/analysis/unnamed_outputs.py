@@ -10,9 +10,9 @@ from itertools import groupby
 
 import numpy as np
 
-from service.analyses.options import Options
+from service.contract.options import Options
 from workers.extraction import FeatureMap
-from workers.extraction.advising import chosen
+from workers.extraction.head.advising import chosen
 from workers.probes.probe import ProbeData
 
 _LISTED = 8

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from service.analyses.options import ClassWeighting
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from service.contract.options import ClassWeighting
 from workers.probes.probe import ProbeData
+from workers.protocol.errors import JobError
 
 
 class RowWeights:

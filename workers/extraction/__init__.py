@@ -6,7 +6,7 @@ is that operation's input.
 """
 
 from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
-from workers.extraction.loading import load_model, open_model
+from workers.extraction.loading.archives import load_model, open_model
 from workers.extraction.refusals import Refusal
 
 __all__ = [

@@ -12,21 +12,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from service.analyses.options import FeatureMapChoice
-from workers.errors import JobError
-from workers.extraction.advising import advised, chosen
-from workers.extraction.choosing import DeclaredFeatures, choose
-from workers.extraction.consistency import residual, tolerance, working_dtype
-from workers.extraction.execution import Batch, Watch, beside, dtype_name, resized
+from service.contract.options import FeatureMapChoice
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.value_range import check_value_range
+from workers.extraction.head.advising import advised, chosen
+from workers.extraction.head.choosing import DeclaredFeatures, choose
+from workers.extraction.head.structure import (
+    NO_LINK,
+    UNVERIFIED,
+    Names,
+    Structure,
+    count_parameters,
+)
 from workers.extraction.independence import LaterBatches, check_repeatable, check_samples
 from workers.extraction.observation import Observation, observe
-from workers.extraction.randomness import check_deterministic
 from workers.extraction.recording import batch_limits, record
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.state import Buffers, written
-from workers.extraction.structure import NO_LINK, UNVERIFIED, Names, Structure, count_parameters
+from workers.extraction.trace.consistency import residual, tolerance, working_dtype
+from workers.extraction.trace.execution import Batch, Watch, beside, dtype_name, resized
+from workers.extraction.trace.randomness import check_deterministic
+from workers.extraction.trace.state import Buffers, written
+from workers.protocol.errors import JobError
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""

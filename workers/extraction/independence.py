@@ -6,15 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.extraction.choosing import DeclaredFeatures
-from workers.extraction.consistency import same, tolerance
-from workers.extraction.execution import Batch, Output, beside, resized
+from service.contract.failures import FailureCode
+from workers.extraction.head.choosing import DeclaredFeatures
+from workers.extraction.head.structure import Structure
 from workers.extraction.observation import Observation, observe
 from workers.extraction.recording import batch_limits
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.structure import Structure
+from workers.extraction.trace.consistency import same, tolerance
+from workers.extraction.trace.execution import Batch, Output, beside, resized
+from workers.protocol.errors import JobError
 
 _ROW_TOLERANCE = 1e-3
 """A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workers.errors import JobError
-from workers.extraction.carry import carry
-from workers.extraction.choosing import DeclaredFeatures
-from workers.extraction.consistency import coarsest, finite, same, supported, tolerance
-from workers.extraction.execution import Batch, Output, Watch, copied, describe_batch, execute
-from workers.extraction.heads import Head, parse_head
-from workers.extraction.link import Link
-from workers.extraction.operations import Step
-from workers.extraction.path import Path, replay
+from workers.extraction.head.carry import carry
+from workers.extraction.head.choosing import DeclaredFeatures
+from workers.extraction.head.kinds import Head, parse_head
+from workers.extraction.head.link import Link
+from workers.extraction.head.path import Path, replay
+from workers.extraction.head.relation import Relation
+from workers.extraction.head.structure import Structure
+from workers.extraction.head.walk import walk_back
 from workers.extraction.refusals import Refusal, refuse
-from workers.extraction.relation import Relation
-from workers.extraction.structure import Structure
-from workers.extraction.tape import HeadTap
-from workers.extraction.walk import walk_back
+from workers.extraction.trace.consistency import coarsest, finite, same, supported, tolerance
+from workers.extraction.trace.execution import Batch, Output, Watch, copied, describe_batch, execute
+from workers.extraction.trace.operations import Step
+from workers.extraction.trace.tape import HeadTap
+from workers.protocol.errors import JobError
 
 _ELEMENTS = 2**28
 """Values that a copied tensor may have: 1 GiB in float32."""

@@ -6,12 +6,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.extraction.execution import Batch, Output, copied, execute, resized
+from service.contract.failures import FailureCode
 from workers.extraction.fit.mismatch import explain
-from workers.extraction.signature import as_saved, exported_inputs
-from workers.extraction.tape import Tape
+from workers.extraction.trace.execution import Batch, Output, copied, execute, resized
+from workers.extraction.trace.signature import as_saved, exported_inputs
+from workers.extraction.trace.tape import Tape
+from workers.protocol.errors import JobError
 
 _BAKED_ROWS = (1, 2, 4, 8, 32, 64, 128, 256)
 """Batch sizes tried when an archive refuses the usual ones and does not say its own."""

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.runner.text import without_paths
+from service.contract.failures import FailureCode
+from workers.protocol.errors import JobError
+from workers.protocol.text import without_paths
 
 NO_REASON = "it gives no reason"
 _TEXT_LIMIT = 300

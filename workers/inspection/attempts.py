@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from workers.extraction.execution import Batch
-from workers.extraction.operations import Step, tensors_in
-from workers.extraction.tape import Tape, storage_key
+from workers.extraction.trace.execution import Batch
+from workers.extraction.trace.operations import Step, tensors_in
+from workers.extraction.trace.tape import Tape, storage_key
 from workers.inspection.clues import WEIGHTED, Failing, read_expectation
 from workers.inspection.forms import Form
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from workers.errors import JobError
-from workers.extraction.execution import Output
-from workers.extraction.heads import HEADS, Head, parse_head
-from workers.extraction.operations import Step
-from workers.extraction.refusals import printable
-from workers.extraction.rules import RULES
-from workers.extraction.structure import (
+from workers.extraction.head.kinds import HEADS, Head, parse_head
+from workers.extraction.head.rules import RULES
+from workers.extraction.head.structure import (
     Names,
     Structure,
     carrying_factor,
@@ -19,7 +15,11 @@ from workers.extraction.structure import (
     locate,
     trace_output,
 )
-from workers.extraction.tape import Tape
+from workers.extraction.refusals import printable
+from workers.extraction.trace.execution import Output
+from workers.extraction.trace.operations import Step
+from workers.extraction.trace.tape import Tape
+from workers.protocol.errors import JobError
 
 _STEPS_NAMED = 4
 

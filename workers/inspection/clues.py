@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.extraction.operations import Step
+from workers.extraction.trace.operations import Step
 from workers.inspection.forms import Form
 
 _IMAGE_CHANNELS = (1, 3)

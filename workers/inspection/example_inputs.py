@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.extraction.execution import Batch, Output, copied, execute
+from service.contract.failures import FailureCode
 from workers.extraction.refusals import gist
-from workers.extraction.signature import as_saved
+from workers.extraction.trace.execution import Batch, Output, copied, execute
+from workers.extraction.trace.signature import as_saved
 from workers.inspection.attempts import Attempt, Clue
 from workers.inspection.clues import forms_of_weight
 from workers.inspection.forms import Form, draw, elements, is_open
 from workers.inspection.recorded import Origin, Recorded
+from workers.protocol.errors import JobError
 
 _Forms = tuple[Form, ...]
 

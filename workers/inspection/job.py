@@ -7,16 +7,15 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from service.failures import FailureCode
-from service.inspections import schemas
-from service.inspections.schemas import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
-from workers.errors import JobError
+from service.contract import inspection as contract
+from service.contract.failures import FailureCode
+from service.contract.inspection import MAX_CANDIDATES, MAX_OUTPUTS, Findings, InspectionRequest
 from workers.extraction import discover, open_model
-from workers.extraction.execution import Output, copied, dtype_name, execute
+from workers.extraction.head.structure import count_parameters
 from workers.extraction.refusals import printable
-from workers.extraction.signature import Argument, Called, read_arguments, tensor_positions
-from workers.extraction.structure import count_parameters
-from workers.extraction.tape import Tape
+from workers.extraction.trace.execution import Output, copied, dtype_name, execute
+from workers.extraction.trace.signature import Argument, Called, read_arguments, tensor_positions
+from workers.extraction.trace.tape import Tape
 from workers.inspection.candidates import (
     Candidate,
     Ending,
@@ -27,8 +26,9 @@ from workers.inspection.candidates import (
 from workers.inspection.example_inputs import Example, find_example
 from workers.inspection.forms import Form
 from workers.inspection.recorded import Recorded, read_recorded
-from workers.runner.progress import ProgressWriter, Stage
-from workers.runner.result import JobResult
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 _REASON_CHARACTERS = 1500
 
@@ -149,10 +149,10 @@ def _several(example: Example) -> list[str]:
 
 def _describe_inputs(
     arguments: Sequence[Argument], given: Sequence[int], example: Example
-) -> list[schemas.Input]:
+) -> list[contract.Input]:
     tensors = dict(zip(given, example.batch, strict=True))
     return [
-        schemas.Input(
+        contract.Input(
             name=argument.name,
             type=argument.type,
             default=argument.default,
@@ -164,13 +164,13 @@ def _describe_inputs(
     ]
 
 
-def _describe_output(ending: Ending, rows: int) -> schemas.Output:
+def _describe_output(ending: Ending, rows: int) -> contract.Output:
     tensor = ending.output.tensor
     shape: list[int | None] = list(tensor.shape)
     if shape[:1] == [rows]:
         shape[0] = None
     found = ending.structure
-    return schemas.Output(
+    return contract.Output(
         label=ending.output.label,
         shape=shape,
         dtype=dtype_name(tensor),
@@ -179,8 +179,8 @@ def _describe_output(ending: Ending, rows: int) -> schemas.Output:
     )
 
 
-def _describe_candidate(candidate: Candidate) -> schemas.Candidate:
-    return schemas.Candidate(
+def _describe_candidate(candidate: Candidate) -> contract.Candidate:
+    return contract.Candidate(
         location=candidate.location,
         operation=candidate.operation,
         number=candidate.index + 1,

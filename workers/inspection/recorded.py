@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from workers.extraction.signature import as_saved, exported_inputs
+from workers.extraction.trace.signature import as_saved, exported_inputs
 from workers.inspection.forms import Form
 
 Origin = Literal["declared", "exported", "traced", "guessed"]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from service.probes.spec import ProbeSpec
-from workers.errors import JobError
+from service.contract.probe_spec import ProbeSpec
 from workers.probes.container import unreadable
+from workers.protocol.errors import JobError
 
 _LISTED = 12
 _WRITTEN_OUT = 100

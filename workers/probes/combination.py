@@ -1,6 +1,6 @@
 """Two transforms, one after the other, as the one transform that a spec holds."""
 
-from service.probes.transform import Transform
+from service.contract.transform import Transform
 
 
 def combine(first: Transform, second: Transform) -> Transform:

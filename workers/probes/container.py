@@ -12,10 +12,11 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
+from pydantic import JsonValue
 
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 MAX_DIMENSIONS = 16
 """A dozen axes is already odd; numpy itself stops at 64."""
@@ -36,27 +37,6 @@ READABLE_DTYPES = frozenset(
     }
 )  # fmt: skip
 """What torch represents. numpy has no bfloat16: a container reads it as float32, which holds it."""
-
-
-class Limits(BaseModel):
-    """What a probe may ask for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_array_bytes: PositiveInt = Field(
-        default=4 << 30, description="The largest array that is read into memory."
-    )
-    max_arrays: PositiveInt = Field(default=256, description="The most arrays a file may hold.")
-    max_columns: PositiveInt = Field(default=16_384, description="The most columns of a table.")
-    max_files: PositiveInt = Field(
-        default=65_536, description="The most files that an archive may hold."
-    )
-    max_file_bytes: PositiveInt = Field(
-        default=256 << 20, description="The largest image that is taken out of an archive."
-    )
-    max_classes: PositiveInt = Field(
-        default=65_536, description="The most classes; ImageNet-21k has 21,843."
-    )
 
 
 @dataclass(frozen=True)
@@ -155,7 +135,9 @@ def size_in_bytes(name: str, shape: tuple[int, ...], itemsize: int) -> int:
     return math.prod(shape) * itemsize
 
 
-def check_readable(name: str, info: ArrayInfo, limits: Limits, *, as_targets: bool = False) -> None:
+def check_readable(
+    name: str, info: ArrayInfo, limits: ProbeLimits, *, as_targets: bool = False
+) -> None:
     """Refuse an array of an unusable type or an unbearable size, before it is allocated.
 
     Args:
@@ -178,7 +160,7 @@ def check_readable(name: str, info: ArrayInfo, limits: Limits, *, as_targets: bo
     check_size(name, info, limits)
 
 
-def check_size(name: str, info: ArrayInfo, limits: Limits) -> None:
+def check_size(name: str, info: ArrayInfo, limits: ProbeLimits) -> None:
     """Refuse an array of an unbearable size.
 
     Raises:

@@ -6,14 +6,15 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from service.failures import FailureCode
-from service.probes.spec import ImageMode, ProbeSpec
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ImageMode, ProbeSpec
 from workers.probes import pictures
 from workers.probes.class_names import two_orders, with_class_names
-from workers.probes.container import ArrayInfo, Limits, check_name, size_in_bytes, unreadable
+from workers.probes.container import ArrayInfo, check_name, size_in_bytes, unreadable
 from workers.probes.members import Member, Members, common_folder
 from workers.probes.pictures import SUFFIXES
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
 _NAMED = 3
@@ -34,7 +35,7 @@ class ImageFolder:
         JobError: `probe_unreadable`, saying what was found instead.
     """
 
-    def __init__(self, members: Members, limits: Limits, image_mode: ImageMode | None) -> None:
+    def __init__(self, members: Members, limits: ProbeLimits, image_mode: ImageMode | None) -> None:
         self._limits = limits
         self._files = [file for file in members.visible() if file.suffix in SUFFIXES]
         if not self._files:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from operator import itemgetter
 
-from service.probes.spec import ALL_COLUMNS, ProbeSpec
+from service.contract.probe_spec import ALL_COLUMNS, ProbeSpec
 from workers.probes.container import ArrayInfo, shape_text, unreadable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features", "input_ids")

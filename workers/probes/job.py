@@ -5,11 +5,11 @@ from typing import BinaryIO
 
 from pydantic import JsonValue
 
-from service.probes.spec import ProbeSpec
-from workers.probes.container import Limits
+from service.contract.probe_spec import ProbeSpec
 from workers.probes.probe import inspect_probe
-from workers.runner.progress import ProgressWriter, Stage
-from workers.runner.result import JobResult
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 
 def validate_probe(
@@ -33,6 +33,6 @@ def validate_probe(
     summary = inspect_probe(
         file,
         ProbeSpec.model_validate(arguments["spec"]),
-        Limits.model_validate({"max_array_bytes": arguments["max_bytes"]}),
+        ProbeLimits.model_validate({"max_array_bytes": arguments["max_bytes"]}),
     )
     return JobResult(summary.model_dump(mode="json"))

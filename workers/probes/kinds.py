@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.probes.spec import ProbeFormat
-from workers.errors import JobError
+from service.contract.probe_spec import ProbeFormat
 from workers.probes import pictures
 from workers.probes.container import unreadable
 from workers.probes.members import Member, Members
 from workers.probes.tables import arrow, csv_table
+from workers.protocol.errors import JobError
 
 SUFFIXES: Mapping[ProbeFormat, tuple[str, ...]] = {
     "npz": (".npy",),

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
 from workers.probes.container import unreadable
 from workers.probes.targets import (
     AT_ONCE,
@@ -18,6 +17,7 @@ from workers.probes.targets import (
     StoredTargets,
     Targets,
 )
+from workers.protocol.errors import JobError
 
 LISTED = 32
 """The most labels that a message or a note spells out."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
-from workers.errors import JobError
-from workers.probes.container import MAX_NAME, Limits, unreadable
+from workers.probes.container import MAX_NAME, unreadable
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 BROKEN = (
     *(ValueError, EOFError, OSError, RuntimeError, NotImplementedError),
@@ -55,7 +56,7 @@ class Member:
         """The end of its name, in lower case."""
         return self.path.suffix.lower()
 
-    def read(self, limits: Limits) -> bytes:
+    def read(self, limits: ProbeLimits) -> bytes:
         """All of it.
 
         Raises:
@@ -73,7 +74,7 @@ class Member:
         except BROKEN as error:
             raise damaged(error, self.name) from error
 
-    def seekable(self, limits: Limits) -> BinaryIO:
+    def seekable(self, limits: ProbeLimits) -> BinaryIO:
         """The file as one whose every place can be read.
 
         Raises:
@@ -154,7 +155,7 @@ def alone(file: BinaryIO, size: int) -> Members:
     return Members([Member("the file", size, lambda: section(file, 0, size))], [])
 
 
-def zip_members(file: BinaryIO, limits: Limits) -> Members:
+def zip_members(file: BinaryIO, limits: ProbeLimits) -> Members:
     """The directory of a zip.
 
     Raises:
@@ -185,7 +186,7 @@ def zip_members(file: BinaryIO, limits: Limits) -> Members:
     )
 
 
-def tar_members(file: BinaryIO, limits: Limits) -> Members:
+def tar_members(file: BinaryIO, limits: ProbeLimits) -> Members:
     """The directory of a tar.
 
     Raises:
@@ -249,7 +250,7 @@ def _checked(name: str) -> str:
     return cleaned
 
 
-def _check_count(found: int, limits: Limits) -> None:
+def _check_count(found: int, limits: ProbeLimits) -> None:
     if found > limits.max_files:
         raise unreadable(
             f"The archive holds more than {limits.max_files:,} files, which is the most that are "

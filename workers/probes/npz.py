@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from workers.probes.container import (
     ArrayInfo,
-    Limits,
     check_name,
     check_readable,
     size_in_bytes,
     unreadable,
 )
 from workers.probes.members import BROKEN, Member, Members, common_folder
+from workers.protocol.arguments import ProbeLimits
 
 _SAVE_AGAIN = "write the file again with numpy.savez(path, x=inputs, y=labels)"
 _SUFFIX = ".npy"
@@ -31,7 +31,7 @@ class NpzFile:
         JobError: `probe_unreadable`, saying what was found instead.
     """
 
-    def __init__(self, members: Members, limits: Limits) -> None:
+    def __init__(self, members: Members, limits: ProbeLimits) -> None:
         self._limits = limits
         self._members: dict[str, Member] = {}
         self._arrays = self._read_directory(members)

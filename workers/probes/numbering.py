@@ -6,7 +6,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from workers.errors import JobError
 from workers.probes.container import unreadable
 from workers.probes.listed import (
     LISTED,
@@ -28,6 +27,7 @@ from workers.probes.targets import (
     Targets,
 )
 from workers.probes.texts import number_texts
+from workers.protocol.errors import JobError
 
 _IGNORE_BYTE = 255
 """What segmentation masks customarily hold where nothing is to be learned."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
-from service.probes.spec import FORMATS, ProbeFormat, ProbeSpec
+from service.contract.probe_spec import FORMATS, ProbeFormat, ProbeSpec
 from workers.probes import members
-from workers.probes.container import Container, Limits, file_size, unreadable
+from workers.probes.container import Container, file_size, unreadable
 from workers.probes.image_folder import ImageFolder
 from workers.probes.kinds import SUFFIXES, kind_of
 from workers.probes.members import Members
@@ -18,6 +18,7 @@ from workers.probes.tables.csv_table import CsvTable
 from workers.probes.tables.parquet import ParquetSource
 from workers.probes.tables.roles import is_target, settle
 from workers.probes.tables.table import Source, Table
+from workers.protocol.arguments import ProbeLimits
 
 _TAR_MAGIC_AT = 257
 _HEAD_BYTES = 4096
@@ -68,7 +69,7 @@ _TEXT_CONTROLS = b"\t\n\r\f"
 Opened = tuple[Container, ProbeSpec]
 
 
-def open_container(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> Opened:
+def open_container(file: BinaryIO, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     """Open a probe file by what it holds.
 
     Args:
@@ -121,41 +122,41 @@ def _check_keys(spec: ProbeSpec, found: str) -> None:
             )
 
 
-def _open_npz(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_npz(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     return NpzFile(held, limits), spec
 
 
-def _open_safetensors(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_safetensors(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     return SafetensorsFile(held.files[0].seekable(limits), limits), spec
 
 
-def _open_parquet(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_parquet(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     return _table(ParquetSource(_tables(held, "parquet", limits)), spec, limits)
 
 
-def _open_arrow(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_arrow(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     if len(held.files) > 1:
         held = Members(arrow.dataset_files(held, limits), [])
     return _table(ArrowSource(_tables(held, "arrow", limits)), spec, limits)
 
 
-def _open_csv(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_csv(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     return settle(CsvTable(_tables(held, "csv", limits), limits), spec, limits)
 
 
-def _open_images(held: Members, spec: ProbeSpec, limits: Limits) -> Opened:
+def _open_images(held: Members, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     images = ImageFolder(held, limits, spec.image_mode)
     return images, images.complete(spec)
 
 
-def _table(source: Source, spec: ProbeSpec, limits: Limits) -> Opened:
+def _table(source: Source, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
     table = Table(source, limits, spec.image_mode, lambda name: is_target(name, spec))
     if table.holds_images:
         spec = spec.model_copy(update={"image_mode": table.image_mode})
     return settle(table, spec, limits)
 
 
-def _tables(held: Members, kind: ProbeFormat, limits: Limits) -> dict[str, BinaryIO]:
+def _tables(held: Members, kind: ProbeFormat, limits: ProbeLimits) -> dict[str, BinaryIO]:
     """The files of a kind in the order of their names; a file that is in no archive is one."""
     files = held.visible()
     if len(files) > 1:
@@ -163,10 +164,10 @@ def _tables(held: Members, kind: ProbeFormat, limits: Limits) -> dict[str, Binar
     return {file.name: file.seekable(limits) for file in files}
 
 
-_ARCHIVES: Mapping[str, Callable[[BinaryIO, Limits], Members]] = MappingProxyType(
+_ARCHIVES: Mapping[str, Callable[[BinaryIO, ProbeLimits], Members]] = MappingProxyType(
     {"a zip archive": members.zip_members, "a tar archive": members.tar_members}
 )
-_OPENERS: Mapping[str, Callable[[Members, ProbeSpec, Limits], Opened]] = MappingProxyType(
+_OPENERS: Mapping[str, Callable[[Members, ProbeSpec, ProbeLimits], Opened]] = MappingProxyType(
     {
         "npz": _open_npz,
         "safetensors": _open_safetensors,

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from service.probes.spec import ImageMode
-from workers.errors import JobError
-from workers.probes.container import Limits, unreadable
+from service.contract.probe_spec import ImageMode
+from workers.probes.container import unreadable
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """What is decoded. Everything else that Pillow can read is rare, or reads more than pixels."""
@@ -65,7 +66,7 @@ class Pictures:
 
 
 def look_through(
-    images: Iterable[tuple[str, bytes]], count: int, limits: Limits, *, labels: bool = False
+    images: Iterable[tuple[str, bytes]], count: int, limits: ProbeLimits, *, labels: bool = False
 ) -> Pictures:
     """Read the headers of all images, and decode none.
 
@@ -194,7 +195,7 @@ def _of_several_sizes(sizes: dict[tuple[int, int], str]) -> JobError:
     )
 
 
-def _check_bytes(found: Pictures, limits: Limits) -> None:
+def _check_bytes(found: Pictures, limits: ProbeLimits) -> None:
     dtype, shape = found.described(found.mode or "L")
     total = math.prod(shape) * np.dtype(dtype).itemsize
     if total > limits.max_array_bytes:

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.failures import FailureCode
-from service.probes.spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary
-from service.probes.transform import Transform
-from workers.errors import JobError
-from workers.probes.container import ArrayInfo, Limits, check_readable, shape_text, unreadable
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary
+from service.contract.transform import Transform
+from workers.probes.container import ArrayInfo, check_readable, shape_text, unreadable
 from workers.probes.inference import (
     SHARED,
     check_transforms_named,
@@ -27,6 +26,8 @@ from workers.probes.opening import open_container
 from workers.probes.settling import decided_task, settle
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets, store_targets
 from workers.probes.transform import BatchTransform, check_finite
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _CHECK_BYTES = 8 << 20
 """About how much of a probe is transformed at once when all of it is only looked through."""
@@ -191,7 +192,7 @@ class ProbeData:
 def load_probe(
     file: BinaryIO,
     spec: ProbeSpec,
-    limits: Limits,
+    limits: ProbeLimits,
     *,
     max_samples: int | None = None,
     seed: int = 0,
@@ -280,7 +281,7 @@ def _with_targets(probe: ProbeData, targets: Targets | None) -> ProbeData:
     return replace(probe, spec=spec, targets=targets.take(probe.rows))
 
 
-def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: Limits) -> ProbeSummary:
+def inspect_probe(file: BinaryIO, spec: ProbeSpec, limits: ProbeLimits) -> ProbeSummary:
     """Read a whole probe once, so that no analysis of it meets a surprise.
 
     Args:
@@ -347,7 +348,7 @@ def _check_lengths(
         )
 
 
-def _check_size(names: Sequence[str], arrays: Mapping[str, ArrayInfo], limits: Limits) -> None:
+def _check_size(names: Sequence[str], arrays: Mapping[str, ArrayInfo], limits: ProbeLimits) -> None:
     """Refuse inputs that are each bearable and together are not."""
     together = sum(arrays[name].nbytes for name in names)
     if together > limits.max_array_bytes:

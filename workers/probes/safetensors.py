@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from workers.probes.container import (
     ArrayInfo,
-    Limits,
     check_name,
     check_readable,
     file_size,
     size_in_bytes,
     unreadable,
 )
+from workers.protocol.arguments import ProbeLimits
 
 HEADER_LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 1 << 20
@@ -51,7 +51,7 @@ class SafetensorsFile:
         JobError: `probe_unreadable`, saying what was found instead.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, limits: ProbeLimits) -> None:
         self._file = file
         self._limits = limits
         self._offsets: dict[str, int] = {}

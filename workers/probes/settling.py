@@ -14,8 +14,7 @@ from operator import mul
 import numpy as np
 import numpy.typing as npt
 
-from service.probes.spec import Task
-from workers.errors import JobError
+from service.contract.probe_spec import Task
 from workers.probes.container import shape_text, unreadable
 from workers.probes.listed import mismatch
 from workers.probes.multi_hot import (
@@ -27,6 +26,7 @@ from workers.probes.multi_hot import (
 )
 from workers.probes.numbering import check_number_of_classes, number_labels
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
+from workers.protocol.errors import JobError
 
 _LISTED = 32
 _MATRIX_AXES = 2

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec, Task
-from workers.errors import JobError
-from workers.probes.container import Limits, shape_text, unreadable
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec, Task
+from workers.probes.container import shape_text, unreadable
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _MATRIX_AXES = 2
 
@@ -146,7 +147,7 @@ class StoredTargets:
     name: str
     values: npt.NDArray[np.generic]
     spec: ProbeSpec
-    limits: Limits
+    limits: ProbeLimits
 
     @property
     def is_text(self) -> bool:
@@ -251,7 +252,7 @@ class StoredTargets:
 
 
 def store_targets(
-    name: str, values: npt.NDArray[np.generic], spec: ProbeSpec, limits: Limits
+    name: str, values: npt.NDArray[np.generic], spec: ProbeSpec, limits: ProbeLimits
 ) -> StoredTargets:
     """Check an array of targets, whatever it means.
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.probes.spec import MAX_CLASSES_NAMED
-from workers.errors import JobError
+from service.contract.probe_spec import MAX_CLASSES_NAMED
 from workers.probes.container import unreadable
 from workers.probes.listed import LISTED, by_list, listing, mismatch, not_all
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
+from workers.protocol.errors import JobError
 
 _MAX_TEXT = 200
 

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.failures import FailureCode
-from service.probes.spec import InputDtype
-from service.probes.transform import Transform
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import InputDtype
+from service.contract.transform import Transform
 from workers.probes.container import shape_text, unreadable
+from workers.protocol.errors import JobError
 
 
 class BatchTransform:

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from workers.runner.progress import ProgressReader
-from workers.runner.protocol import MAX_INPUTS, ChildFiles, Limits
-from workers.runner.text import printable
+from workers.protocol.progress import ProgressReader
+from workers.protocol.requests import MAX_INPUTS, ChildFiles, JobLimits
+from workers.protocol.text import printable
 
 _READ_BYTES = 1 << 24
 
@@ -29,7 +29,7 @@ class JobFiles:
         ValueError: If there are too many inputs, or one is writable.
     """
 
-    def __init__(self, inputs: Sequence[int], limits: Limits) -> None:
+    def __init__(self, inputs: Sequence[int], limits: JobLimits) -> None:
         _check_inputs(inputs)
         self._limits = limits
         with ExitStack() as opened:

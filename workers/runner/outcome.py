@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from service.failures import Failure, FailureCode
-from service.security.events import SecurityEvent
-from workers.runner.protocol import Ended, Limits
-from workers.runner.result import MalformedResultError, parse_result
+from service.contract.failures import Failure, FailureCode
+from service.contract.security_events import SecurityEvent
+from workers.protocol.failures import out_of_memory
+from workers.protocol.requests import Ended, JobLimits
+from workers.protocol.result import MalformedResultError, parse_result
 
 _CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
@@ -65,7 +66,7 @@ Outcome = Succeeded | Failed | Cancelled
 
 
 def judge(
-    ended: Ended, result: bytes, log: str, limits: Limits, *, confined: bool
+    ended: Ended, result: bytes, log: str, limits: JobLimits, *, confined: bool
 ) -> Succeeded | Failed:
     """Judge a job that was left to end on its own.
 
@@ -91,29 +92,6 @@ def judge(
     if isinstance(parsed, Failure):
         return Failed(parsed, log, ended)
     return Succeeded(parsed.header, parsed.sections, log, ended)
-
-
-def out_of_memory(limits: Limits) -> Failure:
-    """The job asked for more memory than it may have, or than there is."""
-    return Failure(
-        code=FailureCode.OUT_OF_MEMORY,
-        message=f"The job needs more memory than the {limits.memory_bytes / 2**20:,.0f} MiB it is "
-        "allowed, or than the machine has.",
-        hint="Use a smaller batch size or fewer samples, or raise the memory limit.",
-        detail={"memory_bytes": limits.memory_bytes},
-    )
-
-
-def defect() -> Failure:
-    """The job ended with an error that nobody foresaw, and so nobody knows what to do about it."""
-    return Failure(
-        code=FailureCode.CRASHED,
-        message="Phiscope failed on this model or this probe, where it should have said what is "
-        "wrong with it, or done what was asked.",
-        hint="This is a defect of Phiscope: please report it, with what the worker's log holds of "
-        "this job. Until it is mended, another form of the same model (traced, scripted or "
-        "exported) may get through.",
-    )
 
 
 def deadline_passed(deadline_s: float) -> Failure:
@@ -161,7 +139,7 @@ def _event_of(number: int) -> SecurityEvent | None:
     return SecurityEvent.CRASHED if number in _CRASHES else None
 
 
-def _killed(number: int, limits: Limits) -> Failure:
+def _killed(number: int, limits: JobLimits) -> Failure:
     if number == signal.SIGSYS:
         return _policy_violated()
     if number == signal.SIGXCPU:

@@ -14,10 +14,17 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
+from workers.protocol.progress import Progress
+from workers.protocol.requests import (
+    MAX_MESSAGE_BYTES,
+    Device,
+    Ended,
+    JobLimits,
+    JobRequest,
+    Request,
+)
 from workers.runner.job_files import JobFiles
 from workers.runner.outcome import Cancelled, Failed, Outcome, deadline_passed, judge, lost
-from workers.runner.progress import Progress
-from workers.runner.protocol import MAX_MESSAGE_BYTES, Device, Ended, JobRequest, Limits, Request
 from workers.runner.warm_parent import WarmParent
 
 TICK_S = 0.25
@@ -60,7 +67,7 @@ class Runner:
 
     def __init__(
         self,
-        jobs: str = "workers.runner.jobs:JOBS",
+        jobs: str = "workers.jobs:JOBS",
         *,
         recycle_after: int = 200,
         environment: Mapping[str, str] | None = None,
@@ -100,7 +107,7 @@ class Runner:
         files: Sequence[int],
         *,
         deadline_s: float,
-        limits: Limits,
+        limits: JobLimits,
         on_tick: OnTick,
     ) -> Outcome:
         """Run one job and wait for its end; the job's processes are gone when this returns.

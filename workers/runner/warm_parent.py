@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
-from workers.runner.protocol import MAX_MESSAGE_BYTES, READY, ChildFiles, Device, Request
+from workers.protocol.requests import MAX_MESSAGE_BYTES, READY, ChildFiles, Device, Request
 
 _START_TIMEOUT_S = 120.0
 """Importing torch takes 2 s from a warm disk, and far longer from a cold network one."""
@@ -73,7 +73,7 @@ class WarmParent:
             sys.executable,
             "-P",  # the working directory is not a place to import from
             "-m",
-            "workers.runner.zygote",
+            "workers.child.zygote",
             str(theirs.fileno()),
             jobs,
             f"--device={device}",

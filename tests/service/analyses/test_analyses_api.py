@@ -11,8 +11,8 @@ import torch
 from support import Digits, Slow, Stack, multilayer, npz, scripted
 from torch import nn
 
-from service.analyses.report import Report
 from service.client import AnalysisFailedError, ApiError, Client
+from service.report.document import Report
 
 pytestmark = pytest.mark.xdist_group("stack")
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from support import ServedApi, live_worker
 
-from service.jobs.tables import Job
+from service.tables.jobs import Job
 
 pytestmark = pytest.mark.xdist_group("migrations")
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from service.analyses.report import Report
 from service.charts.axes import counts, linear, ratios, shares, thinned
 from service.charts.layout import BOTTOM, LEFT, RIGHT, TOP, percent
 from service.charts.reading import Drawable, Interval
 from service.charts.service import CHARTS
 from service.charts.svg import HEIGHT, WIDTH
+from service.report.document import Report
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "<script>alert('x')</script>\"&amp;\x00\x1b\u202e\ud800]]>"

@@ -4,9 +4,9 @@ from collections import Counter
 
 from borders.inputs import KINDS
 
+from service.contract.probe_spec import FORMATS, ProbeSpec
 from service.guide.data import DATA_KINDS, INPUT_KINDS
 from service.guide.routes import render
-from service.probes.spec import FORMATS, ProbeSpec
 from tests.workers.probes.data import CASES
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from service.analyses.report import Report
 from service.charts.svg import STYLE
 from service.guide.routes import PAGES, render
+from service.report.document import Report
 from workers.diagnostics import Moments, diagnose
 
 pytestmark = pytest.mark.xdist_group("stack")

@@ -4,11 +4,11 @@ import httpx
 import pytest
 from support import Stack
 
-from service.analyses.metrics import CARDS
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from service.guide.routes import PAGES, render
-from service.problems import Problem
-from service.settings import Settings
+from service.http.problems import Problem
+from service.platform.settings import Settings
+from service.report.cards.catalogue import CARDS
 
 pytestmark = pytest.mark.xdist_group("stack")
 

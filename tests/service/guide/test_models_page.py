@@ -15,7 +15,7 @@ from service.guide.families import FAMILIES, PRECISIONS, Outcome
 from service.guide.generated import models
 from service.guide.routes import render
 from workers.extraction import discover
-from workers.extraction.consistency import supported, tolerance
+from workers.extraction.trace.consistency import supported, tolerance
 
 
 def test_every_archive_belongs_to_a_row_that_says_what_becomes_of_it() -> None:

@@ -5,10 +5,10 @@ import pytest
 from sqlalchemy.orm import Session
 from support import ServedApi
 
-from service.database import Base
-from service.jobs.tables import JobKind
-from service.security.events import SecurityEvent
-from service.security.tables import Event, Quarantine
+from service.contract.security_events import SecurityEvent
+from service.platform.database import Base
+from service.tables.jobs import JobKind
+from service.tables.security import Event, Quarantine
 
 pytestmark = pytest.mark.xdist_group("migrations")
 

@@ -11,10 +11,10 @@ import torch
 from support import npz, traced
 from torch import Tensor, nn
 
-from service.failures import Failure
+from service.contract.failures import Failure
 from workers.analysis.job import analyse
-from workers.errors import JobError
-from workers.runner.progress import ProgressWriter
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter
 
 _BYTES = 1 << 30
 

@@ -10,13 +10,13 @@ import torch
 from support import npz, scripted
 from torch import nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from workers.analysis.allowance import check_allowance
 from workers.analysis.job import analyse
 from workers.diagnostics.plan import Problem
-from workers.errors import JobError
-from workers.runner.progress import ProgressReader, ProgressWriter, Stage
-from workers.runner.result import JobResult
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressReader, ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 N, P = 800, 600
 

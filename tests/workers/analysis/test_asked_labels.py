@@ -25,7 +25,7 @@ from labelled import (
 )
 from torch import nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 
 REFUSED: dict[str, tuple[nn.Sequential, Arrays, Spec, str, list[Spec]]] = {
     "from 0 or from 1": (

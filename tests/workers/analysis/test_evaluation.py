@@ -10,16 +10,16 @@ import torch
 from support import npz
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
 from workers.analysis.evaluation import Evaluation, choose_batch_size, evaluate
 from workers.analysis.rows import KEPT_ROWS, model_view
 from workers.diagnostics import Performance
-from workers.errors import JobError
 from workers.extraction import discover
-from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, load_probe
-from workers.runner.progress import Progress, ProgressReader, ProgressWriter, Stage
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
+from workers.protocol.progress import Progress, ProgressReader, ProgressWriter, Stage
 
 SAMPLES, SIDE, FEATURES, CLASSES = 200, 8, 5, 3
 POSITIONS = SIDE * SIDE
@@ -83,7 +83,7 @@ def writer(progress: tuple[ProgressReader, ProgressWriter]) -> ProgressWriter:
 def probe(spec: dict[str, object] | None = None, seed: int = 0, **arrays: np.ndarray) -> ProbeData:
     read = ProbeSpec.model_validate(spec or {})
     most = SAMPLES - 10 if seed else None
-    return load_probe(io.BytesIO(npz(**arrays)), read, Limits(), max_samples=most, seed=seed)
+    return load_probe(io.BytesIO(npz(**arrays)), read, ProbeLimits(), max_samples=most, seed=seed)
 
 
 def pixel_probe(seed: int = 0) -> ProbeData:

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, balanced_ac
 from torch import Tensor
 from torch.nn import functional
 
-from workers.errors import JobError
+from workers.protocol.errors import JobError
 
 N, INPUTS, L = 500, 12, 3
 RNG = np.random.default_rng(1)

@@ -9,7 +9,8 @@ import torch
 from support import scripted
 from torch import nn
 
-from service.analyses.report_layers import MAX_LAYERS, Layer
+from service.contract.limits import MAX_LAYERS
+from service.report.layers import Layer
 from workers.analysis.layers import LayerPass
 from workers.extraction import Extractor, discover, load_model
 

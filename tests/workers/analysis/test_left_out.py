@@ -9,7 +9,7 @@ import torch
 from analysed import analysed, refused
 from torch import nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 
 N, CLASSES, HEIGHT, WIDTH = 150, 3, 6, 5
 RNG = np.random.default_rng(0)

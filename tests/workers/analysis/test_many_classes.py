@@ -11,12 +11,12 @@ import torch
 from support import npz, scripted
 from torch import nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from workers.analysis.job import analyse
 from workers.diagnostics import Moments
-from workers.errors import JobError
-from workers.runner.progress import ProgressReader, ProgressWriter, Stage
-from workers.runner.result import JobResult
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressReader, ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 CLASSES, FEATURES, SAMPLES = 300, 20, 200
 RNG = np.random.default_rng(0)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from support import multilayer, npz, scripted
 
-from service.analyses.options import Options
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.options import Options
+from service.contract.probe_spec import ProbeSpec
 from workers.analysis.opening import Subject, open_subject
-from workers.errors import JobError
-from workers.probes.container import Limits
 from workers.probes.probe import load_probe
-from workers.runner.progress import ProgressWriter
-from workers.runner.protocol import Device
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter
+from workers.protocol.requests import Device
 
 pytestmark = pytest.mark.skipif(
     torch.version.cuda is not None, reason="this torch can use a GPU, and there may be one"
@@ -34,7 +34,7 @@ def progress() -> Iterator[ProgressWriter]:
 
 def opened(progress: ProgressWriter, device: Device, features: int = 64) -> Subject:
     rows = np.random.default_rng(0).random((60, features), dtype=np.float32)
-    probe = load_probe(io.BytesIO(npz(x=rows)), ProbeSpec(input="x"), Limits())
+    probe = load_probe(io.BytesIO(npz(x=rows)), ProbeSpec(input="x"), ProbeLimits())
     archive = io.BytesIO(scripted(multilayer()))
     return open_subject(archive, probe, Options(), device, progress=progress, timings={})
 
@@ -68,7 +68,7 @@ def test_columns_that_a_model_does_not_take_are_named(progress: ProgressWriter) 
     content = table.to_csv(index=False).encode()
 
     def opened_with(spec: ProbeSpec) -> Subject:
-        probe = load_probe(io.BytesIO(content), spec, Limits())
+        probe = load_probe(io.BytesIO(content), spec, ProbeLimits())
         archive = io.BytesIO(scripted(multilayer()))
         return open_subject(archive, probe, Options(), "cpu", progress=progress, timings={})
 

@@ -9,7 +9,7 @@ from analysed import analysed, refused
 from support import scripted
 from torch import Tensor, nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 
 N = 320
 RNG = np.random.default_rng(0)

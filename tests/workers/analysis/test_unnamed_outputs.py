@@ -10,7 +10,7 @@ from analysed import analysed, refused
 from support import scripted
 from torch import Tensor, nn
 
-from service.analyses.options import FeatureMapChoice
+from service.contract.options import FeatureMapChoice
 
 N = 320
 RNG = np.random.default_rng(0)

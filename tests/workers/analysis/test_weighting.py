@@ -10,15 +10,15 @@ import torch
 from support import npz
 from torch import nn
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
 from workers.analysis.evaluation import Evaluation, evaluate
 from workers.analysis.weighting import RowWeights
-from workers.errors import JobError
 from workers.extraction import discover
-from workers.probes.container import Limits
 from workers.probes.probe import ProbeData, load_probe
-from workers.runner.progress import ProgressWriter
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter
 
 INPUTS = np.random.default_rng(0).random((60, 4), dtype=np.float32)
 LABELS = np.repeat([0, 1, 3], [40, 15, 5])
@@ -26,7 +26,7 @@ LABELS = np.repeat([0, 1, 3], [40, 15, 5])
 
 def probe(max_samples: int | None = None, **arrays: np.ndarray) -> ProbeData:
     file = io.BytesIO(npz(x=INPUTS, **arrays))
-    return load_probe(file, ProbeSpec(), Limits(), max_samples=max_samples)
+    return load_probe(file, ProbeSpec(), ProbeLimits(), max_samples=max_samples)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from workers.diagnostics import Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.output_space import OutputSpace
-from workers.runner.confinement import data_bytes
+from workers.protocol.memory import data_bytes
 
 OUT_OF_MEMORY = 3
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.failures import Failure, FailureCode
-from workers.errors import JobError
+from service.contract.failures import Failure, FailureCode
 from workers.extraction import discover
+from workers.protocol.errors import JobError
 
 
 def images(channels: int = 3) -> nn.Module:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from zoo.saving import save
 
-from workers.errors import JobError
 from workers.extraction import discover, open_model
-from workers.extraction.execution import execute
+from workers.extraction.trace.execution import execute
+from workers.protocol.errors import JobError
 
 
 class Base(nn.Module):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.errors import JobError
 from workers.extraction import discover
-from workers.extraction.execution import Watch
+from workers.extraction.trace.execution import Watch
+from workers.protocol.errors import JobError
 
 Archive = Callable[..., nn.Module]
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from two_heads import BATCH, Archive, Base
 
-from service.analyses.options import FeatureMapChoice
-from service.failures import Failure
-from workers.errors import JobError
+from service.contract.failures import Failure
+from service.contract.options import FeatureMapChoice
 from workers.extraction import discover
+from workers.protocol.errors import JobError
 
 
 class InDict(Base):

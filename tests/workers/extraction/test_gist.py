@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.errors import is_out_of_memory
 from workers.extraction.refusals import gist
+from workers.protocol.errors import is_out_of_memory
 
 
 class Raises(nn.Module):

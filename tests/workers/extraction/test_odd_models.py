@@ -16,13 +16,12 @@ from support import npz, read_only
 from torch import nn
 from zoo.saving import save
 
-from service.analyses.options import Options
-from service.failures import Failure
-from service.probes.spec import ProbeSpec
-from workers.analysis.requests import AnalysisArguments
-from workers.probes.container import Limits as ProbeLimits
+from service.contract.failures import Failure
+from service.contract.options import Options
+from service.contract.probe_spec import ProbeSpec
+from workers.protocol.arguments import AnalysisArguments, ProbeLimits
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 HALF_GIB = 1 << 29
@@ -99,7 +98,7 @@ def failure(runner: Runner, archive: bytes) -> Failure:
             JobRequest(kind="analyse", arguments=arguments.model_dump(mode="json")),
             [read_only(archive, opened), read_only(PROBE, opened)],
             deadline_s=60,
-            limits=Limits(memory_bytes=HALF_GIB),
+            limits=JobLimits(memory_bytes=HALF_GIB),
             on_tick=lambda _: True,
         )
     assert isinstance(outcome, Failed), outcome

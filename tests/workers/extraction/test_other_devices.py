@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from zoo.elsewhere import edited, on_gpu
 from zoo.saving import save
 
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
 from workers.extraction import discover, open_model
-from workers.extraction.script_programs import make_ready
+from workers.extraction.loading.script_programs import make_ready
+from workers.protocol.errors import JobError
 
 CPU = torch.device("cpu")
 

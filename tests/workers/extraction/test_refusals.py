@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import Failure, FailureCode
-from workers.errors import JobError
+from service.contract.failures import Failure, FailureCode
 from workers.extraction import discover, load_model
 from workers.extraction.refusals import printable
+from workers.protocol.errors import JobError
 
 Archive = Callable[..., nn.Module]
 

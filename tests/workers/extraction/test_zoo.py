@@ -15,10 +15,10 @@ from zoo.interface import explore, load
 from zoo.table import rows
 from zoo.tails import LINKS
 
-from service.analyses.options import FeatureMapChoice
+from service.contract.options import FeatureMapChoice
 from service.guide.families import PRECISIONS
-from workers.errors import JobError
 from workers.extraction import Extractor, discover
+from workers.protocol.errors import JobError
 
 NAMES = [case.name for case in CASES]
 ACCEPTED = {case.name: case for case in CASES if isinstance(case.expected, Accepted)}

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.errors import JobError
 from workers.extraction import discover
-from workers.extraction.execution import copied, execute
-from workers.extraction.tape import Tape
+from workers.extraction.trace.execution import copied, execute
+from workers.extraction.trace.tape import Tape
 from workers.inspection.candidates import (
     Candidate,
     candidate_steps,
     describe_candidates,
     find_endings,
 )
+from workers.protocol.errors import JobError
 
 
 class Archive(Protocol):

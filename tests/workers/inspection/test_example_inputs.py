@@ -8,13 +8,13 @@ from support import scripted
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
 from workers.extraction import load_model
-from workers.extraction.signature import read_arguments, tensor_positions
+from workers.extraction.trace.signature import read_arguments, tensor_positions
 from workers.inspection.example_inputs import find_example
 from workers.inspection.forms import Form
 from workers.inspection.recorded import Recorded, read_recorded
+from workers.protocol.errors import JobError
 
 
 class Archive(Protocol):

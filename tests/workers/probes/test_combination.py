@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.probes.transform import Transform
+from service.contract.transform import Transform
 from workers.probes.combination import combine
 from workers.probes.transform import BatchTransform
 

@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
 from tests.workers.probes.data import CASES
 from tests.workers.probes.data.case import Case
-from workers.errors import JobError
-from workers.probes.container import Limits
 from workers.probes.probe import inspect_probe, load_probe
 from workers.probes.targets import ModelView
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 
 def check(case: Case, spec: Mapping[str, Any]) -> None:
     content = case.make()
-    summary = inspect_probe(io.BytesIO(content), ProbeSpec.model_validate(spec), Limits())
+    summary = inspect_probe(io.BytesIO(content), ProbeSpec.model_validate(spec), ProbeLimits())
     said = summary.spec.model_dump(mode="json")
     assert {key: said.get(key) for key in case.written} == case.written
     # What is written back reads the same again, as every analysis does.
-    probe = load_probe(io.BytesIO(content), summary.spec, Limits())
+    probe = load_probe(io.BytesIO(content), summary.spec, ProbeLimits())
     assert probe.spec == summary.spec
     stored = next(iter(probe.stored.values()))
     assert case.x is not None
@@ -47,7 +47,7 @@ def test_it_is_read_as_it_was_written(case: Case) -> None:
 def test_it_is_refused_with_an_answer_that_helps(case: Case) -> None:
     spec = ProbeSpec.model_validate(case.spec)
     with pytest.raises(JobError) as caught:
-        inspect_probe(io.BytesIO(case.make()), spec, Limits())
+        inspect_probe(io.BytesIO(case.make()), spec, ProbeLimits())
     failure = caught.value.failure
     assert failure.code == FailureCode.PROBE_UNREADABLE
     assert case.refused is not None

@@ -10,8 +10,8 @@ from support import read_only
 from tests.hostile.probes import HOSTILE_PROBES
 from tests.workers.probes.data import CASES
 from tests.workers.probes.data.case import Case
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, Succeeded
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 MEMORY = 384 << 20
@@ -21,7 +21,7 @@ DATA_CODES = REFUSALS | {"too_few_samples", "input_mismatch"}
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    with Runner("workers.runner.jobs:JOBS") as running:
+    with Runner("workers.jobs:JOBS") as running:
         yield running
 
 
@@ -33,7 +33,7 @@ def validate(runner: Runner, content: bytes, spec: object) -> Outcome:
             ),
             [read_only(content, opened)],
             deadline_s=30,
-            limits=Limits(memory_bytes=MEMORY),
+            limits=JobLimits(memory_bytes=MEMORY),
             on_tick=lambda _: True,
         )
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec
-from service.probes.transform import Transform
-from workers.errors import JobError
-from workers.probes.container import Limits
+from service.contract.failures import Failure, FailureCode
+from service.contract.probe_spec import ProbeSpec
+from service.contract.transform import Transform
 from workers.probes.probe import ProbeData, inspect_probe, load_probe
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 if TYPE_CHECKING:
     import io
@@ -26,20 +26,20 @@ LABELS = np.arange(6) % 2
 
 
 def read(file: io.BytesIO, spec: dict[str, object] | None = None, **options: int) -> ProbeData:
-    return load_probe(file, ProbeSpec.model_validate(spec or {}), Limits(), **options)
+    return load_probe(file, ProbeSpec.model_validate(spec or {}), ProbeLimits(), **options)
 
 
 def refusal(
-    file: io.BytesIO, spec: dict[str, object] | None = None, limits: Limits | None = None
+    file: io.BytesIO, spec: dict[str, object] | None = None, limits: ProbeLimits | None = None
 ) -> Failure:
     with pytest.raises(JobError) as caught:
-        inspect_probe(file, ProbeSpec.model_validate(spec or {}), limits or Limits())
+        inspect_probe(file, ProbeSpec.model_validate(spec or {}), limits or ProbeLimits())
     return caught.value.failure
 
 
 def test_arrays_that_may_be_inputs_are_listed_and_left_open(save: Save) -> None:
     file = save(attention_mask=MASK, labels=LABELS, input_ids=IDS)
-    summary = inspect_probe(file, ProbeSpec(), Limits())
+    summary = inspect_probe(file, ProbeSpec(), ProbeLimits())
     spec = summary.spec.model_dump(mode="json")
     assert spec.pop("format") in {"npz", "safetensors"}
     assert spec == {"target": "labels", "task": "classification"}
@@ -117,7 +117,7 @@ def test_an_input_beside_others_may_be_one_number_a_sample(save: Save) -> None:
     lengths = np.arange(1, 7, dtype=np.int16)
     file = save(ids=IDS, lengths=lengths)
     spec: dict[str, object] = {"input": ["ids", "lengths"], "target": None}
-    assert inspect_probe(file, ProbeSpec.model_validate(spec), Limits()).inputs[1].shape == []
+    assert inspect_probe(file, ProbeSpec.model_validate(spec), ProbeLimits()).inputs[1].shape == []
     (_, read_back), _ = next(read(file, spec).batches(6))
     assert read_back.tolist() == lengths.tolist()
     spec["transform"] = [{}, {"mean": [1.0, 2.0]}]
@@ -164,10 +164,10 @@ def test_values_that_are_not_finite_are_named_with_their_input_and_row(save: Sav
 
 def test_inputs_are_bounded_together(save: Save) -> None:
     file = save(a=IDS, b=IDS)
-    limits = Limits(max_array_bytes=IDS.nbytes * 2 - 1)
+    limits = ProbeLimits(max_array_bytes=IDS.nbytes * 2 - 1)
     failure = refusal(file, {"input": ["a", "b"]}, limits)
     assert "192 bytes together; at most 191" in failure.message
-    assert refusal(file, {"input": "a", "target": "b"}, Limits(max_array_bytes=90)).detail == {
+    assert refusal(file, {"input": "a", "target": "b"}, ProbeLimits(max_array_bytes=90)).detail == {
         "bytes": 96,
         "limit": 90,
     }
@@ -176,7 +176,7 @@ def test_inputs_are_bounded_together(save: Save) -> None:
 def test_labels_per_position_are_counted_over_all_positions(save: Save) -> None:
     labels = np.array([[[0, 1, 3], [0, 0, 1]]] * 6, np.uint8)
     file = save(x=np.zeros((6, 3, 2, 3), np.float32), y=labels)
-    summary = inspect_probe(file, ProbeSpec(), Limits())
+    summary = inspect_probe(file, ProbeSpec(), ProbeLimits())
     assert (summary.n, summary.task) == (6, "classification")
     assert (summary.classes, summary.class_counts) == (4, [18, 12, 0, 6])
     probe = read(file, max_samples=4)
@@ -189,4 +189,4 @@ def test_labels_per_position_are_counted_over_all_positions(save: Save) -> None:
 
 def test_255_is_a_class_where_254_is_one(npz: Save) -> None:
     labels = np.array([[0, 254, 255]] * 6, np.uint8)
-    assert inspect_probe(npz(x=IDS, y=labels), ProbeSpec(), Limits()).classes == 256
+    assert inspect_probe(npz(x=IDS, y=labels), ProbeSpec(), ProbeLimits()).classes == 256

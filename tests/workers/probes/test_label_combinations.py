@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.failures import Failure
-from service.probes.spec import ProbeSpec
-from workers.errors import JobError
-from workers.probes.container import Limits
+from service.contract.failures import Failure
+from service.contract.probe_spec import ProbeSpec
 from workers.probes.settling import settle
 from workers.probes.targets import ModelView, Targets, store_targets
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 N = 60
 SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -80,7 +80,7 @@ def combinations() -> Iterator[tuple[str, np.ndarray, np.ndarray, ModelView, int
 
 def read(array: np.ndarray, spec: dict[str, Any], model: ModelView) -> Targets | Failure:
     try:
-        targets = store_targets("y", array, ProbeSpec.model_validate(spec), Limits())
+        targets = store_targets("y", array, ProbeSpec.model_validate(spec), ProbeLimits())
         found = settle(targets, model)
     except JobError as error:
         return error.failure

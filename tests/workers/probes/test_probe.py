@@ -10,14 +10,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from service.probes.spec import ProbeSpec
-from workers.probes.container import READABLE_DTYPES, Limits
+from service.contract.probe_spec import ProbeSpec
+from workers.probes.container import READABLE_DTYPES
 from workers.probes.probe import ProbeData, inspect_probe, load_probe
+from workers.protocol.arguments import ProbeLimits
 
 if TYPE_CHECKING:
     from tests.workers.probes.conftest import Save
 
-LIMITS = Limits()
+LIMITS = ProbeLimits()
 RNG = np.random.default_rng(0)
 
 

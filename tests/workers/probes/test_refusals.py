@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.failures import Failure, FailureCode
-from service.probes.spec import ProbeSpec
-from workers.errors import JobError
-from workers.probes.container import Limits
+from service.contract.failures import Failure, FailureCode
+from service.contract.probe_spec import ProbeSpec
 from workers.probes.probe import inspect_probe
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 if TYPE_CHECKING:
     from tests.workers.probes.conftest import Save
@@ -32,7 +32,7 @@ def refusal(
 ) -> Failure:
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     with pytest.raises(JobError) as caught:
-        inspect_probe(stream, ProbeSpec.model_validate(spec or {}), Limits(**limits))
+        inspect_probe(stream, ProbeSpec.model_validate(spec or {}), ProbeLimits(**limits))
     return caught.value.failure
 
 
@@ -350,7 +350,7 @@ def test_any_damage_is_refused_or_harmless(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        inspect_probe(io.BytesIO(bytes(content)), ProbeSpec(), Limits())
+        inspect_probe(io.BytesIO(bytes(content)), ProbeSpec(), ProbeLimits())
     except JobError:
         return
 
@@ -366,6 +366,6 @@ def test_any_damage_to_safetensors_is_refused_or_harmless(data: st.DataObject) -
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        inspect_probe(io.BytesIO(bytes(content)), ProbeSpec(), Limits())
+        inspect_probe(io.BytesIO(bytes(content)), ProbeSpec(), ProbeLimits())
     except JobError:
         return

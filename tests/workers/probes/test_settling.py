@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from service.probes.spec import ProbeSpec
-from workers.errors import JobError
-from workers.probes.container import Limits
+from service.contract.probe_spec import ProbeSpec
 from workers.probes.probe import inspect_probe, load_probe
 from workers.probes.settling import settle
 from workers.probes.targets import ModelView, store_targets
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 if TYPE_CHECKING:
     from tests.workers.probes.conftest import Save
@@ -58,22 +58,24 @@ DECIDED: dict[str, tuple[np.ndarray, dict[str, Any], str | None, int | None]] = 
 @pytest.mark.parametrize("name", DECIDED)
 def test_what_the_data_decides_is_written_back_and_no_more(npz: Save, name: str) -> None:
     targets, given, task, classes = DECIDED[name]
-    summary = inspect_probe(npz(x=INPUTS, y=targets), ProbeSpec.model_validate(given), Limits())
+    summary = inspect_probe(
+        npz(x=INPUTS, y=targets), ProbeSpec.model_validate(given), ProbeLimits()
+    )
     assert (summary.task, summary.classes) == (task, classes)
     assert (summary.class_counts is None) == (classes is None)
     spec = summary.spec.model_dump(mode="json")
     assert ("task" in spec) == (task is not None)
     assert {key: spec[key] for key in given} == given
-    again = load_probe(npz(x=INPUTS, y=targets), summary.spec, Limits())
+    again = load_probe(npz(x=INPUTS, y=targets), summary.spec, ProbeLimits())
     assert again.spec == summary.spec
 
 
 def test_samples_whose_label_is_left_out_are_no_samples(save: Save) -> None:
     file = save(x=np.arange(24, dtype=np.float32).reshape(N, 2), y=np.where(LABELS, LABELS, -100))
     spec = ProbeSpec.model_validate({"ignore_label": -100, "class_labels": [2, 1]})
-    summary = inspect_probe(file, spec, Limits())
+    summary = inspect_probe(file, spec, ProbeLimits())
     assert (summary.n, summary.class_counts) == (8, [4, 4])
-    probe = load_probe(file, spec, Limits())
+    probe = load_probe(file, spec, ProbeLimits())
     assert probe.rows.tolist() == np.flatnonzero(LABELS).tolist()
     assert [x[0, 0].item() for (x,), _ in probe.batches(1)] == [2.0 * row for row in probe.rows]
 
@@ -96,7 +98,7 @@ def test_positions_have_to_run_in_the_order_of_the_model(
     stored: tuple[int, ...], answers: tuple[int, ...], fits: bool
 ) -> None:
     labels = np.zeros((N, *stored), np.int64)
-    targets = store_targets("y", labels, ProbeSpec(), Limits())
+    targets = store_targets("y", labels, ProbeSpec(), ProbeLimits())
     model = ModelView(3, answers)
     if fits:
         found = settle(targets, model)
@@ -111,7 +113,9 @@ def test_positions_have_to_run_in_the_order_of_the_model(
 @pytest.mark.parametrize("classes", [2, 120])
 def test_class_indices_hold_every_class(dtype: str, classes: int) -> None:
     labels = np.arange(3 * classes).reshape(3, classes) % classes
-    stored = store_targets("y", labels.astype(dtype), ProbeSpec(task="classification"), Limits())
+    stored = store_targets(
+        "y", labels.astype(dtype), ProbeSpec(task="classification"), ProbeLimits()
+    )
     found = settle(stored, ModelView(classes, (classes,)))
     assert found is not None
     assert found.values.tolist() == labels.tolist()
@@ -122,7 +126,7 @@ def test_masks_of_bytes_stay_bytes() -> None:
     masks = np.zeros((4, 1024, 2048), np.uint8)
     masks[0, 0, 0], masks[3, -1, -1] = 2, 255
     spec = ProbeSpec.model_validate({"ignore_label": 255})
-    found = settle(store_targets("y", masks, spec, Limits()))
+    found = settle(store_targets("y", masks, spec, ProbeLimits()))
     assert found is not None
     assert (found.values.dtype, found.classes, found.ignored) == (np.int8, 3, 1)
     assert found.class_counts == [masks.size - 2, 0, 1]
@@ -133,17 +137,17 @@ def test_255_is_a_class_where_the_spec_says_that_nothing_is_left_out(npz: Save) 
     masks[masks == 254] = 0
     file = npz(x=INPUTS, y=masks.astype(np.uint8))
     with pytest.raises(JobError) as caught:
-        load_probe(file, ProbeSpec(), Limits())
+        load_probe(file, ProbeSpec(), ProbeLimits())
     assert 'set "ignore_label": null' in (caught.value.failure.hint or "")
     spec = ProbeSpec.model_validate({"ignore_label": None})
-    found = load_probe(file, spec, Limits()).settled(ModelView(256, (8, 8)))
+    found = load_probe(file, spec, ProbeLimits()).settled(ModelView(256, (8, 8)))
     assert found.targets is not None
     assert (found.targets.classes, found.ignored) == (256, None)
 
 
 @pytest.mark.parametrize("values", [[0.0, 1e300], [0.0, 1e300, 2e300]])
 def test_whole_values_beyond_any_label_are_asked_about_too(values: list[float]) -> None:
-    stored = store_targets("y", np.array(values * 6), ProbeSpec(), Limits())
+    stored = store_targets("y", np.array(values * 6), ProbeSpec(), ProbeLimits())
     with pytest.raises(JobError) as caught:
         settle(stored, ModelView(1))
     assert "class_labels" not in (caught.value.failure.hint or "")
@@ -152,8 +156,8 @@ def test_whole_values_beyond_any_label_are_asked_about_too(values: list[float]) 
 
 def test_that_0_is_left_out_shows_where_labels_are_counted_from() -> None:
     spec = ProbeSpec.model_validate({"ignore_label": 0})
-    found = settle(store_targets("y", LABELS, spec, Limits()), ModelView(5))
+    found = settle(store_targets("y", LABELS, spec, ProbeLimits()), ModelView(5))
     assert found is not None
     assert found.values.tolist() == np.where(LABELS == 0, -1, LABELS).tolist()
     with pytest.raises(JobError, match="1 … 3 without a gap, of 5 classes"):
-        settle(store_targets("y", LABELS + 1, ProbeSpec(), Limits()), ModelView(5))
+        settle(store_targets("y", LABELS + 1, ProbeSpec(), ProbeLimits()), ModelView(5))

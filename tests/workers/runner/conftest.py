@@ -9,8 +9,8 @@ import pytest
 from pydantic import JsonValue
 from support import read_only
 
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, Succeeded
-from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import OnTick, Runner
 
 
@@ -31,7 +31,7 @@ class Jobs:
         arguments: dict[str, JsonValue] | None = None,
         threads: int = 1,
         deadline_s: float = 60,
-        limits: Limits | None = None,
+        limits: JobLimits | None = None,
         on_tick: OnTick | None = None,
     ) -> Outcome:
         with ExitStack() as opened:
@@ -39,7 +39,7 @@ class Jobs:
                 JobRequest(kind=kind, arguments=arguments or {}, threads=threads),
                 [read_only(content, opened) for content in contents],
                 deadline_s=deadline_s,
-                limits=limits or Limits(memory_bytes=1 << 30, result_bytes=8 << 20),
+                limits=limits or JobLimits(memory_bytes=1 << 30, result_bytes=8 << 20),
                 on_tick=on_tick or (lambda _: True),
             )
 
@@ -93,7 +93,7 @@ def zygotes() -> Zygotes:
         return [
             child
             for child in psutil.Process().children()
-            if "workers.runner.zygote" in child.cmdline()
+            if "workers.child.zygote" in child.cmdline()
         ]
 
     return find

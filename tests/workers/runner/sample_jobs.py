@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.runner.progress import ProgressWriter, Stage
-from workers.runner.result import JobResult
+from service.contract.failures import FailureCode
+from workers.protocol.errors import JobError
+from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.result import JobResult
 
 Arguments = Mapping[str, JsonValue]
 Files = Sequence[BinaryIO]

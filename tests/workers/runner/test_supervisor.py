@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from service.failures import FailureCode
-from service.security.events import SecurityEvent
+from service.contract.failures import FailureCode
+from service.contract.security_events import SecurityEvent
+from workers.protocol.progress import Progress, Stage
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Cancelled, Succeeded
-from workers.runner.progress import Progress, Stage
-from workers.runner.protocol import JobRequest, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,14 +107,14 @@ def test_crashes_end_one_job_only(
 
 @pytest.mark.parametrize("kind", ["hog_numpy", "hog_torch", "kill_self"])
 def test_memory_hogs_run_out_of_memory(jobs: Jobs, kind: str) -> None:
-    outcome = jobs.fail(kind, limits=Limits(memory_bytes=256 << 20))
+    outcome = jobs.fail(kind, limits=JobLimits(memory_bytes=256 << 20))
     assert outcome.failure.code == FailureCode.OUT_OF_MEMORY
     assert "256 MiB" in outcome.failure.message
     assert outcome.event is None
 
 
 def test_result_beyond_its_limit_is_refused(jobs: Jobs) -> None:
-    failure = jobs.fail("big_result", limits=Limits(result_bytes=1 << 20)).failure
+    failure = jobs.fail("big_result", limits=JobLimits(result_bytes=1 << 20)).failure
     assert failure.code == FailureCode.OUT_OF_MEMORY
     assert "1,048,576" in failure.message
 
@@ -151,7 +151,7 @@ def test_hanging_job_ends_at_its_deadline(jobs: Jobs, assert_gone: AssertGone) -
 
 
 def test_processor_time_is_limited(jobs: Jobs) -> None:
-    outcome = jobs.fail("spin", limits=Limits(cpu_seconds=1))
+    outcome = jobs.fail("spin", limits=JobLimits(cpu_seconds=1))
     assert outcome.failure.code == FailureCode.TIME_LIMIT
     assert "processor time" in outcome.failure.message
     assert outcome.event is None
@@ -193,7 +193,7 @@ def test_error_in_the_callback_kills_the_job_and_is_raised(
 
 
 def test_printing_is_capped_escaped_and_harmless(jobs: Jobs) -> None:
-    outcome = jobs.succeed("flood", limits=Limits(log_bytes=4096))
+    outcome = jobs.succeed("flood", limits=JobLimits(log_bytes=4096))
     assert outcome.header == {"done": True}
     assert outcome.log.startswith(r"\x1b[2J first words\x00")
     assert len(outcome.log) == 4096
@@ -247,7 +247,7 @@ def test_writable_input_is_refused(jobs: Jobs, tmp_path: Path) -> None:
             JobRequest(kind="echo"),
             [file.fileno()],
             deadline_s=5,
-            limits=Limits(),
+            limits=JobLimits(),
             on_tick=lambda _: True,
         )
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
+from workers.child.zygote import require_single_thread
 from workers.runner.supervisor import Runner
 from workers.runner.warm_parent import RunnerError
-from workers.runner.zygote import require_single_thread
 
 if TYPE_CHECKING:
     from tests.workers.runner.conftest import AssertGone, MakeJobs, Zygotes
-    from workers.runner.progress import Progress
+    from workers.protocol.progress import Progress
 
 
 def test_killed_parent_loses_its_jobs_and_is_replaced(
@@ -112,7 +112,7 @@ def test_threads_forbid_forking() -> None:
 
 SUPERVISOR = """
 import sys
-from workers.runner.protocol import JobRequest, Limits
+from workers.protocol.requests import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
 def say(progress):

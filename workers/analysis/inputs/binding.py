@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, permutations
 
-from service.failures import FailureCode
-from workers.errors import JobError
-from workers.extraction.signature import Argument, tensor_positions
+from service.contract.failures import FailureCode
+from workers.extraction.trace.signature import Argument, tensor_positions
 from workers.probes.inference import INPUT_NAMES, OTHER_SAMPLES, SHARED
 from workers.probes.probe import ProbeData
+from workers.protocol.errors import JobError
 
 _ORDERS = 24
 """Orders of arrays that are tried, all of four arrays: each is a run of the model."""

@@ -8,19 +8,19 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
-from service.probes.transform import Transform
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
+from service.contract.transform import Transform
 from workers.analysis.inputs.binding import Binding, choice_needed, find_bindings, widened
 from workers.analysis.inputs.plausible import implausible, unlike
 from workers.analysis.inputs.questions import scaled, which_reading
 from workers.analysis.inputs.scale import same_answers
 from workers.analysis.inputs.trying import Running, Trial
 from workers.analysis.inputs.words import in_words, notes
-from workers.errors import JobError
-from workers.extraction.signature import read_arguments
-from workers.extraction.state import Buffers
+from workers.extraction.trace.signature import read_arguments
+from workers.extraction.trace.state import Buffers
 from workers.probes.probe import ProbeData
+from workers.protocol.errors import JobError
 
 _WIDENED = 4
 """Of several bindings, those to which further arrays are added: each of these is a run."""

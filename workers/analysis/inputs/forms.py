@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from service.probes.transform import Transform, TransformDtype
+from service.contract.transform import Transform, TransformDtype
 from workers.analysis.inputs.scale import largest_value
-from workers.extraction.signature import exported_inputs
+from workers.extraction.trace.signature import exported_inputs
 
 _IMAGE_CHANNELS = (1, 3, 4)
 _IMAGE_AXES = 4

@@ -10,16 +10,16 @@ from math import log
 import numpy as np
 import torch
 
-from service.probes.transform import Transform
+from service.contract.transform import Transform
 from workers.analysis.inputs.scale import are_normalised, largest_value
 from workers.analysis.inputs.trying import ROWS, Trial
-from workers.errors import JobError
-from workers.extraction.execution import Batch, copied, execute
 from workers.extraction.fit.first_steps import first_steps
 from workers.extraction.fit.value_range import norm_ratio
 from workers.extraction.recording import first_run
-from workers.extraction.tape import Tape, storage_key
+from workers.extraction.trace.execution import Batch, copied, execute
+from workers.extraction.trace.tape import Tape, storage_key
 from workers.probes.probe import ProbeData, StoredInput
+from workers.protocol.errors import JobError
 
 _ROWS = 256
 _HELD_BYTES = 1 << 28

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from service.failures import FailureCode
-from service.probes.transform import Transform
+from service.contract.failures import FailureCode
+from service.contract.transform import Transform
 from workers.analysis.inputs.scale import Scale, largest_value
 from workers.analysis.inputs.trying import Running
-from workers.errors import JobError
 from workers.probes.container import shape_text
+from workers.protocol.errors import JobError
 
 _READINGS = 8
 """Readings written out at most."""

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from service.probes.transform import Transform
-from workers.extraction.consistency import same
-from workers.extraction.execution import Batch, Output, copied, execute
+from service.contract.transform import Transform
 from workers.extraction.fit.first_steps import first_steps
 from workers.extraction.fit.value_range import norm_ratio
-from workers.extraction.tape import Tape
+from workers.extraction.trace.consistency import same
+from workers.extraction.trace.execution import Batch, Output, copied, execute
+from workers.extraction.trace.tape import Tape
 
 _BYTE = 255
 _WIDE = 65535

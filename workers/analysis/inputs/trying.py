@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from service.failures import FailureCode
-from service.probes.spec import ImageMode
-from service.probes.transform import Transform
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ImageMode
+from service.contract.transform import Transform
 from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.forms import forms, likely_floats
 from workers.analysis.inputs.scale import Scale, said_scale, same_answers, shown_scale
-from workers.errors import JobError
-from workers.extraction.execution import Batch, Output
 from workers.extraction.fit.mismatch import CorrectableError, explain
 from workers.extraction.recording import first_run
-from workers.extraction.signature import Argument, Called
+from workers.extraction.trace.execution import Batch, Output
+from workers.extraction.trace.signature import Argument, Called
 from workers.probes.pictures import CHANNELS
 from workers.probes.probe import ProbeData
+from workers.protocol.errors import JobError
 
 ROWS = 16
 _SPREAD_ROWS = 64

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from service.probes.transform import Transform
+from service.contract.transform import Transform
 from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.scale import Scale
 from workers.analysis.inputs.trying import Trial

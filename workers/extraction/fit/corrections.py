@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.probes.transform import Transform, TransformDtype
+from service.contract.transform import Transform, TransformDtype
 from workers.probes.transform import BatchTransform
 
 _TRIES = 8

@@ -12,12 +12,12 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from workers.errors import JobError
-from workers.extraction.execution import Batch, copied, describe_batch, dtype_name, execute
-from workers.extraction.operations import Step
 from workers.extraction.refusals import printable
-from workers.extraction.signature import exported_inputs, read_arguments
-from workers.extraction.tape import Tape, storage_key
+from workers.extraction.trace.execution import Batch, copied, describe_batch, dtype_name, execute
+from workers.extraction.trace.operations import Step
+from workers.extraction.trace.signature import exported_inputs, read_arguments
+from workers.extraction.trace.tape import Tape, storage_key
+from workers.protocol.errors import JobError
 
 _NAME_LIMIT = 80
 _LIMIT = 1000

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.extraction.operations import Step
-from workers.extraction.tape import Tape
+from workers.extraction.trace.operations import Step
+from workers.extraction.trace.tape import Tape
 
 _SAME_VALUES = frozenset(
     f"aten::{name}"

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from service.probes.transform import Transform
-from workers.errors import JobError
-from workers.extraction.execution import Batch, copied, describe_batch, execute
+from service.contract.failures import FailureCode
+from service.contract.transform import Transform
 from workers.extraction.fit.corrections import corrections, written
 from workers.extraction.fit.expectations import find_expectation
-from workers.extraction.signature import Argument, Called, read_arguments
+from workers.extraction.trace.execution import Batch, copied, describe_batch, execute
+from workers.extraction.trace.signature import Argument, Called, read_arguments
 from workers.probes.combination import combine
+from workers.protocol.errors import JobError
 
 _ARGUMENTS_SHOWN = 8
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workers.extraction.execution import Batch
-from workers.extraction.operations import Step, tensors_in
-from workers.extraction.tape import Tape, storage_key
+from workers.extraction.trace.execution import Batch
+from workers.extraction.trace.operations import Step, tensors_in
+from workers.extraction.trace.tape import Tape, storage_key
 
 _NORMS = (
     "aten::batch_norm",

@@ -7,10 +7,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from workers.probes.container import Limits, unreadable
+from workers.probes.container import unreadable
 from workers.probes.members import Member, Members
 from workers.probes.tables.columns import BROKEN
 from workers.probes.tables.table import common_schema, damaged
+from workers.protocol.arguments import ProbeLimits
 
 FILE_MAGIC = b"ARROW1"
 STREAM_MAGIC = b"\xff\xff\xff\xff"
@@ -54,7 +55,7 @@ class ArrowSource:
             yield from _open(file, places)
 
 
-def dataset_files(members: Members, limits: Limits) -> list[Member]:
+def dataset_files(members: Members, limits: ProbeLimits) -> list[Member]:
     """The Arrow files of an archive, in order; of a folder of Hugging Face's, those it lists.
 
     Raises:
@@ -96,7 +97,7 @@ def dataset_files(members: Members, limits: Limits) -> list[Member]:
     return [by_path[path] for path in wanted]
 
 
-def _state(file: Member, limits: Limits) -> dict[str, Any]:
+def _state(file: Member, limits: ProbeLimits) -> dict[str, Any]:
     try:
         found = json.loads(file.read(limits))
     except (ValueError, RecursionError) as error:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from service.failures import FailureCode
-from service.probes.spec import MAX_CLASSES_NAMED
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import MAX_CLASSES_NAMED
 from workers.probes.container import MAX_DIMENSIONS, shape_text, unreadable
+from workers.protocol.errors import JobError
 
 BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, KeyError)
 """What pyarrow raises on bytes that are not what they claim to be; not for want of memory."""

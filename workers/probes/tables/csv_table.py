@@ -10,17 +10,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from workers.errors import JobError
-from workers.probes.container import (
-    ArrayInfo,
-    Limits,
-    check_name,
-    check_size,
-    size_in_bytes,
-    unreadable,
-)
+from workers.probes.container import ArrayInfo, check_name, check_size, size_in_bytes, unreadable
 from workers.probes.tables.columns import MissingValueError
 from workers.probes.tables.table import too_many_columns
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
@@ -50,7 +44,7 @@ class CsvTable:
         JobError: `probe_unreadable`, saying what was found instead, and where.
     """
 
-    def __init__(self, files: Mapping[str, BinaryIO], limits: Limits) -> None:
+    def __init__(self, files: Mapping[str, BinaryIO], limits: ProbeLimits) -> None:
         self._files = files
         self._limits = limits
         self._delimiter = ","
@@ -230,7 +224,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _check_header(names: Sequence[str], limits: Limits) -> None:
+def _check_header(names: Sequence[str], limits: ProbeLimits) -> None:
     if len(names) > limits.max_columns:
         raise too_many_columns(len(names), limits)
     numbers = [name for name in names if _convert([name], "float64") is not None]

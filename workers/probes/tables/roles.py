@@ -9,20 +9,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from service.probes.spec import ALL_COLUMNS, ProbeSpec
-from workers.errors import JobError
+from service.contract.probe_spec import ALL_COLUMNS, ProbeSpec
 from workers.probes.class_names import two_orders, with_class_names
-from workers.probes.container import (
-    ArrayInfo,
-    Container,
-    Limits,
-    check_readable,
-    size_in_bytes,
-    unreadable,
-)
+from workers.probes.container import ArrayInfo, Container, check_readable, size_in_bytes, unreadable
 from workers.probes.inference import TARGET_NAMES, describe
 from workers.probes.tables import commas
 from workers.probes.tables.columns import MissingValueError
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _NAMES_SHOWN = 8
 _FIRST_ROWS = 16
@@ -55,7 +49,7 @@ class _Stacked:
     """A table with one more array: some of its columns, side by side."""
 
     def __init__(
-        self, table: Columns, names: Sequence[str], limits: Limits, spec: ProbeSpec
+        self, table: Columns, names: Sequence[str], limits: ProbeLimits, spec: ProbeSpec
     ) -> None:
         self._table = table
         self._spec = spec
@@ -81,7 +75,7 @@ class _Stacked:
             raise _excludable(error, self._table.missing(self._names), self._spec) from error
 
 
-def settle(table: Columns, spec: ProbeSpec, limits: Limits) -> tuple[Container, ProbeSpec]:
+def settle(table: Columns, spec: ProbeSpec, limits: ProbeLimits) -> tuple[Container, ProbeSpec]:
     """Answer what a spec leaves open about the columns of a table.
 
     The target is the column named; else one with a customary name; else the only one that holds

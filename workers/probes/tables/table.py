@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from service.probes.spec import ImageMode
-from workers.errors import JobError
+from service.contract.probe_spec import ImageMode
 from workers.probes import pictures
 from workers.probes.container import (
     ArrayInfo,
-    Limits,
     check_name,
     check_readable,
     check_size,
@@ -22,6 +20,8 @@ from workers.probes.container import (
 )
 from workers.probes.tables import columns
 from workers.probes.tables.columns import Column, Kind
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS_AT_ONCE = 65_536
@@ -66,7 +66,7 @@ class Table:
     def __init__(
         self,
         source: Source,
-        limits: Limits,
+        limits: ProbeLimits,
         image_mode: ImageMode | None,
         is_target: Callable[[str], bool],
     ) -> None:
@@ -269,7 +269,7 @@ def damaged(error: Exception) -> JobError:
     )
 
 
-def too_many_columns(found: int, limits: Limits) -> JobError:
+def too_many_columns(found: int, limits: ProbeLimits) -> JobError:
     """The failure of a table that is too wide."""
     return unreadable(
         f"The table has {found:,} columns; at most {limits.max_columns:,} are read.",

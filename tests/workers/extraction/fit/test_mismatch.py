@@ -21,14 +21,14 @@ from mismatched import (
 from support import npz
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from service.probes.spec import ProbeSpec
-from service.probes.transform import Transform
-from workers.errors import JobError
+from service.contract.failures import FailureCode
+from service.contract.probe_spec import ProbeSpec
+from service.contract.transform import Transform
 from workers.extraction import discover
 from workers.extraction.fit.mismatch import CorrectableError
-from workers.probes.container import Limits
 from workers.probes.probe import load_probe
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.errors import JobError
 
 Archive = Callable[..., torch.jit.ScriptModule]
 
@@ -40,7 +40,7 @@ def transformed(stored: Tensor, transform: object) -> Tensor:
     """What a model is given of a probe that is stored so."""
     content = io.BytesIO(npz(x=stored.numpy(), y=np.arange(len(stored)) % 5))
     spec = ProbeSpec.model_validate({"transform": transform})
-    return next(load_probe(content, spec, Limits()).batches(16))[0][0]
+    return next(load_probe(content, spec, ProbeLimits()).batches(16))[0][0]
 
 
 def stored_bytes(*shape: int) -> Tensor:

@@ -7,11 +7,11 @@ import torch
 from mismatched import refused, vectors
 from torch import Tensor, nn
 
-from service.failures import FailureCode
-from workers.errors import JobError
+from service.contract.failures import FailureCode
 from workers.extraction import discover
-from workers.extraction.execution import execute
 from workers.extraction.fit.mismatch import explain
+from workers.extraction.trace.execution import execute
+from workers.protocol.errors import JobError
 
 Archive = Callable[..., torch.jit.ScriptModule]
 

@@ -9,10 +9,10 @@ import torch
 from support import Digits, npz
 from torch import Tensor, nn
 
-from service.probes.spec import ProbeSpec
+from service.contract.probe_spec import ProbeSpec
 from workers.extraction import discover
-from workers.probes.container import Limits
 from workers.probes.probe import load_probe
+from workers.protocol.arguments import ProbeLimits
 
 Archive = Callable[..., torch.jit.ScriptModule]
 BYTE_SCALE = 1 / 255
@@ -77,7 +77,7 @@ def warned(model: nn.Module, batch: Tensor) -> str:
 def transformed(stored: Tensor, **transform: object) -> Tensor:
     content = io.BytesIO(npz(x=stored.numpy(), y=np.arange(len(stored)) % 10))
     spec = ProbeSpec.model_validate({"transform": transform})
-    return next(load_probe(content, spec, Limits()).batches(64))[0][0]
+    return next(load_probe(content, spec, ProbeLimits()).batches(64))[0][0]
 
 
 @pytest.fixture(params=["dense", "convolutional"])

@@ -5,6 +5,6 @@ modules, before it is saved.
 """
 
 from zoo.case import Accepted, Case, Refused, Truth
-from zoo.catalogue import CASES
+from zoo.catalogue import CASES, QUANTIZED
 
-__all__ = ["CASES", "Accepted", "Case", "Refused", "Truth"]
+__all__ = ["CASES", "QUANTIZED", "Accepted", "Case", "Refused", "Truth"]

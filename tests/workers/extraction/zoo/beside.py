@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import Accepted, Batch, Case, Headed, Refused, Truth, cases, images, linear, vectors
 from zoo.convolutional import ResNet
 

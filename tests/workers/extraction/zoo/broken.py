@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import Batch, Case, Headed, Refused, cases, images, vectors
 from zoo.convolutional import ResNet
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from service.guide.families import Outcome
 from zoo.saving import quiet, save
 

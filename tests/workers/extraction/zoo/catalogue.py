@@ -39,3 +39,6 @@ CASES = [
     )
     for case in family()
 ]
+
+QUANTIZED = ("dynamic-", "dynamichalf-", "dynamichead-", "staticmlp-", "staticcnn-")
+"""What names of cases begin with whose weights are packed for a CPU."""

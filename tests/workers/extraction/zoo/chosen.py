@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import (
     UNVERIFIED,
     Accepted,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import NO_LINK, Accepted, Batch, Case, Headed, Refused, Truth, cases, images, vectors
 from zoo.convolutional import ResNet
 

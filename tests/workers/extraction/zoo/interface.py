@@ -4,7 +4,7 @@ import io
 
 from torch import nn
 
-from service.analyses.options import FeatureMapChoice
+from service.contract.options import FeatureMapChoice
 from workers.extraction import Extractor, discover, load_model
 from zoo.case import DISCOVERY_ROWS, Case
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import Accepted, Batch, Case, Headed, Refused, Truth, cases, linear, series, vectors
 from zoo.parts import Steps
 

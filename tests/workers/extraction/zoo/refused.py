@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.failures import FailureCode
+from service.contract.failures import FailureCode
 from zoo.case import Case, Headed, Refused, cases, images, series, vectors
 from zoo.convolutional import ResNet
 from zoo.maps import Fcn, OverTime

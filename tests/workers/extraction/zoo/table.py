@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from workers.errors import JobError
+from workers.protocol.errors import JobError
 from zoo.case import FRESH_ROWS, Case
 from zoo.catalogue import CASES
 from zoo.interface import explore

@@ -1,1 +1,0 @@
-"""The metric cards, by part of the report. `service.analyses.metrics` puts them together."""

@@ -1,0 +1,1 @@
+"""Commands of `phiscope` that speak to a running service, as any client does."""

@@ -1,0 +1,1 @@
+"""What API and workers agree on: the words, options and limits that pass between them."""

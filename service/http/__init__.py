@@ -1,0 +1,1 @@
+"""How this API speaks HTTP: problems, uploads, pages of lists, ETags, shared fields."""

@@ -1,0 +1,293 @@
+"""Errors of the API as RFC 9457 problem details: one exception tree, one place that renders it."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, TypeVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+
+from service.contract.validation import ValidationIssue, issues_of
+
+log = structlog.get_logger()
+
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+class ProblemDocument(BaseModel):
+    """An error, as RFC 9457 problem details."""
+
+    type: str = Field(description="What kind of problem; a page of the guide explains it.")
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong, what was expected, what to do.")
+    instance: str
+    code: str = Field(description="The kind again, as a stable word for programs.")
+    errors: list[ValidationIssue] | None = None
+
+
+class Problem(Exception):
+    """An error that a client is told about.
+
+    Args:
+        detail: What was wrong, what was expected, what to do.
+        errors: The single things wrong, where a request has several.
+        headers: Extra response headers.
+    """
+
+    status: ClassVar[HTTPStatus]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: list[ValidationIssue] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+class NotFound(Problem):
+    """No such resource, or it was deleted."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+    title = "Not found"
+
+
+class InvalidRequest(Problem):
+    """The request is well-formed HTTP but says something that cannot be done."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "invalid_request"
+    title = "Invalid request"
+
+
+class NotAModel(Problem):
+    """The uploaded bytes are no model in a format that Phiscope reads."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "not_a_model"
+    title = "Not a model"
+
+
+class UnsafeArchive(Problem):
+    """The uploaded archive is built as no exporter builds one."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "unsafe_archive"
+    title = "Unsafe archive"
+
+
+class DigestMismatch(Problem):
+    """The bytes that arrived are not those that `Content-Digest` announced."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "digest_mismatch"
+    title = "Digest mismatch"
+
+
+class UploadIncomplete(Problem):
+    """The request body ended early or is not well-formed."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "upload_incomplete"
+    title = "Upload incomplete"
+
+
+class UnsupportedMediaType(Problem):
+    """The request's `Content-Type` is not one that this address takes."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class InUse(Problem):
+    """The resource cannot be deleted while unfinished work needs it."""
+
+    status = HTTPStatus.CONFLICT
+    code = "in_use"
+    title = "In use"
+
+
+class NotReady(Problem):
+    """The resource exists, but has not reached the state that the request needs."""
+
+    status = HTTPStatus.CONFLICT
+    code = "not_ready"
+    title = "Not ready"
+
+
+class IdempotencyConflict(Problem):
+    """An `Idempotency-Key` came again with a different request."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "idempotency_conflict"
+    title = "Idempotency key reused"
+
+
+class TooLarge(Problem):
+    """The body is larger than this deployment accepts."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "too_large"
+    title = "Too large"
+
+
+class InternalError(Problem):
+    """A defect of Phiscope. Its log holds the details; please report it."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "internal_error"
+    title = "Internal error"
+
+
+class Unavailable(Problem):
+    """A part that Phiscope depends on does not answer at present."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "unavailable"
+    title = "Unavailable"
+
+
+def _respond(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: list[ValidationIssue] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    document = ProblemDocument(
+        type=f"/guide/problems#{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        errors=errors,
+    )
+    return JSONResponse(
+        document.model_dump(exclude_none=True),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+async def _render_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101 - the handler is registered for this class
+    return _respond(
+        request,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+    )
+
+
+async def _render_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    errors = issues_of(error.errors())
+    return _respond(
+        request,
+        status=InvalidRequest.status,
+        code=InvalidRequest.code,
+        title=InvalidRequest.title,
+        detail=_summary(errors),
+        errors=errors,
+    )
+
+
+async def _render_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        limit = request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
+        return await _render_problem(
+            request, TooLarge(f"The request body is larger than the limit of {limit} bytes.")
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}. /docs lists what there is."
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not possible here. /docs lists what is."
+    else:
+        detail = str(error.detail)
+    return _respond(
+        request,
+        status=status,
+        code=status.phrase.lower().replace(" ", "_"),
+        title=status.phrase,
+        detail=detail,
+        headers=error.headers,
+    )
+
+
+async def _render_database_down(request: Request, error: Exception) -> JSONResponse:
+    log.error("database unavailable", path=request.url.path, error=str(error).splitlines()[0])
+    return await _render_problem(
+        request,
+        Unavailable(
+            "The database does not answer. Try again shortly; /readyz tells what is missing.",
+            headers={"Retry-After": "5"},
+        ),
+    )
+
+
+async def _render_unstorable(request: Request, error: Exception) -> JSONResponse:
+    log.info("refused by the database", path=request.url.path, error=type(error).__name__)
+    return await _render_problem(
+        request,
+        InvalidRequest("A value cannot be stored or looked up: it holds NUL, or is out of range."),
+    )
+
+
+async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
+    """Answer for what nobody foresaw; the server logs the traceback."""
+    return await _render_problem(
+        request, InternalError("Phiscope failed on this request. Its log says where.")
+    )
+
+
+def validated(kind: type[Fields], document: Any) -> Fields:
+    """Check a document that FastAPI did not check for us.
+
+    Raises:
+        InvalidRequest: A field is missing, unknown or wrong.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        errors = issues_of(error.errors())
+        raise InvalidRequest(_summary(errors), errors=errors) from None
+
+
+def _summary(errors: list[ValidationIssue]) -> str:
+    return "; ".join(f"{each.location or 'the request'}: {each.message}" for each in errors[:5])
+
+
+def install(app: FastAPI) -> None:
+    """Make every error that leaves the application a problem document."""
+    app.add_exception_handler(Problem, _render_problem)
+    app.add_exception_handler(RequestValidationError, _render_validation)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(OperationalError, _render_database_down)
+    app.add_exception_handler(InterfaceError, _render_database_down)
+    app.add_exception_handler(DataError, _render_unstorable)
+    app.add_exception_handler(Exception, _render_defect)

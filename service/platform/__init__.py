@@ -1,0 +1,1 @@
+"""What the processes stand on: settings, database, file store, notifications, logs."""

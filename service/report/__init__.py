@@ -1,0 +1,1 @@
+"""The report: its schema, and what each of its figures means."""

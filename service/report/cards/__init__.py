@@ -1,0 +1,1 @@
+"""The metric cards, by part of the report. `service.report.cards.catalogue` puts them together."""

@@ -1,0 +1,1 @@
+"""All tables. API and workers meet in them, and nowhere else."""

@@ -1,0 +1,1 @@
+"""Who uses a model, a probe or a file: asked before it is deleted."""

@@ -1,0 +1,18 @@
+"""What other slices ask about inspections without being inspections' clients themselves."""
+
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.jobs.service import withdraw
+from service.tables.inspections import Inspection
+
+
+async def drop_of_model(session: AsyncSession, model_id: UUID) -> None:
+    """Delete a model's inspections, those under way among them."""
+    found = await session.scalars(select(Inspection.id).where(Inspection.model_id == model_id))
+    for inspection_id in found:
+        # The job before the inspection, in the order in which workers lock them.
+        await withdraw(session, inspection_id)
+    await session.execute(delete(Inspection).where(Inspection.model_id == model_id))

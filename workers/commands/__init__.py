@@ -1,0 +1,1 @@
+"""Commands that people run at their own machine, with torch at hand."""

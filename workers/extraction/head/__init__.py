@@ -1,0 +1,1 @@
+"""Finding the last linear layer, and what comes after it."""

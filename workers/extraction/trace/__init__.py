@@ -1,0 +1,1 @@
+"""Running a model, and seeing each operation that it runs."""

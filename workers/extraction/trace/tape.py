@@ -1,0 +1,275 @@
+"""Recording what a model really does, and tapping the input of one operation while it runs.
+
+A dispatch mode sits below the TorchScript interpreter, so it sees the operations of scripted,
+traced and frozen archives alike. Under inference mode composite operations such as `linear` arrive
+whole.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from workers.extraction.head.kinds import HEADS
+from workers.extraction.trace.execution import Watch
+from workers.extraction.trace.operations import Step, describe, tensors_in
+from workers.protocol.errors import JobError
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Names the memory behind a tensor: equal for views of one another."""
+    address = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+    return address or id(tensor)  # tensors without elements all have address 0
+
+
+class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bare
+    """Records every operation, which tensors depend on the input, and who wrote into which memory.
+
+    The tape holds every tensor it saw, so identities and addresses stay unique as long as it lives.
+
+    Args:
+        inputs: What the model is given; dependence starts here.
+
+    Attributes:
+        steps: What ran, in order.
+        failed: The last operation that raised an error, with its arguments.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self.steps: list[Step] = []
+        self.failed: Step | None = None
+        self._inputs = inputs
+        self._held: list[Sequence[Tensor]] = []
+        self._dependent = {storage_key(tensor) for tensor in inputs}
+        self._producers: dict[int, list[int]] = {}
+        self._writes: dict[int, list[tuple[int, int]]] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:
+            self.failed, self.error = Step(len(self.steps), func, args, kwargs, ()), error
+            raise
+        self.record(func, args, kwargs, result)
+        return result
+
+    def record(
+        self,
+        func: OpOverload,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        result: object,
+    ) -> None:
+        """Notes one executed operation."""
+        outputs = tuple(tensors_in((result,)))
+        step = Step(len(self.steps), func, args, kwargs, outputs)
+        tensors = step.tensors()
+        self.steps.append(step)
+        self._held += (tensors, outputs)
+        dependent = any(self.depends(tensor) for tensor in tensors)
+        for output in outputs:
+            self._producers.setdefault(id(output), []).append(step.index)
+            if dependent:
+                self._dependent.add(storage_key(output))
+        for written in tensors_in(tuple(step.argument(name) for name in step.operation.writes)):
+            key = storage_key(written)
+            self._writes.setdefault(key, []).append((step.index, id(written)))
+            if dependent:
+                self._dependent.add(key)
+
+    def depends(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on the model's input."""
+        return storage_key(tensor) in self._dependent
+
+    def producer(self, tensor: Tensor, before: int) -> Step | None:
+        """The last step before step `before` that returned this tensor."""
+        indices = [i for i in self._producers.get(id(tensor), ()) if i < before]
+        return self.steps[indices[-1]] if indices else None
+
+    def overwritten(self, tensor: Tensor, after: int, before: int) -> Step | None:
+        """A step strictly between two that wrote to the tensor's memory through another tensor."""
+        for index, writer in self._writes.get(storage_key(tensor), ()):
+            if after < index < before and writer != id(tensor):
+                return self.steps[index]
+        return None
+
+    def ancestors(self, values: Iterable[tuple[Tensor, int]]) -> set[int]:
+        """Identities of the tensors that some values depending on the input were computed from.
+
+        Args:
+            values: Tensors, which are among the result, each as it was before the given step.
+        """
+        waiting, seen = list(values), set[tuple[int, int]]()
+        while waiting:
+            tensor, limit = waiting.pop()
+            step = self.producer(tensor, limit) if self.depends(tensor) else None
+            place = (id(tensor), -1 if step is None else step.index)
+            if place in seen:
+                continue
+            seen.add(place)
+            if step is not None:
+                waiting += [(source, step.index) for source in step.tensors()]
+        return {key for key, _ in seen}
+
+    def changes_inputs(self) -> bool:
+        """Whether a step wrote into the memory of an input."""
+        return any(storage_key(tensor) in self._writes for tensor in self._inputs)
+
+    def roots(self, tensor: Tensor) -> list[Tensor]:
+        """The model's own tensors that an input-independent tensor was computed from."""
+        found, waiting, seen = [], [tensor], {id(tensor)}
+        while waiting:
+            current = waiting.pop()
+            step = self.producer(current, len(self.steps))
+            if step is None:
+                found.append(current)
+                continue
+            fresh = [t for t in step.tensors() if id(t) not in seen]
+            seen |= {id(t) for t in fresh}
+            waiting += fresh
+        return found
+
+    def constants(self) -> list[Tensor]:
+        """Tensors the model brought along: used, independent of the input, computed by no step."""
+        used = [tensor for step in self.steps for tensor in step.tensors()]
+        return [t for t in used if not self.depends(t) and id(t) not in self._producers]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """How a head is recognised while a model runs.
+
+    Attributes:
+        func: The operation.
+        operand: Which of its factors carries Φ.
+        weight: Names the memory of its weight; `None` if that is made anew in each run, as
+            normalised and packed weights are.
+        occurrence: Which execution of `func` it was, from 0; decides where `weight` is `None`.
+    """
+
+    func: OpOverload
+    operand: int
+    weight: int | None
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tapped:
+    """Copies of what flowed through a head at one execution.
+
+    Attributes:
+        operand: Which of the factors carries Φ.
+        source: Φ as the operation got it.
+        product: z as it gave it.
+    """
+
+    operand: int
+    source: Tensor
+    product: Tensor
+
+
+class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
+    """Lets a model run untouched but for its heads, and records what becomes of what they give.
+
+    What flows into and out of a head is copied at that moment: a model may overwrite it later.
+
+    Args:
+        sites: Where the heads are.
+        limit: Elements that the copied tensors may have together.
+
+    Attributes:
+        tapped: By step, what flowed through each execution of the head.
+        too_large: A tensor was not copied, for it is larger than the limit or not dense.
+    """
+
+    def __init__(self, sites: Iterable[Site], limit: int) -> None:
+        super().__init__(())
+        self.tapped: dict[int, Tapped] = {}
+        self.too_large = False
+        self._sites: dict[OpOverload, dict[tuple[int | None, int | None], Site]] = {}
+        for site in sites:
+            place = None if site.weight is not None else site.occurrence
+            self._sites.setdefault(site.func, {})[site.weight, place] = site
+        self._budget = limit
+        self._executions: Counter[OpOverload] = Counter()
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        given = kwargs or {}
+        try:
+            if func in self._sites:
+                operand = self._operand_of_head(func, args, given)
+                if operand is not None:
+                    return self._tap(func, args, given, operand)
+            if self.steps and any(map(self.depends, Step(0, func, args, given, ()).tensors())):
+                return super().__torch_dispatch__(func, types, args, kwargs)
+            return func(*args, **given)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _operand_of_head(
+        self, func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> int | None:
+        """Which factor of an operation carries Φ, if it is one of the heads."""
+        execution = self._executions[func]
+        self._executions[func] += 1
+        factors = self._factors(func, args, kwargs)
+        for site in self._sites[func].values() if factors else ():
+            if site.weight is None:
+                found = site.occurrence == execution
+            else:
+                found = storage_key(factors[1 - site.operand]) == site.weight
+            if found:
+                return site.operand
+        return None
+
+    @staticmethod
+    def _factors(
+        func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[Tensor, ...]:
+        try:
+            return HEADS[describe(func).name].factors(Step(0, func, args, kwargs, ()))
+        except JobError:  # an einsum of three tensors, say, which is no head
+            return ()
+
+    def _tap(
+        self,
+        func: OpOverload,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        operand: int,
+    ) -> object:
+        kept = self._copy(self._factors(func, args, kwargs)[operand])
+        result = func(*args, **kwargs)
+        self.record(func, args, kwargs, result)
+        if isinstance(result, Tensor):
+            self._dependent.add(storage_key(result))
+            product = self._copy(result)
+            if kept is not None and product is not None:
+                self.tapped[len(self.steps) - 1] = Tapped(operand, kept, product)
+        return result
+
+    def _copy(self, tensor: Tensor) -> Tensor | None:
+        # A tensor of stride 0 can claim any size without having it; a copy would have it.
+        self._budget -= tensor.numel()
+        if tensor.layout is not torch.strided or self._budget < 0:
+            self.too_large = True
+            return None
+        return tensor.clone()

@@ -1,6 +1,0 @@
-"""Making a probe file of what a person has in Python, and trying it on a model at once."""
-
-from workers.making.arrays import Made, make_arrays
-from workers.making.files import make_probe
-
-__all__ = ["Made", "make_arrays", "make_probe"]

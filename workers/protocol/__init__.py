@@ -1,0 +1,1 @@
+"""What the supervising process and the confined child say to each other."""
