@@ -26,14 +26,27 @@ def test_service_knows_neither_torch_nor_workers() -> None:
     assert offenders("service", "torch", "workers") == []
 
 
+# The rule's constants: what applies them is numerics, what explains them is the report's cards.
+_RULE = "service.contract.rule"
+
+
 def test_diagnostics_are_pure_numerics() -> None:
     foreign = [
         (path, name)
         for path, name in imports("workers/diagnostics")
         if name.split(".")[0] in {"service", "workers", "os", "io", "pathlib"}
         and not name.startswith("workers.diagnostics")
+        and name != _RULE
     ]
     assert foreign == []
+
+
+def test_the_rules_constants_import_the_standard_library_alone() -> None:
+    path = f"{_RULE.replace('.', '/')}.py"
+    found = {
+        name.split(".")[0] for where, name in imports("service/contract") if where == ROOT / path
+    }
+    assert found <= sys.stdlib_module_names
 
 
 def test_every_failure_says_what_to_do() -> None:

@@ -38,13 +38,11 @@ from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranking import AveragePrecision, RankedLabels, average_precision
 from workers.diagnostics.ranks import EffectiveRank
 from workers.diagnostics.uncertainty import performance_intervals
-from workers.diagnostics.verdict import RULE_VERSION, THRESHOLDS, Regime, Thresholds, Verdict
+from workers.diagnostics.verdict import Regime, Verdict
 
 __all__ = [
     "MIN_FOLDS",
     "MIN_SAMPLES",
-    "RULE_VERSION",
-    "THRESHOLDS",
     "Alignment",
     "Answer",
     "Assessment",
@@ -76,7 +74,6 @@ __all__ = [
     "Rows",
     "Spectrum",
     "Task",
-    "Thresholds",
     "TooFewSamplesError",
     "Verdict",
     "assess",

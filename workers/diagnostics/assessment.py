@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from service.contract.rule import THRESHOLDS
 from workers.diagnostics.compression import (
     CompressedModel,
     features_needed,
@@ -16,7 +17,7 @@ from workers.diagnostics.compression import (
 from workers.diagnostics.evidence import Evidence, rescaled
 from workers.diagnostics.intervals import Interval
 from workers.diagnostics.minimality import chance_corrected
-from workers.diagnostics.verdict import THRESHOLDS, Regime
+from workers.diagnostics.verdict import Regime
 
 Summary = Literal[
     "minimal and good",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from service.contract.rule import THRESHOLDS
 from workers.diagnostics.alignment import Alignment, align
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.compression import CompressedModel, Rows, compress
@@ -37,7 +38,7 @@ from workers.diagnostics.performance import Performance, Task
 from workers.diagnostics.projections import Projections, project
 from workers.diagnostics.ranks import EffectiveRank, effective_rank
 from workers.diagnostics.uncertainty import Figures, Intervals, Setting, intervals
-from workers.diagnostics.verdict import THRESHOLDS, Circumstances, Verdict, judge
+from workers.diagnostics.verdict import Circumstances, Verdict, judge
 
 # A spectrum and its intervals over ten folds mean nothing below one sample a fold.
 MIN_SAMPLES = 10

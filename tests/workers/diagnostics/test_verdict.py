@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from service.contract.rule import RULE_VERSION, THRESHOLDS
 from workers.diagnostics import (
-    RULE_VERSION,
-    THRESHOLDS,
     Interval,
     Minimality,
     Regime,
