@@ -9,7 +9,8 @@ from service.guide.data import DATA_KINDS, INPUT_KINDS
 from service.guide.families import FAMILIES, PRECISIONS, Family, Outcome
 from service.http.problems import Problem
 from service.platform.settings import Settings
-from service.report.cards.catalogue import CARDS, MetricCard
+from service.report.card import MetricCard
+from service.report.document import CARDS
 
 
 def metrics() -> str:
@@ -17,19 +18,19 @@ def metrics() -> str:
     sections = [
         "# What every figure means",
         "",
-        "One card for each figure, those that decide first. The same cards are in the",
-        "[JSON Schema](/v1/schemas/report) of the report.",
+        "One card for each figure, those of the verdict first, the others in the order of the",
+        "report. The same cards are in its [JSON Schema](/v1/schemas/report).",
     ]
-    for card in CARDS.values():
-        sections += ["", *_card(card)]
+    for key, card in sorted(CARDS.items(), key=lambda item: not item[0].startswith("verdict.")):
+        sections += ["", *_card(key, card)]
     return "\n".join(sections)
 
 
-def _card(card: MetricCard) -> list[str]:
+def _card(key: str, card: MetricCard) -> list[str]:
     return [
-        f"## {card.title} {{#{card.key}}}",
+        f"## {card.title} {{#{key}}}",
         "",
-        f"`{card.key}`",
+        f"`{key}`",
         "",
         card.definition,
         "",

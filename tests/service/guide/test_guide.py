@@ -8,7 +8,7 @@ from service.contract.failures import FailureCode
 from service.guide.routes import PAGES, render
 from service.http.problems import Problem
 from service.platform.settings import Settings
-from service.report.cards.catalogue import CARDS
+from service.report.document import CARDS
 
 pytestmark = pytest.mark.xdist_group("stack")
 

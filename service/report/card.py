@@ -1,9 +1,13 @@
-"""What a metric card holds, and how cards of twin figures derive from one another."""
+"""What a metric card holds, and the cards of intervals and of centred figures derived from it."""
 
 from dataclasses import dataclass, replace
 
+from service.contract.rule import RULE_VERSION, THRESHOLDS
+
 PAPER = "Nam, Mingard, Lee, Hayou, Louis: arXiv:2410.04264 (2024)"
-RULE = "Phiscope's rule UED-1, calibrated on 28 probes of networks and on 24 small ones"
+RULE = f"Phiscope's rule {RULE_VERSION}, calibrated on 28 probes of networks and on 24 small ones"
+# Fewer directions than this leave the verdict undetermined.
+FEWEST_DIRECTIONS = f"{THRESHOLDS.min_rank_ratio:g}r"
 
 
 @dataclass(frozen=True)
@@ -11,8 +15,6 @@ class MetricCard:
     """The one place that says what a figure of the report means. All else renders it.
 
     Attributes:
-        key: Dotted path of the figure in the report; `.*` stands for the entries of a mapping
-            or list.
         title: Its name for people.
         definition: What it is, in a sentence.
         formula: The same in symbols.
@@ -22,7 +24,6 @@ class MetricCard:
         reference: Where it comes from.
     """
 
-    key: str
     title: str
     definition: str
     formula: str
@@ -32,11 +33,10 @@ class MetricCard:
     reference: str
 
 
-def centered(card: MetricCard, key: str) -> MetricCard:
-    """The card of the same figure once the constant has been removed."""
+def centered(card: MetricCard) -> MetricCard:
+    """Return the card of the same figure once the constant has been removed."""
     return replace(
         card,
-        key=key,
         title=f"{card.title} (centred)",
         definition=(
             f"{card.definition} Here the mean over samples has been removed from features, outputs "
@@ -49,10 +49,9 @@ def centered(card: MetricCard, key: str) -> MetricCard:
     )
 
 
-def interval(card: MetricCard, key: str) -> MetricCard:
-    """The card of a figure's confidence interval."""
+def interval(card: MetricCard) -> MetricCard:
+    """Return the card of a figure's confidence interval."""
     return MetricCard(
-        key=key,
         title=f"95 % interval of: {card.title}",
         definition=(
             f"Bounds within which “{card.title}” would fall on another probe of the same kind and "
@@ -78,10 +77,10 @@ def interval(card: MetricCard, key: str) -> MetricCard:
     )
 
 
-def of_a_share(card: MetricCard) -> MetricCard:
-    """The card of an interval whose figure is a share of rows."""
+def interval_of_a_share(card: MetricCard) -> MetricCard:
+    """Return the card of the interval of a figure that is a share of rows."""
     return replace(
-        card,
+        interval(card),
         formula="(x + z²/2m ± z·√(x(1 − x)/m + z²/4m²))/(1 + z²/m), z = 1.96, m independent rows",
         failure_modes=(
             "It covers the choice of samples, not that of the training seed. Positions of one "
@@ -92,13 +91,19 @@ def of_a_share(card: MetricCard) -> MetricCard:
     )
 
 
-def of_the_tail(card: MetricCard) -> MetricCard:
-    """The card of an interval whose figure the weakest eigenfunctions decide."""
+def interval_of_the_tail(card: MetricCard) -> MetricCard:
+    """Return the card of the interval of a figure that the weakest eigenfunctions decide."""
+    found = interval(card)
     return replace(
-        card,
-        range=f"{card.range}, and where samples are fewer than features",
+        found,
+        range=f"{found.range}, and where samples are fewer than features",
         failure_modes=(
-            f"{card.failure_modes} With fewer samples than features it is not given, since these "
+            f"{found.failure_modes} With fewer samples than features it is not given, since these "
             "bound the figure; with hardly more it is too narrow."
         ),
     )
+
+
+def bound(value: float) -> str:
+    """Return a threshold as texts give it: with two decimals, or more where it has more."""
+    return max(f"{value:.2f}", f"{value:g}", key=len)

@@ -1,1 +1,0 @@
-"""The metric cards, by part of the report. `service.report.cards.catalogue` puts them together."""
