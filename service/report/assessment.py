@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from service.contract.rule import THRESHOLDS
 from service.report.card import PAPER, RULE, MetricCard, interval
 from service.report.figures import Figure, Intervals, Part, with_intervals
 from service.report.parts import Count, Share
@@ -13,8 +14,8 @@ _SUMMARY = MetricCard(
     title="Both axes in words",
     definition="The regime, and whether its features or answers are good.",
     formula=(
-        "MF: poor if quality_corrected < 0.25, else good. EF: accurate if skill ≥ 0.5, else "
-        "inaccurate"
+        f"MF: poor if quality_corrected < {THRESHOLDS.poor_quality:g}, else good. EF: accurate if "
+        f"skill ≥ {THRESHOLDS.accurate_skill:g}, else inaccurate"
     ),
     range=(
         "minimal and good, minimal but poor, extended but accurate, extended and inaccurate; "
@@ -50,7 +51,7 @@ _QUALITY_CORRECTED = MetricCard(
     definition="Quality, rescaled so that shuffled targets score 0.",
     formula="(quality − chance)/(1 − chance)",
     range="at most 1, 0 at chance; null without targets",
-    reading="Below 0.25 minimal features are called poor.",
+    reading=f"Below {THRESHOLDS.poor_quality:g} minimal features are called poor.",
     failure_modes="Noisy on small probes.",
     reference=RULE,
 )
@@ -62,7 +63,7 @@ _SKILL = MetricCard(
         "mean over labels of (true positive rate + true negative rate − 1)"
     ),
     range="at most 1, 0 for guessing; null without targets, or where there is no accuracy",
-    reading="From 0.5 on extended networks are called accurate.",
+    reading=f"From {THRESHOLDS.accurate_skill:g} on extended networks are called accurate.",
     failure_modes=(
         "Negative where a model is worse than always naming the largest class. Of labels that "
         "all samples have, or none, nothing can be said: they are left out."

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from service.report.card import PAPER, MetricCard
+from service.report.card import FEWEST_DIRECTIONS, PAPER, MetricCard
 from service.report.figures import Figure, Part
 from service.report.parts import Count, Name, NonNegative, Positive, Sentence, Sentences
 
@@ -13,7 +13,7 @@ _P = MetricCard(
     definition="Number of features: inputs of the final linear layer.",
     formula="p, with f(x) = W Φ(x) + b and Φ: X → R^p",
     range="≥ 1",
-    reading="Room for features. Below 2r the verdict does not apply.",
+    reading=f"Room for features. Below {FEWEST_DIRECTIONS} the verdict does not apply.",
     failure_modes=(
         "Dead and duplicated units count; the rank of the spectrum does not count them."
     ),

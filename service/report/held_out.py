@@ -221,7 +221,7 @@ class HeldOut(HeldOutProjections):
     confidence_interval: Intervals
 
     def require_ranks(self, rank: int, centered_rank: int) -> None:
-        """Raises ValueError unless there is one entry for each eigenfunction of the probe."""
+        """Raise ValueError unless there is one entry for each eigenfunction of the probe."""
         for part, expected in ((self, rank), (self.centered, centered_rank)):
             require_length(
                 expected,

@@ -5,10 +5,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from service.contract.rule import THRESHOLDS
 from service.report.card import (
+    FEWEST_DIRECTIONS,
     PAPER,
     RULE,
     MetricCard,
+    bound,
     interval,
     interval_of_the_tail,
 )
@@ -40,11 +43,15 @@ UTILIZATION = MetricCard(
 _UTILIZATION_CORRECTED = MetricCard(
     title="Utilization above chance (U')",
     definition="U, rescaled so that outputs in random directions of the features score 0.",
-    formula=("U' = (U − r/m)/(1 − r/m), m = centred rank (units that vary, if collapsed below 2r)"),
+    formula=(
+        "U' = (U − r/m)/(1 − r/m), m = centred rank (units that vary, if collapsed below "
+        f"{FEWEST_DIRECTIONS})"
+    ),
     range="at most 1, 0 at chance; null if undefined",
     reading="Near 1: the outputs use the strongest features. 0: they use any.",
     failure_modes=(
-        "Jumps as U does. Harsh where the layer is hardly wider than r; below 2r it is not judged."
+        "Jumps as U does. Harsh where the layer is hardly wider than r; below "
+        f"{FEWEST_DIRECTIONS} it is not judged."
     ),
     reference=RULE,
 )
@@ -58,10 +65,13 @@ _UTILIZATION_TAPERED = MetricCard(
         "1 − (j − r)/max(r/2, 2)"
     ),
     range="at most 1, 0 at chance; null if undefined",
-    reading="The verdict's first test: 0.90 and more speaks for MF, 0.84 and less for EF.",
+    reading=(
+        f"The verdict's first test: {bound(THRESHOLDS.mf_utilization)} and more speaks for MF, "
+        f"{bound(THRESHOLDS.ef_utilization)} and less for EF."
+    ),
     failure_modes=(
-        "Hides whether the r-th or the next eigenfunction is used: U shows that. Below 2r it "
-        "is not judged."
+        "Hides whether the r-th or the next eigenfunction is used: U shows that. Below "
+        f"{FEWEST_DIRECTIONS} it is not judged."
     ),
     reference=RULE,
 )
@@ -70,7 +80,10 @@ ENERGY = MetricCard(
     definition="Share of the centred feature variance in the first r eigenfunctions.",
     formula="E = Σ_{j≤r} ρ_j / Σρ",
     range="[0, 1]; null if the outputs do not vary",
-    reading=("Near 1: hardly any variance beside what the outputs need. Below 0.7 speaks for EF."),
+    reading=(
+        "Near 1: hardly any variance beside what the outputs need. "
+        f"Up to {bound(THRESHOLDS.ef_energy)} it speaks for EF, if D does, too."
+    ),
     failure_modes=(
         "Biased upwards when samples are fewer than features (0.66 for 0.43 at n = 30)."
     ),
@@ -82,8 +95,9 @@ _DISTANCE = MetricCard(
     formula="D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment",
     range="[0, 1]; null if the outputs do not vary",
     reading=(
-        "Up to 0.12 confirms MF, from 0.40 on it shows EF. Split it: `shape` is the spectrum's "
-        "part, `alignment` the use's."
+        f"Up to {bound(THRESHOLDS.mf_distance)} confirms MF, from "
+        f"{bound(THRESHOLDS.ef_certain_distance)} on it shows EF. Split it: `shape` is the "
+        "spectrum's part, `alignment` the use's."
     ),
     failure_modes=("Punishes learned features of unequal strength; class imbalance moves it much."),
     reference=f"{PAPER}; {RULE}",

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, JsonValue
 
 from service.contract.probe_spec import Task
+from service.contract.rule import THRESHOLDS
 from service.report.card import PAPER, MetricCard
 from service.report.figures import Figure, Part
 from service.report.parts import MAX_ENTRIES, Count, Name, Positive, Sentence, Sentences, Sha256
@@ -24,7 +25,7 @@ _N = MetricCard(
     definition="Number of samples of the probe that were analysed; positions do not count.",
     formula="n",
     range="≥ 10",
-    reading="500 and more make the figures steady; 5000 make them sharp.",
+    reading=(f"{THRESHOLDS.warn_samples} and more make the figures steady; 5000 make them sharp."),
     failure_modes=(
         "Below the number of features, energy is biased and trailing features are noise."
     ),

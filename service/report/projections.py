@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from service.contract.rule import THRESHOLDS
 from service.report.card import PAPER, MetricCard, centered, interval
 from service.report.figures import Figure, Intervals, Part, twin, with_intervals
 from service.report.parts import Count, Cumulative, Share, Shares
@@ -115,7 +116,8 @@ QUALITY_AT_DIM_TARGET_CHANCE = MetricCard(
     formula="quality_chance_level at k = dim H*",
     range="[0, 1]; null without targets",
     reading=(
-        "“Minimal but poor” is said where Π*(C) stands less than a quarter of the way above it."
+        "“Minimal but poor” is said where Π*(C) stands less than "
+        f"{100 * THRESHOLDS.poor_quality:g} % of the way above it."
     ),
     failure_modes="An average over shuffles, as `quality_chance_level`.",
     reference="Exact average over all permutations of the targets",

@@ -16,6 +16,7 @@ from workers.diagnostics import (
     Answer,
     AveragePrecision,
     Diagnosis,
+    EffectiveRank,
     Evidence,
     Performance,
     assess,
@@ -27,7 +28,7 @@ from workers.extraction import Extractor
 from workers.protocol.requests import Device
 
 # Features that are constant over the probe have no centred spectrum.
-_NO_RANK = dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"))
+_NO_RANK = dict.fromkeys(each.name for each in fields(EffectiveRank))
 
 
 def probe_part(fitted: Fitted) -> dict[str, Any]:
