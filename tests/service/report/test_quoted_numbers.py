@@ -84,11 +84,9 @@ def test_cards_quote_the_sizes_that_workers_use() -> None:
         ("report", f"fewer than {THRESHOLDS.min_rank_ratio:g}·r directions are `undetermined`"),
         (
             "features",
-            (
-                f"Below {THRESHOLDS.min_samples}, or {THRESHOLDS.min_samples_per_dimension} for each "
-                f"of the r dimensions, nothing is decided; below {THRESHOLDS.warn_samples} intervals"
-            ),
+            f"Below {THRESHOLDS.min_samples}, or {THRESHOLDS.min_samples_per_dimension} for each",
         ),
+        ("features", f"below {THRESHOLDS.warn_samples} intervals are wide"),
         ("features", f"Send {THRESHOLDS.warn_samples} or more"),
     ],
 )
