@@ -6,7 +6,7 @@ figure in twins of the part.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
@@ -134,38 +134,45 @@ def with_intervals(
     """
 
     def decorate(part: type[AnyPart]) -> type[AnyPart]:
-        figures: dict[str, Figure] = {}
-        entries: dict[str, Any] = {}
-        sources: tuple[type[Part], ...] = (part, *below)
-        for source in sources:
-            for name, figure in source.figures.items():
-                if figure.interval is None:
-                    continue
-                if name in figures:
-                    raise ValueError(f"{part.__name__} has two intervals named {name}")
-                figures[name] = Figure(figure.interval(figure.card))
-                missing = name in later or not source.model_fields[name].is_required()
-                entries[name] = (Interval | None, None if missing else ...)
-        if unknown := set(later) - figures.keys():
-            raise ValueError(f"{part.__name__} has no interval of {', '.join(sorted(unknown))}")
-        intervals = create_model(
-            f"{part.__name__}Intervals",
-            __base__=Intervals,
-            __module__=part.__module__,
-            __doc__=Intervals.__doc__,
-            **entries,
-        )
-        intervals.figures = figures
+        intervals = _intervals_of(part, below, later)
         required = part.model_fields["confidence_interval"].is_required()
+        entry: Any = (intervals, ...) if required else (intervals | None, None)
         return create_model(
             part.__name__,
             __base__=part,
             __module__=part.__module__,
             __doc__=part.__doc__,
-            confidence_interval=(intervals, ...) if required else (intervals | None, None),
+            confidence_interval=entry,
         )
 
     return decorate
+
+
+def _intervals_of(
+    part: type[Part], below: Iterable[type[Part]], later: Collection[str]
+) -> type[Intervals]:
+    figures: dict[str, Figure] = {}
+    entries: dict[str, Any] = {}
+    for source in (part, *below):
+        for name, figure in source.figures.items():
+            if figure.interval is None:
+                continue
+            if name in figures:
+                raise ValueError(f"{part.__name__} has two intervals named {name}")
+            figures[name] = Figure(figure.interval(figure.card))
+            missing = name in later or not source.model_fields[name].is_required()
+            entries[name] = (Interval | None, None if missing else ...)
+    if unknown := set(later) - figures.keys():
+        raise ValueError(f"{part.__name__} has no interval of {', '.join(sorted(unknown))}")
+    intervals = create_model(
+        f"{part.__name__}Intervals",
+        __base__=Intervals,
+        __module__=part.__module__,
+        __doc__=Intervals.__doc__,
+        **entries,
+    )
+    intervals.figures = figures
+    return intervals
 
 
 def mounted(report: type[Part]) -> dict[str, MetricCard]:

@@ -82,6 +82,12 @@ def test_the_schema_renders_the_card(path: str) -> None:
         assert getattr(card, part.name).strip()
 
 
+def test_no_two_figures_have_one_title() -> None:
+    """A twin that nobody described anew would pass for the figure it derives from."""
+    titles = [card.title for card in CARDS.values()]
+    assert [title for title in titles if titles.count(title) > 1] == []
+
+
 # Facts and settings, which other samples would not change.
 _FACTS = (
     "model.",
