@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.diagnostics.averages import Averages
-from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
+from workers.diagnostics.measures import Subject
 from workers.diagnostics.output_space import OutputSpace
 
 # Every k is looked at up to here, then each by a share more than the last.
@@ -56,39 +55,25 @@ class CompressedModel:
     output_error: float
 
 
-def compress(
-    centered: Averages,
-    cleaned: Averages,
-    pairs: Eigenpairs,
-    rows: Rows,
-    *,
-    means: Averages,
-    space: OutputSpace,
-    r: int,
-) -> tuple[CompressedModel, ...]:
+def compress(entire: Subject, rows: Rows, space: OutputSpace) -> tuple[CompressedModel, ...]:
     """The compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)` with centred eigenfunctions.
 
     Args:
-        centered: Centred inner products.
-        cleaned: The same with cleaned outputs.
-        pairs: Centred eigenpairs.
+        entire: All samples. The dimension r of the learned space and its double are among the k.
         rows: Rows with features in the coordinates of the inner products.
-        means: Uncentred inner products, for the means.
         space: Whose coordinates the outputs of the inner products are.
-        r: Dimension of the learned space; it and its double are among the k.
 
     Returns:
         By increasing k, from 0 to all eigenfunctions; empty if the outputs do not vary.
     """
+    cleaned, pairs = entire.learned.cleaned, entire.spectra.centered.pairs
     total = float(cleaned.f_f.trace())
     if total <= cleaned.f_noise:
         return ()
     held = (pairs.eigenvectors.T @ cleaned.phi_f).square().sum(1) / pairs.eigenvalues
     explained = torch.cat([held.new_zeros(1), held.cumsum(0)]) / total
-    along = (rows.features.double() - means.phi) @ pairs.eigenvectors
-    weights = (pairs.eigenvectors.T @ centered.phi_f) / pairs.eigenvalues[:, None]
-    steps = _steps(pairs.rank, r)
-    kept = _answers_kept(along, space.expand(weights), space.expand(means.f), rows, steps)
+    steps = _steps(pairs.rank, int(entire.learned.basis.dimension))
+    kept = _answers_kept(entire, rows, space, steps)
     return tuple(
         CompressedModel(
             k=k,
@@ -101,32 +86,37 @@ def compress(
 
 
 def _answers_kept(
-    along: Tensor, weights: Tensor, mean: Tensor, rows: Rows, steps: Sequence[int]
+    entire: Subject, rows: Rows, space: OutputSpace, steps: Sequence[int]
 ) -> list[tuple[float | None, float | None]]:
     """Shares of decisions that are right, and that stay, for each number of eigenfunctions.
 
     Some rows at a time: all rows' outputs would be 5 GB for 10,000 rows of 65,536.
 
     Args:
-        along: Rows along each eigenfunction, `(m, rank)`.
-        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
-        mean: The outputs without any, `(c,)`.
+        entire: All samples.
         rows: The rows.
+        space: Whose coordinates the outputs are.
         steps: Numbers of eigenfunctions, ascending.
     """
     if rows.decide is None:
         return [(None, None)] * len(steps)
-    size = max(1, _BLOCK // len(mean))
+    pairs = entire.spectra.centered.pairs
+    weights = space.expand(
+        (pairs.eigenvectors.T @ entire.centered.phi_f) / pairs.eigenvalues[:, None]
+    )
+    mean = space.expand(entire.raw.f)
+    size = max(1, _BLOCK // max(len(mean), pairs.rank))
     right, kept = _Tally(rows.labels, len(steps)), _Tally(rows.answers, len(steps))
-    for start in range(0, len(along), size):
+    for start in range(0, len(rows.features), size):
         block = slice(start, start + size)
-        outputs, before = mean.expand(len(along[block]), -1).clone(), 0
+        along = (rows.features[block].to(mean) - entire.raw.phi) @ pairs.eigenvectors
+        outputs, before = mean.expand(len(along), -1).clone(), 0
         for step, k in enumerate(steps):
-            outputs.addmm_(along[block, before:k], weights[before:k])
+            outputs.addmm_(along[:, before:k], weights[before:k])
             before = k
-            told = rows.decide(outputs)
+            decided = rows.decide(outputs)
             for tally in (right, kept):
-                tally.add(step, told, block)
+                tally.add(step, decided, block)
     return list(zip(right.shares(), kept.shares(), strict=True))
 
 
@@ -143,12 +133,12 @@ class _Tally:
         self._counts = [0] * steps
         self._decides = wanted is not None
 
-    def add(self, step: int, told: Tensor | None, block: slice) -> None:
+    def add(self, step: int, decided: Tensor | None, block: slice) -> None:
         """Count some rows."""
-        if told is None or self._wanted is None:
+        if decided is None or self._wanted is None:
             self._decides = False
         else:
-            self._counts[step] += int((told == self._wanted[block]).sum())
+            self._counts[step] += int((decided == self._wanted[block]).sum())
 
     def shares(self) -> list[float | None]:
         """The shares of all decisions; None where there are none."""
