@@ -1,6 +1,6 @@
 """How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,8 @@ _GROWTH = 1.15
 # Outputs that are held at once, in float64: 32 MiB.
 _BLOCK = 1 << 22
 _NEARLY_ALL_ANSWERS = 0.99
+# Products a row that take less time than what surrounds them.
+_FEW_PRODUCTS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,20 +106,71 @@ def _answers_kept(
     weights = space.expand(
         (pairs.eigenvectors.T @ entire.centered.phi_f) / pairs.eigenvalues[:, None]
     )
-    mean = space.expand(entire.raw.f)
-    size = max(1, _BLOCK // max(len(mean), pairs.rank))
+    compressed = _Compressed(pairs.eigenvectors, weights, space.expand(entire.raw.f), steps)
     right, kept = _Tally(rows.labels, len(steps)), _Tally(rows.answers, len(steps))
+    size = compressed.rows_at_once
     for start in range(0, len(rows.features), size):
         block = slice(start, start + size)
-        along = (rows.features[block].to(mean) - entire.raw.phi) @ pairs.eigenvectors
-        outputs, before = mean.expand(len(along), -1).clone(), 0
-        for step, k in enumerate(steps):
-            outputs.addmm_(along[:, before:k], weights[before:k])
-            before = k
-            decided = rows.decide(outputs)
+        features = rows.features[block].to(weights) - entire.raw.phi
+        for step, outputs in compressed.outputs(features):
+            decided = rows.decide(outputs.flatten(0, 1))
             for tally in (right, kept):
                 tally.add(step, decided, block)
     return list(zip(right.shares(), kept.shares(), strict=True))
+
+
+class _Compressed:
+    """The model with its first k eigenfunctions, for several k.
+
+    Args:
+        vectors: Eigenvectors `(p, rank)`.
+        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
+        mean: The outputs without any, `(c,)`.
+        steps: Numbers of eigenfunctions, ascending.
+    """
+
+    def __init__(
+        self, vectors: Tensor, weights: Tensor, mean: Tensor, steps: Sequence[int]
+    ) -> None:
+        self._vectors, self._weights, self._mean = vectors, weights, mean
+        self._steps = steps
+        (p, rank), c = vectors.shape, len(mean)
+        # Products a row: by a matrix for each k, or along all eigenfunctions and then out again.
+        together, in_turn = p * len(steps) * c, rank * (p + c)
+        self._head: Tensor | None = None
+        self.rows_at_once = max(1, _BLOCK // max(p, c))
+        if together <= max(in_turn, _FEW_PRODUCTS):
+            self._head = self._heads()
+            self.rows_at_once = max(1, _BLOCK // max(p, len(steps) * c))
+
+    def outputs(self, features: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The outputs of rows.
+
+        Args:
+            features: Less their mean, `(m, p)`.
+
+        Yields:
+            Some of the steps, and the outputs with so many eigenfunctions, `(m, steps, c)`.
+        """
+        if self._head is not None:
+            shape = (len(features), len(self._steps), len(self._mean))
+            found = (features @ self._head).view(shape).add_(self._mean)
+            yield slice(0, len(self._steps)), found
+            return
+        along, before = features @ self._vectors, 0
+        outputs = self._mean.expand(len(along), -1).clone()
+        for step, k in enumerate(self._steps):
+            outputs.addmm_(along[:, before:k], self._weights[before:k])
+            before = k
+            yield slice(step, step + 1), outputs[:, None]
+
+    def _heads(self) -> Tensor:
+        """From features to the outputs of each k, `(p, steps · c)`."""
+        heads, before = [self._vectors[:, :0] @ self._weights[:0]], 0
+        for k in self._steps:
+            heads.append(heads[-1] + self._vectors[:, before:k] @ self._weights[before:k])
+            before = k
+        return torch.cat(heads[1:], 1)
 
 
 class _Tally:
@@ -130,21 +183,23 @@ class _Tally:
 
     def __init__(self, wanted: Tensor | None, steps: int) -> None:
         self._wanted = wanted
-        self._counts = [0] * steps
+        self._counts = torch.zeros(steps, dtype=torch.int64)
         self._decides = wanted is not None
 
-    def add(self, step: int, decided: Tensor | None, block: slice) -> None:
-        """Count some rows."""
+    def add(self, steps: slice, decided: Tensor | None, block: slice) -> None:
+        """Count some rows for some steps; decisions `(rows · steps, …)`, steps running faster."""
         if decided is None or self._wanted is None:
             self._decides = False
-        else:
-            self._counts[step] += int((decided == self._wanted[block]).sum())
+            return
+        wanted = self._wanted[block]
+        right = decided.reshape(len(wanted), -1, *wanted.shape[1:]) == wanted[:, None]
+        self._counts[steps] += right.transpose(0, 1).flatten(1).sum(1).cpu()
 
     def shares(self) -> list[float | None]:
         """The shares of all decisions; None where there are none."""
         if self._wanted is None or not self._decides:
             return [None] * len(self._counts)
-        return [count / self._wanted.numel() for count in self._counts]
+        return [count / self._wanted.numel() for count in self._counts.tolist()]
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:

@@ -8,6 +8,7 @@ too little for figures that follow single eigenvalues, of which the bias itself 
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Protocol, Self, TypeVar
 
 Interval = tuple[float, float]
@@ -30,6 +31,7 @@ _NORMAL_QUANTILE = 1.959963984540054
 _ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
 
 
+@cache
 def t_quantile(degrees: int) -> float:
     """97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5 from 5 degrees of freedom on).
 

@@ -16,7 +16,14 @@ from workers.diagnostics.intervals import Interval, jackknife
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.projections import project
 from workers.diagnostics.ranks import EffectiveRank
-from workers.diagnostics.spectra import FEW_FEATURES, Neighbours, Spectrum, solved, spectrum
+from workers.diagnostics.spectra import (
+    FEW_FEATURES,
+    CenteredNeighbours,
+    Spectrum,
+    nearby,
+    solved,
+    spectrum,
+)
 from workers.diagnostics.uncertainty import intervals_of
 
 
@@ -128,16 +135,20 @@ class _Statistic:
     ) -> None:
         self._entire = entire
         self._tolerance = output_tolerance
-        self._near: Neighbours | None = None
+        self._near: CenteredNeighbours | None = None
         if total.p > FEW_FEATURES and entire.pairs.rank:
             example = total.without(fold).centered_averages()
-            self._near = Neighbours(entire, centered, example, total.p)
+            self._near = CenteredNeighbours(entire, centered, example, total.p)
 
     def __call__(self, rest: Moments) -> Values:
         raw = rest.averages()
         centered = raw.centered()
-        near = None if self._near is None else self._near.near(centered, 1)
-        found = near or solved(centered, rest.p, self._entire.pairs)
+        leading = self._near and nearby(self._entire.pairs, centered, 1)
+        found = (
+            self._near.near(centered, leading)
+            if self._near and leading
+            else solved(centered, rest.p, self._entire.pairs)
+        )
         return {
             **found.effective,
             **alignments(raw, centered, output_tolerance=self._tolerance),

@@ -342,6 +342,10 @@ class Moments:
         if self.classes is None or other.classes is None:
             names = (*_BY_CLASS, _OF_VALUES)
             return None, {name: (getattr(self, name), getattr(other, name)) for name in names}
+        if torch.equal(self.classes, other.classes) and bool((y_count[self.classes] > 0).all()):
+            return self.classes, {
+                name: (getattr(self, name), getattr(other, name)) for name in _BY_CLASS
+            }
         union = united(self.classes, other.classes)
         kept = y_count[union] > 0
         return union[kept], {

@@ -68,21 +68,23 @@ def nearest_mean_mismatches(
     """
     classes = _ClassMeans.of(total)
     moved = [_moved(total, fold, classes) for fold in folds]
-    wrong = [0] * (1 + len(folds))
-    step = max(1, _BLOCK // max(len(classes.means), 1))
+    means = torch.cat([classes.means - classes.centre, *(each.means for each in moved)])
+    sizes = [len(classes.means), *(len(each.columns) for each in moved)]
+    wrong = [0] * len(sizes)
+    step = max(1, _BLOCK // max(*means.shape, 1))
     for start in range(0, len(features), step):
         rows = slice(start, start + step)
+        from_centre = features[rows].to(means) - classes.centre
         # Distances to means, but for ‖Φ − μ_G‖², which is the same for every class.
-        from_centre = features[rows].double() - classes.centre
-        distances = _distances(from_centre, classes.means - classes.centre)
+        products = torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
+        distances, *others = torch.split(products, sizes, dim=1)
         wrong[0] += _mistaken(distances, classes, answers[rows])
-        for number, (columns, means, gone) in enumerate(moved, start=1):
-            others = _distances(from_centre, means).masked_fill_(gone, torch.inf)
-            before = distances[:, columns]
-            distances[:, columns] = others
-            wrong[number] += _mistaken(distances, classes, answers[rows])
-            distances[:, columns] = before
-    present = [len(classes.means) - int(gone.sum()) for _, _, gone in moved]
+        for number, (each, other) in enumerate(zip(moved, others, strict=True), start=1):
+            replaced = distances.index_copy(
+                1, each.columns, other.masked_fill_(each.gone, torch.inf)
+            )
+            wrong[number] += _mistaken(replaced, classes, answers[rows])
+    present = [len(classes.means) - int(each.gone.sum()) for each in moved]
     shares = [
         count / len(features) if found >= _FEWEST_CLASSES else None
         for count, found in zip(wrong, (len(classes.means), *present), strict=True)
@@ -119,10 +121,6 @@ def _by_class(moments: Moments) -> tuple[Tensor, Tensor]:
         return moments.classes, moments.phi_y
     present = torch.nonzero(moments.y > 0).flatten()
     return present, moments.phi_y[:, present]
-
-
-def _distances(from_centre: Tensor, means: Tensor) -> Tensor:
-    return torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
 
 
 def _mistaken(distances: Tensor, classes: _ClassMeans, answers: Tensor) -> int:

@@ -79,7 +79,8 @@ class OutputSpace:
             return coordinates
         direction = self.mean / length
         along = coordinates @ (self._removed * direction)
-        return coordinates - along[..., None] * direction
+        removed: Tensor = along[..., None] * direction
+        return coordinates - removed
 
     def coordinates(self, outputs: Tensor) -> Tensor:
         """Coordinates `(rows, size)` of outputs `(rows, C)`; the outputs if they are their own."""

@@ -10,7 +10,9 @@ ten more solutions would take ten times as long, for figures of which only the c
   bias, of second order; it is a sum over all pairs of eigenfunctions, and so hardly differs from
   fold to fold: it is found for one fold, from all its eigenvalues, and taken for each. Of 300 to
   512 features it differed by 1 to 10 %, and the bounds of intervals by 1 to 3 % of their width.
-- The numerical rank is that one fold's for all.
+- The numerical rank changes as in that one fold.
+- Uncentred, the first eigenvalue stands for the mean, and the others are about the centred ones:
+  what becomes of the entropy of their shares is taken from these.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.averages import Averages
+from workers.diagnostics.averages import Averages, Size
 from workers.diagnostics.diagonalization import (
     Eigenpairs,
     diagonalize,
@@ -29,7 +31,7 @@ from workers.diagnostics.diagonalization import (
 )
 from workers.diagnostics.figures import Values
 from workers.diagnostics.linear_algebra import eigh, eigvalsh
-from workers.diagnostics.ranks import effective_ranks, slopes
+from workers.diagnostics.ranks import effective_ranks, entropy, slopes
 
 # Up to this many features a full diagonalization for each fold costs little.
 FEW_FEATURES = 256
@@ -99,12 +101,30 @@ def _rank(values: Tensor, averages: Averages, features: int) -> Tensor:
     return numerical_rank(values, features=features, rows=averages.n, noise=averages.phi_noise)
 
 
-class Neighbours:
-    """Spectra near that of all samples, for many features.
+def nearby(entire: Eigenpairs, averages: Averages, needed: int) -> Eigenpairs | None:
+    """The leading eigenpairs of a set that lacks a fold.
 
     Args:
-        entire: The spectrum of all samples.
-        averages: Their inner products.
+        entire: Those of all samples.
+        averages: Its inner products.
+        needed: How many are wanted.
+
+    Returns:
+        None where that costs as much as to solve for all.
+    """
+    needed = min(needed, entire.rank, int(averages.n) - 1)
+    block = needed + max(4, needed // 4)
+    if not needed or block > min(entire.rank, _WIDEST_BLOCK * averages.phi_phi.shape[-1]):
+        return None
+    return leading_eigenpairs(averages.phi_phi.mm, needed, near=entire.leading(block))
+
+
+class CenteredNeighbours:
+    """Centred spectra near that of all samples, for many features.
+
+    Args:
+        entire: The centred spectrum of all samples, which is not empty.
+        averages: Their centred inner products.
         example: Those of some set that lacks a fold.
         features: p.
     """
@@ -112,56 +132,86 @@ class Neighbours:
     def __init__(
         self, entire: Spectrum, averages: Averages, example: Averages, features: int
     ) -> None:
-        self._entire = entire
-        self._features = features
-        pairs = entire.pairs
+        self._effective = entire.effective
+        vectors = entire.pairs.eigenvectors
         self._gradients = {
-            name: (pairs.eigenvectors * slope) @ pairs.eigenvectors.T
-            for name, slope in slopes(pairs.eigenvalues)._asdict().items()
+            name: ((vectors * slope) @ vectors.T).flatten()
+            for name, slope in slopes(entire.pairs.eigenvalues)._asdict().items()
         }
-        self._at_entire = {
-            name: self._along(gradient, averages) for name, gradient in self._gradients.items()
-        }
-        values = eigvalsh(example.phi_phi).flip(0)[: pairs.rank].clamp(min=0.0)
+        self._along_entire = self._along(averages)
+        values = eigvalsh(example.phi_phi).flip(0)[: entire.pairs.rank].clamp(min=0.0)
         exact = effective_ranks(values)
-        linear = self._linear(example)
-        self._bias = {name: exact[name] - value for name, value in linear.items()}
-        self._rank = _rank(values, example, features)
+        self._bias = {name: exact[name] - figure for name, figure in self._linear(example).items()}
+        self.rank = _rank(values, example, features)
 
-    def near(self, averages: Averages, needed: int) -> Spectrum | None:
+    def near(self, averages: Averages, leading: Eigenpairs) -> Spectrum:
+        """The spectrum of a set that lacks a fold, given its leading eigenpairs."""
+        linear = self._linear(averages)
+        effective = {
+            **_symmetric(averages.phi_size, leading),
+            **{name: figure + self._bias[name] for name, figure in linear.items()},
+        }
+        return Spectrum(leading, effective, self.rank)
+
+    def _linear(self, averages: Averages) -> dict[str, Tensor]:
+        """The figures to first order."""
+        along = self._along(averages)
+        return {
+            name: self._effective[name] + along[name] - before
+            for name, before in self._along_entire.items()
+        }
+
+    def _along(self, averages: Averages) -> dict[str, Tensor]:
+        flat = averages.phi_phi.flatten()
+        return {name: torch.dot(gradient, flat) for name, gradient in self._gradients.items()}
+
+
+class UncenteredNeighbours:
+    """Uncentred spectra near that of all samples, from the centred ones.
+
+    Args:
+        entire: The spectra of all samples.
+        size: Of their uncentred Gram matrix.
+    """
+
+    def __init__(self, entire: Pair, size: Size) -> None:
+        self._entire = entire
+        self._rest = size.trace - entire.raw.pairs.eigenvalues[0]
+        self._singular = entire.raw.pairs.eigenvalues[1:].sqrt().sum()
+        shares = self._shares(size.trace, entire.raw.pairs)
+        self._offsets = {
+            name: (entire.raw.effective[name].log() - entropy(torch.stack([share, 1 - share])))
+            / (1 - share)
+            - entire.centered.effective[name].log()
+            for name, share in shares.items()
+        }
+
+    def near(self, size: Size, leading: Eigenpairs, centered: Spectrum) -> Spectrum:
         """The spectrum of a set that lacks a fold.
 
         Args:
-            averages: Its inner products.
-            needed: Leading eigenpairs that are wanted.
-
-        Returns:
-            None where that costs as much as to solve for it in full.
+            size: Of its uncentred Gram matrix.
+            leading: Its leading eigenpairs.
+            centered: Its centred spectrum.
         """
-        pairs = self._entire.pairs
-        needed = min(needed, pairs.rank, int(averages.n) - 1)
-        block = needed + max(4, needed // 4)
-        if not needed or block > min(pairs.rank, _WIDEST_BLOCK * averages.phi_phi.shape[0]):
-            return None
-        leading = leading_eigenpairs(averages.phi_phi.mm, needed, near=pairs.leading(block))
-        if leading is None:
-            return None
-        trace, norm = averages.phi_size
-        effective = {
-            "participation_ratio": norm.reciprocal().square(),
-            "stable": trace / leading.eigenvalues[0],
-            **{name: value + self._bias[name] for name, value in self._linear(averages).items()},
-        }
-        return Spectrum(leading, effective, self._rank)
+        effective = dict(_symmetric(size, leading))
+        for name, share in self._shares(size.trace, leading).items():
+            others = centered.effective[name].log() + self._offsets[name]
+            disorder = entropy(torch.stack([share, 1 - share])) + (1 - share) * others
+            effective[name] = disorder.exp()
+        change = centered.rank - self._entire.centered.rank
+        return Spectrum(leading, effective, (self._entire.raw.rank + change).clamp(min=1.0))
 
-    def _linear(self, averages: Averages) -> Values:
-        """The figures to first order."""
-        return {
-            name: self._entire.effective[name]
-            + self._along(gradient, averages)
-            - self._at_entire[name]
-            for name, gradient in self._gradients.items()
-        }
+    def _shares(self, trace: Tensor, leading: Eigenpairs) -> dict[str, Tensor]:
+        """The share of the first eigenvalue, and of the first singular value."""
+        first = leading.eigenvalues[0]
+        singular = self._singular * ((trace - first).clamp(min=0.0) / self._rest).sqrt()
+        return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + singular)}
 
-    def _along(self, gradient: Tensor, averages: Averages) -> Tensor:
-        return torch.dot(gradient.flatten(), averages.phi_phi.flatten())
+
+def _symmetric(size: Size, leading: Eigenpairs) -> Values:
+    """Effective ranks that the Gram matrix and its first eigenvalue tell."""
+    return {
+        "participation_ratio": size.relative_norm.reciprocal().square(),
+        "stable": size.trace / leading.eigenvalues[0],
+    }

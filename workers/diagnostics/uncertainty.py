@@ -25,7 +25,14 @@ from workers.diagnostics.measures import GROUPS, Setting, Subject, measured
 from workers.diagnostics.minimality import needed_for
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance
-from workers.diagnostics.spectra import FEW_FEATURES, Neighbours, Pair, solved
+from workers.diagnostics.spectra import (
+    FEW_FEATURES,
+    CenteredNeighbours,
+    Pair,
+    UncenteredNeighbours,
+    nearby,
+    solved,
+)
 
 Intervals = dict[str, dict[str, Interval | None]]
 Measured = Mapping[str, Values]
@@ -121,24 +128,37 @@ class LeftOut:
     def _statistic_of_many(self, fold: Moments, found: Values) -> Callable[[Moments], Measured]:
         """Of many features: what is near the spectra of all samples."""
         features, entire = self._setting.features, self._entire
-        example = self._total.without(fold).averages()
-        near_raw = Neighbours(entire.spectra.raw, entire.raw, example, features)
-        example = example.centered()
-        near_centered = Neighbours(entire.spectra.centered, entire.centered, example, features)
-        k = self._k_figures(found)
+        if entire.spectra.raw.pairs.rank < 2 or not entire.spectra.centered.pairs.rank:  # noqa: PLR2004 - one eigenfunction is all
+            return self._solved
+        example = self._total.without(fold).centered_averages()
+        of_centered = CenteredNeighbours(
+            entire.spectra.centered, entire.centered, example, features
+        )
+        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size)
+        targets, k = len(entire.raw.y), self._k_figures(found)
+        before = entire.spectra
 
         def statistic(rest: Moments) -> Measured:
             raw = rest.averages()
-            targets = len(raw.y)
-            of_raw = near_raw.near(raw, max(targets, 1))
+            size, leading = raw.phi_size, nearby(before.raw.pairs, raw, max(targets, 1))
+            if leading is None:
+                return self._measured(raw, raw.centered())
             centered = raw.centered()
             r = int(self._setting.learned(centered).basis.dimension)
-            of_centered = near_centered.near(centered, max(needed_for(r), targets, k))
-            if of_raw is None or of_centered is None:
+            needed = max(needed_for(r), targets, k)
+            leading_centered = nearby(before.centered.pairs, centered, needed)
+            if leading_centered is None:
                 return self._measured(raw, centered)
-            return self._measured(raw, centered, Pair(of_raw, of_centered))
+            spectrum = of_centered.near(centered, leading_centered)
+            return self._measured(
+                raw, centered, Pair(of_raw.near(size, leading, spectrum), spectrum)
+            )
 
         return statistic
+
+    def _solved(self, rest: Moments) -> Measured:
+        raw = rest.averages()
+        return self._measured(raw, raw.centered())
 
     def _k_figures(self, found: Values) -> int:
         """Eigenpairs that the k figures need, with room to move, as far as they are affordable."""
