@@ -106,12 +106,18 @@ def _answers_kept(
     weights = space.expand(
         (pairs.eigenvectors.T @ entire.centered.phi_f) / pairs.eigenvalues[:, None]
     )
-    compressed = _Compressed(pairs.eigenvectors, weights, space.expand(entire.raw.f), steps)
+    # As exact as the model itself, whose features these are.
+    dtype = torch.promote_types(rows.features.dtype, torch.float32)
+    vectors, weights, mean = (
+        each.to(dtype) for each in (pairs.eigenvectors, weights, space.expand(entire.raw.f))
+    )
+    compressed = _Compressed(vectors, weights, mean, steps)
+    centre = entire.raw.phi.to(dtype)
     right, kept = _Tally(rows.labels, len(steps)), _Tally(rows.answers, len(steps))
     size = compressed.rows_at_once
     for start in range(0, len(rows.features), size):
         block = slice(start, start + size)
-        features = rows.features[block].to(weights) - entire.raw.phi
+        features = rows.features[block].to(dtype) - centre
         for step, outputs in compressed.outputs(features):
             decided = rows.decide(outputs.flatten(0, 1))
             for tally in (right, kept):

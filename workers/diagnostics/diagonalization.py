@@ -15,7 +15,7 @@ _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 # Residuals, as a share of the first ones, at which the iteration has found what it is for; and as a
 # share of the first eigenvalue, below which there is nothing left to find.
-_ENOUGH = 0.01
+_ENOUGH = 0.03
 _ROUNDING = 1e-14
 _MAX_STEPS = 40
 
