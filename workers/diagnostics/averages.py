@@ -83,8 +83,12 @@ class Averages:
         """The size of the features' Gram matrix, which several figures need."""
         return size_of(self.phi_phi)
 
-    def centered(self) -> Self:
-        """The same after the mean over samples has been removed from Φ, F and Y."""
+    def centered(self, *, reuse: bool = False) -> Self:
+        """The same after the mean over samples has been removed from Φ, F and Y.
+
+        Args:
+            reuse: Take the memory of `phi_phi`, which is lost here.
+        """
         phi, f, y = self.phi, self.f, self.y
         return replace(
             self,
@@ -92,7 +96,9 @@ class Averages:
             phi=torch.zeros_like(phi),
             f=torch.zeros_like(f),
             y=torch.zeros_like(y),
-            phi_phi=_less(self.phi_phi, phi, phi),
+            phi_phi=self.phi_phi.addr_(phi, phi, alpha=-1)
+            if reuse
+            else _less(self.phi_phi, phi, phi),
             f_f=_less(self.f_f, f, f),
             y_y=None if self.y_y is None else _less(self.y_y, y, y),
             phi_f=_less(self.phi_f, phi, f),

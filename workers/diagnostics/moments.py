@@ -191,8 +191,12 @@ class Moments:
         """Sums over the samples left when those of `part` are taken out."""
         return self._combined(part, sign=-1)
 
-    def averages(self) -> Averages:
-        """Inner products of the functions as given: sums over their weight."""
+    def averages(self, *, reuse: bool = False) -> Averages:
+        """Inner products of the functions as given: sums over their weight.
+
+        Args:
+            reuse: Take the memory of `phi_phi`, whose sums are lost: it is p² numbers.
+        """
         weight = self.weight
         y = (self.y if self.classes is None else self.y[self.classes]) / weight
         numbers = self.phi.new_tensor([self.n, self.effective_n, 0.0])
@@ -203,7 +207,7 @@ class Moments:
             phi=self.phi / weight,
             f=self.f / weight,
             y=y,
-            phi_phi=self.phi_phi / weight,
+            phi_phi=self.phi_phi.div_(weight) if reuse else self.phi_phi / weight,
             f_f=self.f_f / weight,
             y_y=None if self.y_y is None else self.y_y / weight,
             phi_f=self.phi_f / weight,

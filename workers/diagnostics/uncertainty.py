@@ -37,8 +37,8 @@ from workers.diagnostics.spectra import (
 Intervals = dict[str, dict[str, Interval | None]]
 Measured = Mapping[str, Values]
 
-# Numbers that the sets of samples which are looked at together may hold: 32 MiB.
-_AT_ONCE = 1 << 22
+# Numbers that the sets of samples which are looked at together may hold: 2 MiB for each copy.
+_AT_ONCE = 1 << 18
 # The k figures of many features get an interval only if they lie within this share of the
 # eigenfunctions.
 _LEADING_SHARE = 1 / 32
@@ -139,20 +139,21 @@ class LeftOut:
         before = entire.spectra
 
         def statistic(rest: Moments) -> Measured:
-            raw = rest.averages()
+            raw = rest.averages(reuse=True)
             size, leading = raw.phi_size, nearby(before.raw.pairs, raw, max(targets, 1))
             if leading is None:
                 return self._measured(raw, raw.centered())
-            centered = raw.centered()
+            centered = raw.centered(reuse=True)
             r = int(self._setting.learned(centered).basis.dimension)
             needed = max(needed_for(r), targets, k)
             leading_centered = nearby(before.centered.pairs, centered, needed)
             if leading_centered is None:
-                return self._measured(raw, centered)
+                # Its memory holds the centred ones, which lack the means alone.
+                raw.phi_phi.addr_(raw.phi, raw.phi)
+                return self._measured(raw, raw.centered())
             spectrum = of_centered.near(centered, leading_centered)
-            return self._measured(
-                raw, centered, Pair(of_raw.near(size, leading, spectrum), spectrum)
-            )
+            pair = Pair(of_raw.near(size, leading, spectrum), spectrum)
+            return self._measured(raw, centered, pair)
 
         return statistic
 
