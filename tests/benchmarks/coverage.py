@@ -310,6 +310,9 @@ def settings() -> dict[str, Population]:
         "coinciding": mixture(32, 6, noise=1.2, decay=0.6, size=0.6, stray=0.3),
         "unequal": mixture(32, 6, noise=0.2, decay=0.7, shares=(30, 15, 8, 4, 2, 1)),
         "wide": random_relu(256, 6, inputs=64, decay=0.8),
+        # So many features that folds are not solved for in full.
+        "many": mixture(320, 6, noise=0.5, decay=0.7, stray=0.2),
+        "many lazy": random_relu(320, 6, inputs=80, decay=0.7),
     }
 
 

@@ -12,9 +12,7 @@ from workers.diagnostics.compression import CompressedModel, Rows
 from workers.diagnostics.diagnosis import (
     MIN_FOLDS,
     MIN_SAMPLES,
-    CenteredSpectrum,
     Diagnosis,
-    Spectrum,
     diagnose,
 )
 from workers.diagnostics.errors import (
@@ -30,6 +28,7 @@ from workers.diagnostics.held_out import HeldOut, HeldOutMinimality, held_out
 from workers.diagnostics.held_out_projections import HeldOutProjections
 from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
+from workers.diagnostics.measures import CenteredSpectrum, Spectrum
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse

@@ -1,13 +1,13 @@
 """Centred kernel alignment of the features with targets, outputs and the minimal operator."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
-from workers.diagnostics.averages import Averages
-from workers.diagnostics.orthonormal import orthonormal_coefficients
-from workers.diagnostics.target_space import indicators_gram_size
+from workers.diagnostics.averages import Averages, Size, size_of
+from workers.diagnostics.figures import Values, figure, filled, share, undefined
+from workers.diagnostics.orthonormal import orthonormal
+from workers.diagnostics.target_space import indicators_size
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,17 @@ class Alignment:
         cka_outputs: Linear CKA(Φ, F), in [0, 1].
     """
 
-    d_lr: float | None
-    cka_target: float | None
-    cka_outputs: float | None
+    d_lr: float | None = figure(share)
+    cka_target: float | None = figure(share)
+    cka_outputs: float | None = figure(share)
 
 
 def align(averages: Averages, centered: Averages, *, output_tolerance: float) -> Alignment:
+    """The alignments of one set of samples; as `alignments`."""
+    return filled(Alignment, alignments(averages, centered, output_tolerance=output_tolerance))
+
+
+def alignments(averages: Averages, centered: Averages, *, output_tolerance: float) -> Values:
     """D_LR and linear CKA of the features (Nam et al. 2024, §3; Kornblith et al. 2019).
 
     D_LR compares T with the minimal projection operator `a_1|1⟩⟨1| + a_2 P_Ĥ`. CKA is centred, so
@@ -33,57 +38,40 @@ def align(averages: Averages, centered: Averages, *, output_tolerance: float) ->
     ‖HBBᵀH‖_F)`.
 
     Args:
-        averages: Inner products as given.
+        averages: Inner products as given; those of the features are not needed.
         centered: Inner products of the same samples without the mean.
         output_tolerance: Directions of the outputs that count, as a share of the first singular
             value.
+
+    Returns:
+        The fields of `Alignment`.
     """
-    learned = orthonormal_coefficients(averages.f_f, tolerance=output_tolerance)
-    minimal = _size(learned.T @ centered.f_f @ learned)
+    learned = orthonormal(averages.f_f, tolerance=output_tolerance).coefficients
+    minimal = size_of(learned.mT @ centered.f_f @ learned)
     # A basis function that is constant up to rounding has nothing to align with.
-    varies = bool((centered.f_f.diagonal() > centered.f_noise).any())
-    similarity = _cka(centered, minimal, centered.phi_f @ learned) if varies else None
-    return Alignment(
-        d_lr=None if similarity is None else 1.0 - similarity,
-        cka_target=_cka(centered, _size_of_targets(centered), centered.phi_y),
-        cka_outputs=_cka(centered, _size(centered.f_f), centered.phi_f) if varies else None,
-    )
+    varying = centered.f_f.diagonal(dim1=-2, dim2=-1) > centered.f_noise[..., None]
+    constant = ~varying.any(-1)
+    return {
+        "d_lr": undefined(1.0 - _cka(centered, minimal, centered.phi_f @ learned), constant),
+        "cka_target": _cka(centered, _size_of_targets(centered), centered.phi_y),
+        "cka_outputs": undefined(_cka(centered, size_of(centered.f_f), centered.phi_f), constant),
+    }
 
 
-class _Size(NamedTuple):
-    """Of a Gram matrix the trace, and its Frobenius norm as a share of the trace.
-
-    Squares of ratios neither over- nor underflow, whatever the scale of the functions is.
-    """
-
-    trace: Tensor
-    relative_norm: Tensor
+def _size_of_targets(centered: Averages) -> Size:
+    return indicators_size(centered.shares) if centered.y_y is None else size_of(centered.y_y)
 
 
-def _size(gram: Tensor) -> _Size:
-    trace = gram.trace()
-    return _Size(trace, (gram / trace).norm())
-
-
-def _size_of_targets(centered: Averages) -> _Size:
-    if centered.y_y is not None:
-        return _size(centered.y_y)
-    trace, norm = indicators_gram_size(centered.shares)
-    return _Size(trace, norm / trace)
-
-
-def _cka(centered: Averages, size: _Size, cross: Tensor) -> float | None:
-    """`‖Φᵀu‖²_F / (‖ΦᵀΦ‖_F ‖uᵀu‖_F)` for centred functions u; None if Φ or u is constant.
+def _cka(centered: Averages, size: Size, cross: Tensor) -> Tensor:
+    """`‖Φᵀu‖²_F / (‖ΦᵀΦ‖_F ‖uᵀu‖_F)` for centred functions u; undefined if Φ or u is constant.
 
     Args:
         centered: Centred inner products.
         size: Of the functions' Gram matrix `⟨u_l|u_m⟩`.
-        cross: `⟨Φ_k|u_l⟩`.
+        cross: `⟨Φ_k|u_l⟩`, `(..., p, m)`.
     """
-    variance, features = _size(centered.phi_phi)
-    if variance <= 0 or size.trace <= 0:
-        return None
-    if features * variance <= centered.phi_noise:
-        return None
-    shared = (cross / variance.sqrt() / size.trace.sqrt()).square().sum()
-    return min(float(shared / (features * size.relative_norm)), 1.0)
+    variance, norm = centered.phi_size
+    constant = (variance <= 0) | (size.trace <= 0) | (norm * variance <= centered.phi_noise)
+    scale = (variance.sqrt() * size.trace.sqrt())[..., None, None]
+    shared = (cross / scale).square().sum((-2, -1))
+    return undefined((shared / (norm * size.relative_norm)).clamp(max=1.0), constant)

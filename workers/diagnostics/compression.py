@@ -1,14 +1,13 @@
 """How many features a model needs to keep its answers: outputs from the first k eigenfunctions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workers.diagnostics.averages import Averages
-from workers.diagnostics.diagonalization import Eigenpairs
 from workers.diagnostics.intervals import Interval, wilson_interval
+from workers.diagnostics.measures import Subject
 from workers.diagnostics.output_space import OutputSpace
 
 # Every k is looked at up to here, then each by a share more than the last.
@@ -17,6 +16,8 @@ _GROWTH = 1.15
 # Outputs that are held at once, in float64: 32 MiB.
 _BLOCK = 1 << 22
 _NEARLY_ALL_ANSWERS = 0.99
+# Products a row that take less time than what surrounds them.
+_FEW_PRODUCTS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,39 +57,25 @@ class CompressedModel:
     output_error: float
 
 
-def compress(
-    centered: Averages,
-    cleaned: Averages,
-    pairs: Eigenpairs,
-    rows: Rows,
-    *,
-    means: Averages,
-    space: OutputSpace,
-    r: int,
-) -> tuple[CompressedModel, ...]:
+def compress(entire: Subject, rows: Rows, space: OutputSpace) -> tuple[CompressedModel, ...]:
     """The compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)` with centred eigenfunctions.
 
     Args:
-        centered: Centred inner products.
-        cleaned: The same with cleaned outputs.
-        pairs: Centred eigenpairs.
+        entire: All samples. The dimension r of the learned space and its double are among the k.
         rows: Rows with features in the coordinates of the inner products.
-        means: Uncentred inner products, for the means.
         space: Whose coordinates the outputs of the inner products are.
-        r: Dimension of the learned space; it and its double are among the k.
 
     Returns:
         By increasing k, from 0 to all eigenfunctions; empty if the outputs do not vary.
     """
+    cleaned, pairs = entire.learned.cleaned, entire.spectra.centered.pairs
     total = float(cleaned.f_f.trace())
     if total <= cleaned.f_noise:
         return ()
     held = (pairs.eigenvectors.T @ cleaned.phi_f).square().sum(1) / pairs.eigenvalues
     explained = torch.cat([held.new_zeros(1), held.cumsum(0)]) / total
-    along = (rows.features.double() - means.phi) @ pairs.eigenvectors
-    weights = (pairs.eigenvectors.T @ centered.phi_f) / pairs.eigenvalues[:, None]
-    steps = _steps(pairs.rank, r)
-    kept = _answers_kept(along, space.expand(weights), space.expand(means.f), rows, steps)
+    steps = _steps(pairs.rank, int(entire.learned.basis.dimension))
+    kept = _answers_kept(entire, rows, space, steps)
     return tuple(
         CompressedModel(
             k=k,
@@ -101,33 +88,95 @@ def compress(
 
 
 def _answers_kept(
-    along: Tensor, weights: Tensor, mean: Tensor, rows: Rows, steps: Sequence[int]
+    entire: Subject, rows: Rows, space: OutputSpace, steps: Sequence[int]
 ) -> list[tuple[float | None, float | None]]:
     """Shares of decisions that are right, and that stay, for each number of eigenfunctions.
 
     Some rows at a time: all rows' outputs would be 5 GB for 10,000 rows of 65,536.
 
     Args:
-        along: Rows along each eigenfunction, `(m, rank)`.
-        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
-        mean: The outputs without any, `(c,)`.
+        entire: All samples.
         rows: The rows.
+        space: Whose coordinates the outputs are.
         steps: Numbers of eigenfunctions, ascending.
     """
     if rows.decide is None:
         return [(None, None)] * len(steps)
-    size = max(1, _BLOCK // len(mean))
+    pairs = entire.spectra.centered.pairs
+    weights = space.expand(
+        (pairs.eigenvectors.T @ entire.centered.phi_f) / pairs.eigenvalues[:, None]
+    )
+    # As exact as the model itself, whose features these are.
+    dtype = torch.promote_types(rows.features.dtype, torch.float32)
+    vectors, weights, mean = (
+        each.to(dtype) for each in (pairs.eigenvectors, weights, space.expand(entire.raw.f))
+    )
+    compressed = _Compressed(vectors, weights, mean, steps)
+    centre = entire.raw.phi.to(dtype)
     right, kept = _Tally(rows.labels, len(steps)), _Tally(rows.answers, len(steps))
-    for start in range(0, len(along), size):
+    size = compressed.rows_at_once
+    for start in range(0, len(rows.features), size):
         block = slice(start, start + size)
-        outputs, before = mean.expand(len(along[block]), -1).clone(), 0
-        for step, k in enumerate(steps):
-            outputs.addmm_(along[block, before:k], weights[before:k])
-            before = k
-            told = rows.decide(outputs)
+        features = rows.features[block].to(dtype) - centre
+        for step, outputs in compressed.outputs(features):
+            decided = rows.decide(outputs.flatten(0, 1))
             for tally in (right, kept):
-                tally.add(step, told, block)
+                tally.add(step, decided, block)
     return list(zip(right.shares(), kept.shares(), strict=True))
+
+
+class _Compressed:
+    """The model with its first k eigenfunctions, for several k.
+
+    Args:
+        vectors: Eigenvectors `(p, rank)`.
+        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
+        mean: The outputs without any, `(c,)`.
+        steps: Numbers of eigenfunctions, ascending.
+    """
+
+    def __init__(
+        self, vectors: Tensor, weights: Tensor, mean: Tensor, steps: Sequence[int]
+    ) -> None:
+        self._vectors, self._weights, self._mean = vectors, weights, mean
+        self._steps = steps
+        (p, rank), c = vectors.shape, len(mean)
+        # Products a row: by a matrix for each k, or along all eigenfunctions and then out again.
+        together, in_turn = p * len(steps) * c, rank * (p + c)
+        self._head: Tensor | None = None
+        self.rows_at_once = max(1, _BLOCK // max(p, c))
+        if together <= max(in_turn, _FEW_PRODUCTS):
+            self._head = self._heads()
+            self.rows_at_once = max(1, _BLOCK // max(p, len(steps) * c))
+
+    def outputs(self, features: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The outputs of rows.
+
+        Args:
+            features: Less their mean, `(m, p)`.
+
+        Yields:
+            Some of the steps, and the outputs with so many eigenfunctions, `(m, steps, c)`.
+        """
+        if self._head is not None:
+            shape = (len(features), len(self._steps), len(self._mean))
+            found = (features @ self._head).view(shape).add_(self._mean)
+            yield slice(0, len(self._steps)), found
+            return
+        along, before = features @ self._vectors, 0
+        outputs = self._mean.expand(len(along), -1).clone()
+        for step, k in enumerate(self._steps):
+            outputs.addmm_(along[:, before:k], self._weights[before:k])
+            before = k
+            yield slice(step, step + 1), outputs[:, None]
+
+    def _heads(self) -> Tensor:
+        """From features to the outputs of each k, `(p, steps · c)`."""
+        heads, before = [self._vectors[:, :0] @ self._weights[:0]], 0
+        for k in self._steps:
+            heads.append(heads[-1] + self._vectors[:, before:k] @ self._weights[before:k])
+            before = k
+        return torch.cat(heads[1:], 1)
 
 
 class _Tally:
@@ -140,21 +189,23 @@ class _Tally:
 
     def __init__(self, wanted: Tensor | None, steps: int) -> None:
         self._wanted = wanted
-        self._counts = [0] * steps
+        self._counts = torch.zeros(steps, dtype=torch.int64)
         self._decides = wanted is not None
 
-    def add(self, step: int, told: Tensor | None, block: slice) -> None:
-        """Count some rows."""
-        if told is None or self._wanted is None:
+    def add(self, steps: slice, decided: Tensor | None, block: slice) -> None:
+        """Count some rows for some steps; decisions `(rows · steps, …)`, steps running faster."""
+        if decided is None or self._wanted is None:
             self._decides = False
-        else:
-            self._counts[step] += int((told == self._wanted[block]).sum())
+            return
+        wanted = self._wanted[block]
+        right = decided.reshape(len(wanted), -1, *wanted.shape[1:]) == wanted[:, None]
+        self._counts[steps] += right.transpose(0, 1).flatten(1).sum(1).cpu()
 
     def shares(self) -> list[float | None]:
         """The shares of all decisions; None where there are none."""
         if self._wanted is None or not self._decides:
             return [None] * len(self._counts)
-        return [count / self._wanted.numel() for count in self._counts]
+        return [count / self._wanted.numel() for count in self._counts.tolist()]
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:

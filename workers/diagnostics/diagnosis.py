@@ -1,6 +1,6 @@
 """From the moments of folds to every figure of a report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -10,74 +10,41 @@ import torch
 from torch import Tensor
 
 from service.contract.rule import THRESHOLDS
-from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.alignment import Alignment
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.compression import CompressedModel, Rows, compress
-from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, oriented
+from workers.diagnostics.diagonalization import Eigenpairs, oriented
 from workers.diagnostics.errors import (
     DegenerateFeaturesError,
     NonFiniteError,
     TooFewSamplesError,
 )
 from workers.diagnostics.evidence import Evidence, gather
-from workers.diagnostics.intervals import unbiased_share_interval
-from workers.diagnostics.minimality import (
-    learned_basis,
-    minimality,
-    reaches,
-    without_mean_output,
+from workers.diagnostics.figures import Values, filled
+from workers.diagnostics.intervals import Interval, unbiased_share_interval
+from workers.diagnostics.measures import (
+    CenteredSpectrum,
+    Setting,
+    Spectrum,
+    Subject,
+    measured,
 )
+from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Moments
-from workers.diagnostics.neural_collapse import (
-    NeuralCollapse,
-    nearest_mean_mismatches,
-    neural_collapse,
-)
+from workers.diagnostics.nearest_means import nearest_mean_mismatches
+from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance, Task
-from workers.diagnostics.projections import Projections, project
-from workers.diagnostics.ranks import EffectiveRank, effective_rank
-from workers.diagnostics.uncertainty import Figures, Intervals, Setting, intervals
+from workers.diagnostics.projections import Projections
+from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.spectra import Pair, spectrum
+from workers.diagnostics.uncertainty import Intervals, LeftOut, intervals
 from workers.diagnostics.verdict import Circumstances, Verdict, judge
 
 # A spectrum and its intervals over ten folds mean nothing below one sample a fold.
 MIN_SAMPLES = 10
 MIN_FOLDS = 2
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
-
-
-@dataclass(frozen=True, eq=False)
-class CenteredSpectrum:
-    """Spectrum of the features without their mean over the samples.
-
-    Attributes:
-        eigenvalues: `(rank,)`, decreasing, in units of the features squared.
-        relative: `ρ_k/ρ_1`.
-        rank: Numerical rank.
-    """
-
-    eigenvalues: np.ndarray
-    relative: np.ndarray
-    rank: int
-
-
-@dataclass(frozen=True, eq=False)
-class Spectrum:
-    """Spectrum of the features as given.
-
-    Attributes:
-        eigenvalues: `(rank,)`, decreasing, in units of the features squared.
-        relative: `ρ_k/ρ_1`.
-        trace: `Σρ` of all eigenvalues, those past the rank included.
-        rank: Numerical rank.
-        centered: The same without the mean.
-    """
-
-    eigenvalues: np.ndarray
-    relative: np.ndarray
-    trace: float
-    rank: int
-    centered: CenteredSpectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,89 +139,63 @@ def diagnose(
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
     samples = round(total.n / positions)
-    if space is None:
-        space = OutputSpace(total.c)
-    raw, centered = total.averages(), total.centered_averages()
-    p = total.p if basis is None else basis.shape[0]
-    pairs = diagonalize(raw.phi_phi, rows=total.n, features=p)
-    uncentered_rank = effective_rank(pairs.eigenvalues)
-    if uncentered_rank is None:
-        raise DegenerateFeaturesError(
-            f"All {p} features are zero on all {samples} samples. Either every unit is dead, "
-            "or the probe is not scaled as the model was trained."
-        )
-    centered_pairs = diagonalize(
-        centered.phi_phi, rows=total.n, noise=centered.phi_noise, features=p
-    )
-    projections = project(raw, pairs, output_tolerance=output_tolerance)
-    centered_projections = project(centered, centered_pairs, output_tolerance=output_tolerance)
-
-    cleaned = without_mean_output(centered, task, space)
-    learned = learned_basis(cleaned, tolerance=verdict_tolerance)
-    directions = _directions(raw, centered, centered_pairs, learned.shape[1], basis)
-    has_classes = task == "classification" and total.d > 0
-    reached = reaches(cleaned, centered_pairs, learned)
-    figures = Figures(
-        minimality=minimality(cleaned, centered_pairs, learned, reached, directions=directions),
-        reaches=reached,
-        alignment=align(raw, centered, output_tolerance=output_tolerance),
-        effective_rank=effective_rank(centered_pairs.eigenvalues),
-        uncentered_effective_rank=uncentered_rank,
-        trace=float(raw.phi_phi.trace()),
-        rank=pairs.rank,
-        centered_rank=centered_pairs.rank,
-        projections=projections,
-        centered_projections=centered_projections,
-        neural_collapse=neural_collapse(total, head, basis=basis) if has_classes else None,
-    )
     setting = Setting(
-        pairs=pairs,
-        centered_pairs=centered_pairs,
         task=task,
         head=head,
         basis=basis,
-        space=space,
-        features=p,
-        directions=directions,
+        space=OutputSpace(total.c) if space is None else space,
+        features=total.p if basis is None else basis.shape[0],
+        targets=total.d,
         output_tolerance=output_tolerance,
         verdict_tolerance=verdict_tolerance,
     )
-    confidence_interval = intervals(figures, folds, total, setting)
+    entire = _subject(total, setting, samples)
+    figures = measured(entire, setting)
+    if not entire.spectra.centered.pairs.rank:
+        del figures["effective_rank"]
+    minimality = filled(Minimality, figures["verdict"])
+    confidence_interval = intervals(
+        figures,
+        LeftOut(total, entire, setting).of(folds, figures["verdict"]),
+        [fold.n for fold in folds],
+        setting.sizes(int(entire.directions)),
+    )
     circumstances = Circumstances(
         n=samples,
-        p=p,
-        outputs=space.outputs,
-        directions=directions,
-        feature_rank=centered_pairs.rank,
-        class_counts=None if task == "regression" or not total.d else total.y_count.numpy(),
-        classes=classes if has_classes else None,
+        p=setting.features,
+        outputs=setting.space.outputs,
+        directions=int(entire.directions),
+        feature_rank=entire.spectra.centered.pairs.rank,
+        class_counts=None if task == "regression" or not total.d else total.y_count.cpu().numpy(),
+        classes=classes if setting.has_classes else None,
         exclusive=task == "classification",
         positions=positions,
         effective_n=total.effective_n / positions if total.is_weighted else None,
-        rounded_from=_first_rounded(pairs, precision),
+        rounded_from=_first_rounded(entire.spectra.raw.pairs, precision),
     )
     if rows is not None and basis is not None:
         rows = replace(rows, features=rows.features.double() @ basis)
     # Rows may be some of all; one a sample is as many as are surely independent.
-    nc4, trials = None, 0 if rows is None else min(samples, len(rows.features))
-    if has_classes:
-        confidence_interval["neural_collapse"]["nc4_mismatch"] = None
-    if has_classes and rows is not None and rows.answers is not None:
-        nc4, left_out = nearest_mean_mismatches(total, folds, rows.features, rows.answers)
-        confidence_interval["neural_collapse"]["nc4_mismatch"] = unbiased_share_interval(
-            nc4, left_out, [fold.n for fold in folds], trials
+    trials = 0 if rows is None else min(samples, len(rows.features))
+    nc4 = None
+    if setting.has_classes:
+        nc4, confidence_interval["neural_collapse"]["nc4_mismatch"] = _nearest_means(
+            total, folds, rows, trials
         )
+    projections = filled(Projections, figures["projections"])
     return Diagnosis(
         n=total.n,
-        eigenvectors=_of_features(pairs, basis).numpy(),
-        centered_eigenvectors=_of_features(centered_pairs, basis).numpy(),
-        spectrum=_spectrum(raw, pairs, centered_pairs),
+        eigenvectors=_of_features(entire.spectra.raw.pairs, basis).cpu().numpy(),
+        centered_eigenvectors=_of_features(entire.spectra.centered.pairs, basis).cpu().numpy(),
+        spectrum=_spectrum(entire.spectra, figures),
         projections=projections,
-        centered_projections=centered_projections,
-        effective_rank=figures.effective_rank,
-        uncentered_effective_rank=uncentered_rank,
-        alignment=figures.alignment,
-        verdict=judge(figures.minimality, confidence_interval["verdict"], circumstances),
+        centered_projections=filled(Projections, figures["projections.centered"]),
+        effective_rank=filled(EffectiveRank, figures["effective_rank"])
+        if "effective_rank" in figures
+        else None,
+        uncentered_effective_rank=filled(EffectiveRank, figures["effective_rank.uncentered"]),
+        alignment=filled(Alignment, figures["alignment"]),
+        verdict=judge(minimality, confidence_interval["verdict"], circumstances),
         evidence=gather(
             projections,
             [performance for performance in performances if performance.n],
@@ -263,16 +204,42 @@ def diagnose(
             positions=positions,
             quality_interval=confidence_interval["projections"]["quality_at_dim_target"],
         ),
-        neural_collapse=figures.neural_collapse,
+        neural_collapse=filled(NeuralCollapse, figures["neural_collapse"])
+        if setting.has_classes
+        else None,
         nc4=nc4,
-        compression=()
-        if rows is None
-        else compress(
-            centered, cleaned, centered_pairs, rows, means=raw, space=space, r=learned.shape[1]
-        ),
+        compression=() if rows is None else compress(entire, rows, setting.space),
         trials=trials,
         confidence_interval=confidence_interval,
     )
+
+
+def _subject(total: Moments, setting: Setting, samples: int) -> Subject:
+    """All samples, diagonalized."""
+    raw = total.averages()
+    centered = raw.centered()
+    of_raw = spectrum(raw, setting.features)
+    if not of_raw.pairs.rank:
+        raise DegenerateFeaturesError(
+            f"All {setting.features} features are zero on all {samples} samples. Either every unit "
+            "is dead, or the probe is not scaled as the model was trained."
+        )
+    spectra = Pair(of_raw, spectrum(centered, setting.features))
+    learned = setting.learned(centered)
+    r = int(learned.basis.dimension)
+    directions = _directions(raw, centered, spectra.centered.pairs, r, setting.basis)
+    return Subject(raw, centered, learned, spectra, raw.n.new_tensor(float(directions)))
+
+
+def _nearest_means(
+    total: Moments, folds: Sequence[Moments], rows: Rows | None, trials: int
+) -> tuple[float | None, Interval | None]:
+    """NC4 and its interval; None without rows, or without decisions."""
+    if rows is None or rows.answers is None:
+        return None, None
+    nc4, left_out = nearest_mean_mismatches(total, folds, rows.features, rows.answers)
+    sizes = [fold.n for fold in folds]
+    return nc4, unbiased_share_interval(nc4, left_out, sizes, trials)
 
 
 def _total(folds: Sequence[Moments], positions: float) -> Moments:
@@ -332,24 +299,22 @@ def _directions(
         rounding = (basis.shape[1] * _FLOAT64_EPS) ** 2 * float(pairs.eigenvalues.sum())
     noise = centered.phi_noise * mean.square() / mean.square().sum().clamp(min=1e-300)
     varying = int((variance > noise + rounding).sum())
-    width = min(varying, raw.n - 1)
+    width = min(varying, int(raw.n) - 1)
     return width if THRESHOLDS.min_rank_ratio * r <= width else pairs.rank
 
 
-def _spectrum(raw: Averages, pairs: Eigenpairs, centered: Eigenpairs) -> Spectrum:
-    return Spectrum(
-        eigenvalues=pairs.eigenvalues.numpy(),
-        relative=_relative(pairs),
-        trace=float(raw.phi_phi.trace()),
-        rank=pairs.rank,
-        centered=CenteredSpectrum(
-            eigenvalues=centered.eigenvalues.numpy(),
-            relative=_relative(centered),
-            rank=centered.rank,
-        ),
+def _spectrum(spectra: Pair, figures: Mapping[str, Values]) -> Spectrum:
+    raw, centered = (each.pairs.eigenvalues for each in spectra)
+    of_centered = filled(
+        CenteredSpectrum,
+        figures["spectrum.centered"],
+        eigenvalues=centered.cpu().numpy(),
+        relative=(centered / centered[:1]).cpu().numpy(),
     )
-
-
-def _relative(pairs: Eigenpairs) -> np.ndarray:
-    relative: np.ndarray = (pairs.eigenvalues / pairs.eigenvalues[:1]).numpy()
-    return relative
+    return filled(
+        Spectrum,
+        figures["spectrum"],
+        eigenvalues=raw.cpu().numpy(),
+        relative=(raw / raw[:1]).cpu().numpy(),
+        centered=of_centered,
+    )

@@ -8,7 +8,7 @@ from operator import add
 from typing import Protocol
 
 from workers.diagnostics.averages import CENTRING_NOISE
-from workers.diagnostics.intervals import Interval, jackknife_interval
+from workers.diagnostics.intervals import Interval, jackknife, jackknife_interval
 from workers.diagnostics.minimality import chance_corrected
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance, Task
@@ -124,17 +124,14 @@ def _skill_of_labels(
     performances: Sequence[Performance],
 ) -> tuple[float | None, Interval | None]:
     """The labels' mean informedness: 0 for guessing, whatever the labels' frequencies."""
-    skill = _informedness(performances)
-    left_out = [
-        _informedness([*performances[:j], *performances[j + 1 :]]) for j in range(len(performances))
-    ]
+    total = sum(performances, Performance())
+    skill, left_out = _informedness(total), jackknife(total, performances, _informedness)
     sizes = [performance.n for performance in performances]
     return skill, jackknife_interval(skill, left_out, sizes, lowest=-1.0, highest=1.0)
 
 
-def _informedness(performances: Sequence[Performance]) -> float | None:
-    labels = sum(performances, Performance()).labels
-    return None if labels is None else labels.informedness
+def _informedness(performance: Performance) -> float | None:
+    return None if performance.labels is None else performance.labels.informedness
 
 
 def _skill_of_regression(

@@ -32,7 +32,7 @@ def unexplained(moments: Moments) -> float | None:
     total = float(centered.f_f.trace())
     if total <= centered.f_noise:
         return None
-    pairs = diagonalize(centered.phi_phi, rows=centered.n, noise=centered.phi_noise)
+    pairs = diagonalize(centered.phi_phi, rows=moments.n, noise=centered.phi_noise)
     along = pairs.eigenvectors.T @ centered.phi_f
     explained = float((along.square().sum(1) / pairs.eigenvalues).sum())
     return math.sqrt(max(0.0, 1.0 - explained / total))

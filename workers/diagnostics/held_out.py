@@ -1,14 +1,23 @@
 """Held-out figures: eigenfunctions from one probe, integrals over another."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
 import torch
 
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.evidence import Evidence, gather
+from workers.diagnostics.figures import (
+    Sizes,
+    Values,
+    counted_outputs,
+    figure,
+    share,
+    values_of,
+)
 from workers.diagnostics.held_out_projections import (
     HeldOutFunctions,
     HeldOutProjections,
@@ -16,12 +25,10 @@ from workers.diagnostics.held_out_projections import (
     project_held_out,
 )
 from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
-from workers.diagnostics.intervals import Interval, jackknife_interval, outwards
+from workers.diagnostics.intervals import Interval, jackknife
 from workers.diagnostics.minimality import learned_basis, without_mean_output
 from workers.diagnostics.performance import Performance
-from workers.diagnostics.uncertainty import performance_intervals
-
-_OF_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target", "energy_outside")
+from workers.diagnostics.uncertainty import intervals_of, performance_intervals
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,9 @@ class HeldOutMinimality:
         energy: E, the share of the centred feature variance in them, in [0, 1]; None likewise.
     """
 
-    rank: int
-    utilization: float | None
-    energy: float | None
+    rank: int = figure(counted_outputs, rounding="outwards")
+    utilization: float | None = figure(share)
+    energy: float | None = figure(share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +89,12 @@ def held_out(
     """
     parts = sums.parts()
     total = reduce(add, parts)
-    points = _scalars(sums, total, output_tolerance, verdict_tolerance)
-    left_out = [
-        _scalars(sums, total.without(part), output_tolerance, verdict_tolerance) for part in parts
-    ]
-    sizes = [part.leading.n for part in parts]
+    intervals, centered_intervals = _intervals(
+        sums, total, parts, output_tolerance, verdict_tolerance
+    )
     performances = [part.performance for part in parts if part.performance is not None]
     interval = {
-        **_intervals(points.uncentered, [rest.uncentered for rest in left_out], sizes, sums),
+        **intervals,
         **performance_intervals(performances, positions=sums.positions),
     }
     projections = project_held_out(
@@ -118,9 +123,7 @@ def held_out(
             held_out=True,
         ),
         confidence_interval=interval,
-        centered_confidence_interval=_intervals(
-            points.centered, [rest.centered for rest in left_out], sizes, sums
-        ),
+        centered_confidence_interval=centered_intervals,
     )
 
 
@@ -128,7 +131,7 @@ def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutM
     """U and E of the cleaned learned space, on some of the samples."""
     centered = _coordinates(part.leading.centered_averages(), slice(sums.leading, None))
     cleaned = without_mean_output(centered, sums.task, sums.space)
-    basis = learned_basis(cleaned, tolerance=tolerance)
+    basis = learned_basis(cleaned, tolerance=tolerance).coefficients
     r = basis.shape[1]
     functions = HeldOutFunctions(_coordinates(cleaned, slice(0, r)), part.noise)
     if not bool(functions.norms.any()):
@@ -170,51 +173,46 @@ def _leading(
     )
 
 
-@dataclass(frozen=True)
-class _Scalars:
-    """The figures that have an interval, on some of the samples, by name."""
+class _Scalars(NamedTuple):
+    """The figures that have an interval, on some of the samples."""
 
-    uncentered: dict[str, float | None]
-    centered: dict[str, float | None]
-
-
-def _scalars(
-    sums: HeldOutSums, part: PartSums, output_tolerance: float, verdict_tolerance: float
-) -> _Scalars:
-    uncentered, centered = (
-        {name: getattr(projections, name) for name in _OF_PROJECTIONS}
-        for projections in _leading(sums, part, output_tolerance)
-    )
-    return _Scalars(
-        uncentered={**uncentered, **asdict(_minimality(sums, part, verdict_tolerance))},
-        centered=centered,
-    )
+    uncentered: Values
+    centered: Values
+    minimality: Values
 
 
 def _intervals(
-    points: Mapping[str, float | None],
-    left_out: Sequence[Mapping[str, float | None]],
-    sizes: Sequence[int],
     sums: HeldOutSums,
-) -> dict[str, Interval | None]:
-    counts = {
-        "dim_target": sums.uncentered.d,
-        "dim_learned": sums.space.outputs,
-        "rank": sums.space.outputs,
-    }
-    found = {
-        name: jackknife_interval(
-            point,
-            [figures[name] for figures in left_out],
-            sizes,
-            lowest=0.0,
-            highest=float(counts.get(name, 1)),
+    total: PartSums,
+    parts: Sequence[PartSums],
+    output_tolerance: float,
+    verdict_tolerance: float,
+) -> tuple[dict[str, Interval | None], dict[str, Interval | None]]:
+    """95 % intervals, uncentred with minimality, and centred, by name."""
+
+    def statistic(part: PartSums) -> _Scalars:
+        uncentered, centered = _leading(sums, part, output_tolerance)
+        return _Scalars(
+            values_of(uncentered),
+            values_of(centered),
+            values_of(_minimality(sums, part, verdict_tolerance)),
         )
-        for name, point in points.items()
-    }
-    return {
-        name: outwards(interval) if name in counts else interval for name, interval in found.items()
-    }
+
+    entire, left_out = statistic(total), jackknife(total, parts, statistic)
+    sizes = [part.leading.n for part in parts]
+    p, outputs = sums.uncentered.p, sums.space.outputs
+    # Tail figures have no interval of fewer samples than features; there is none of them here.
+    bounds = Sizes(features=p, directions=p, targets=sums.uncentered.d, outputs=outputs)
+    uncentered, centered, minimal = (
+        intervals_of(group, points, rests, sizes, bounds)
+        for group, points, rests in zip(
+            (HeldOutProjections, HeldOutProjections, HeldOutMinimality),
+            entire,
+            zip(*left_out, strict=True),
+            strict=True,
+        )
+    )
+    return {**uncentered, **minimal}, centered
 
 
 def _coordinates(averages: Averages, chosen: slice) -> Averages:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.averages import Averages
-from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.figures import counted_outputs, counted_targets, figure, share
+from workers.diagnostics.orthonormal import orthonormal
 from workers.diagnostics.target_space import TargetSpace, target_space
 
 # Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
@@ -47,15 +48,15 @@ class HeldOutProjections:
     """
 
     eigenvalues: np.ndarray
-    energy_outside: float | None
+    energy_outside: float | None = figure(share)
     utilization: np.ndarray | None = None
     cumulative_utilization: np.ndarray | None = None
-    dim_learned: int | None = None
+    dim_learned: int | None = figure(counted_outputs, rounding="outwards", default=None)
     quality: np.ndarray | None = None
     cumulative_quality: np.ndarray | None = None
     quality_chance_level: np.ndarray | None = None
-    dim_target: int | None = None
-    quality_at_dim_target: float | None = None
+    dim_target: int | None = figure(counted_targets, rounding="outwards", default=None)
+    quality_at_dim_target: float | None = figure(share, default=None)
     quality_at_dim_target_chance: float | None = None
 
 
@@ -129,9 +130,9 @@ def project_held_out(
         energy_outside=energy_outside(float(functions.energy.sum()), energy, noise),
     )
     if averages.f.shape[0]:
-        learned = orthonormal_coefficients(
+        learned = orthonormal(
             averages.f_f, tolerance=output_tolerance, noise=averages.f_noise
-        )
+        ).coefficients
         utilization = functions.inner(averages.phi_f @ learned)
         projections = replace(
             projections,
@@ -144,7 +145,7 @@ def project_held_out(
     if not averages.y.shape[0]:
         return projections
     target = target_space(averages)
-    dimension = target.dimension
+    dimension = int(target.dimension)
     quality = functions.inner(target.cross)
     cumulative = _cumulative(_squares(functions.in_order(quality)), dimension)
     chance = _chance_level(averages, functions, target)
@@ -165,8 +166,8 @@ def _squares(inner: Tensor) -> Tensor:
 
 
 def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
-    share: np.ndarray = (squares.cumsum(0) / max(dimension, 1)).clamp(max=1.0).numpy()
-    return share
+    shares: np.ndarray = (squares.cumsum(0) / max(dimension, 1)).clamp(max=1.0).cpu().numpy()
+    return shares
 
 
 def _chance_level(
@@ -176,11 +177,11 @@ def _chance_level(
 
     The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
     """
-    constant = target.constant
+    constant = float(target.constant)
     in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
     elsewhere = (functions.norms_in_order() - in_constant).clamp(min=0.0)
-    share = (target.dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + elsewhere * share, target.dimension)
+    each = (float(target.dimension) - constant) / max(float(averages.effective_n) - 1, 1.0)
+    return _cumulative(in_constant * constant + elsewhere * each, int(target.dimension))
 
 
 def energy_outside(inside: float, energy: float, noise: float) -> float | None:

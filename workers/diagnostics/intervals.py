@@ -7,9 +7,22 @@ too little for figures that follow single eigenvalues, of which the bias itself 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol, Self, TypeVar
 
 Interval = tuple[float, float]
+Value = TypeVar("Value")
+
+
+class Sums(Protocol):
+    """Sums over samples, from which those of some of them can be taken."""
+
+    def without(self, part: Self) -> Self:
+        """The sums over the samples left when those of `part` are taken out."""
+
+
+Additive = TypeVar("Additive", bound=Sums)
 
 # 97.5 % quantiles of Student's t for 1 to 4 degrees of freedom; from 5 on the expansion below is
 # within 3e-4 of the exact value.
@@ -18,6 +31,7 @@ _NORMAL_QUANTILE = 1.959963984540054
 _ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
 
 
+@cache
 def t_quantile(degrees: int) -> float:
     """97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5 from 5 degrees of freedom on).
 
@@ -38,6 +52,22 @@ def t_quantile(degrees: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return math.fsum(term / degrees**power for power, term in enumerate(terms))
+
+
+def jackknife(
+    total: Additive, folds: Sequence[Additive], statistic: Callable[[Additive], Value]
+) -> list[Value]:
+    """A statistic of all samples but a fold's, for each fold in turn.
+
+    Args:
+        total: Sums over all samples.
+        folds: Sums over disjoint parts of them.
+        statistic: Of such sums.
+
+    Returns:
+        One value for each fold.
+    """
+    return [statistic(total.without(fold)) for fold in folds]
 
 
 def jackknife_interval(

@@ -1,20 +1,30 @@
 """Figures of a layer, from the sums over its features."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
 import numpy as np
 import torch
 
-from workers.diagnostics.alignment import Alignment, align
+from workers.diagnostics.alignment import Alignment, alignments
 from workers.diagnostics.averages import Averages
-from workers.diagnostics.diagonalization import Eigenpairs, diagonalize, leading_eigenvalues
-from workers.diagnostics.intervals import Interval, jackknife_interval
+from workers.diagnostics.diagonalization import Eigenpairs
+from workers.diagnostics.figures import Sizes, Values, filled
+from workers.diagnostics.intervals import Interval, jackknife
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.projections import project
-from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
+from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.spectra import (
+    FEW_FEATURES,
+    CenteredNeighbours,
+    Spectrum,
+    nearby,
+    solved,
+    spectrum,
+)
+from workers.diagnostics.uncertainty import intervals_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +85,74 @@ def diagnose_layer(
     total = reduce(add, folds)
     if not bool(torch.isfinite(total.phi_phi).all() & torch.isfinite(total.phi_f).all()):
         return None
+    raw = total.averages()
+    uncentered = _projections(raw, spectrum(raw, total.p).pairs, output_tolerance)
     # One after the other: a wide layer's matrices are large, and none of the first is needed again.
-    found = _diagnose(total, output_tolerance)
-    if len(folds) == 1:
-        return found
-    return replace(found, confidence_interval=_intervals(found, folds, total, output_tolerance))
-
-
-def _diagnose(total: Moments, output_tolerance: float) -> LayerDiagnosis:
-    raw, centered = total.averages(), total.centered_averages()
-    pairs = diagonalize(raw.phi_phi, rows=raw.n)
-    centered_pairs = diagonalize(centered.phi_phi, rows=raw.n, noise=centered.phi_noise)
-    return LayerDiagnosis(
-        uncentered=_projections(raw, pairs, output_tolerance),
-        centered=_projections(centered, centered_pairs, output_tolerance),
-        effective_rank=effective_rank(centered_pairs.eigenvalues),
-        alignment=align(raw, centered, output_tolerance=output_tolerance),
+    centered = raw.centered()
+    entire = spectrum(centered, total.p)
+    pairs = entire.pairs
+    aligned = alignments(raw, centered, output_tolerance=output_tolerance)
+    found = LayerDiagnosis(
+        uncentered=uncentered,
+        centered=_projections(centered, pairs, output_tolerance),
+        effective_rank=filled(EffectiveRank, entire.effective) if pairs.rank else None,
+        alignment=filled(Alignment, aligned),
         confidence_interval={},
     )
+    if len(folds) == 1:
+        return found
+    values = {**(entire.effective if pairs.rank else {}), **aligned}
+    left_out = jackknife(
+        total, folds, _Statistic(total, folds[0], centered, entire, output_tolerance)
+    )
+    sizes = [fold.n for fold in folds]
+    bounds = Sizes(features=total.p, directions=total.p, targets=total.d, outputs=total.c)
+    intervals = {
+        **(intervals_of(EffectiveRank, values, left_out, sizes, bounds) if pairs.rank else {}),
+        **intervals_of(Alignment, values, left_out, sizes, bounds),
+    }
+    return replace(found, confidence_interval=intervals)
+
+
+class _Statistic:
+    """The figures of a layer that have an interval, of all samples but a fold's.
+
+    Args:
+        total: Sums over all samples.
+        fold: Those of some fold.
+        centered: Centred inner products of all samples.
+        entire: Their spectrum.
+        output_tolerance: As of `diagnose_layer`.
+    """
+
+    def __init__(
+        self,
+        total: Moments,
+        fold: Moments,
+        centered: Averages,
+        entire: Spectrum,
+        output_tolerance: float,
+    ) -> None:
+        self._entire = entire
+        self._tolerance = output_tolerance
+        self._near: CenteredNeighbours | None = None
+        if total.p > FEW_FEATURES and entire.pairs.rank:
+            example = total.without(fold).centered_averages()
+            self._near = CenteredNeighbours(entire, centered, example, total.p)
+
+    def __call__(self, rest: Moments) -> Values:
+        raw = rest.averages()
+        centered = raw.centered()
+        leading = self._near and nearby(self._entire.pairs, centered, 1)
+        found = (
+            self._near.near(centered, leading)
+            if self._near and leading
+            else solved(centered, rest.p, self._entire.pairs)
+        )
+        return {
+            **found.effective,
+            **alignments(raw, centered, output_tolerance=self._tolerance),
+        }
 
 
 def _projections(
@@ -101,43 +161,7 @@ def _projections(
     found = project(averages, pairs, output_tolerance=output_tolerance)
     return LayerProjections(
         rank=pairs.rank,
-        eigenvalues=pairs.eigenvalues.numpy(),
+        eigenvalues=pairs.eigenvalues.cpu().numpy(),
         cumulative_quality=found.cumulative_quality,
         cumulative_utilization=found.cumulative_utilization,
     )
-
-
-def _scalars(ranks: EffectiveRank | None, alignment: Alignment) -> dict[str, float | None]:
-    return {**({} if ranks is None else asdict(ranks)), **asdict(alignment)}
-
-
-def _intervals(
-    entire: LayerDiagnosis, folds: Sequence[Moments], total: Moments, output_tolerance: float
-) -> dict[str, Interval | None]:
-    """95 % intervals from leaving one fold out at a time, as for the figures of Φ."""
-    left_out = []
-    for fold in folds:
-        rest = total.without(fold)
-        raw, centered = rest.averages(), rest.centered_averages()
-        eigenvalues = leading_eigenvalues(centered.phi_phi, min(entire.centered.rank, rest.n - 1))
-        left_out.append(
-            _scalars(
-                effective_rank(eigenvalues),
-                align(raw, centered, output_tolerance=output_tolerance),
-            )
-        )
-    sizes = [fold.n for fold in folds]
-    shares = set(asdict(Alignment(None, None, None)))
-    unknown = TAIL_RANKS if total.n < total.p else ()  # as for Φ
-    return {
-        name: None
-        if name in unknown
-        else jackknife_interval(
-            value,
-            [figures.get(name) for figures in left_out],
-            sizes,
-            lowest=0.0 if name in shares else 1.0,
-            highest=1.0 if name in shares else float(total.p),
-        )
-        for name, value in _scalars(entire.effective_rank, entire.alignment).items()
-    }

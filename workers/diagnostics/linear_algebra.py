@@ -17,10 +17,13 @@ _REFLECTIONS = 3
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues in increasing order `(m,)`, and orthonormal eigenvectors as columns `(m, m)`.
+    """Eigenvalues in increasing order, and orthonormal eigenvectors as columns.
 
     Args:
-        matrix: Symmetric `(m, m)`, float64.
+        matrix: Symmetric `(m, m)`, float64, or several at once, `(..., m, m)`.
+
+    Returns:
+        Values `(..., m)` and vectors `(..., m, m)`.
 
     Raises:
         NonFiniteError: It holds NaN or infinity.
@@ -34,7 +37,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
-    """Eigenvalues in increasing order `(m,)`; arguments and errors as of `eigh`."""
+    """Eigenvalues in increasing order, `(..., m)`; arguments and errors as of `eigh`."""
     try:
         values: Tensor = torch.linalg.eigvalsh(matrix)
     except _NoConvergenceError:
@@ -47,6 +50,14 @@ def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
         raise NonFiniteError(
             "Products of the features or outputs overflow float64. Scale the model down."
         )
+    solved = [_solve_otherwise(each) for each in matrix.reshape(-1, *matrix.shape[-2:])]
+    values, vectors = (torch.stack(parts).to(matrix) for parts in zip(*solved, strict=True))
+    return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
+
+
+def _solve_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """One matrix, on the CPU: another implementation of the solver, then other coordinates."""
+    matrix = matrix.cpu()
     try:
         values, vectors = np.linalg.eigh(matrix.numpy())
         return torch.from_numpy(values), torch.from_numpy(vectors)

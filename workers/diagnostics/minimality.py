@@ -8,7 +8,15 @@ from torch import Tensor
 
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.figures import (
+    Values,
+    at_most_one,
+    counted_directions,
+    figure,
+    share,
+    undefined,
+)
+from workers.diagnostics.orthonormal import Basis, orthonormal
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Task
 from workers.diagnostics.projections import squared_projections
@@ -25,6 +33,9 @@ class Minimality:
     """Figures of the cleaned learned space, of dimension r, against the centred features.
 
     All are None, except the rank, where the outputs or the features do not vary over the samples.
+    The k figures are found only as far as the eigenpairs at hand reach. Their values for intervals
+    are interpolated between eigenfunctions, in `(k − 1, k]`: counts jump from one whole number to
+    the next, so that leaving out a fold mostly changes nothing; these move with every sample.
 
     Attributes:
         rank: r, the dimension of the cleaned learned space.
@@ -43,33 +54,19 @@ class Minimality:
         k95_energy: Eigenfunctions that hold 95 % of the centred feature variance; None likewise.
     """
 
-    rank: int
-    utilization: float | None = None
-    utilization_corrected: float | None = None
-    utilization_tapered: float | None = None
-    energy: float | None = None
-    distance: float | None = None
-    alignment: float | None = None
-    shape: float | None = None
-    k90_utilization: int | None = None
-    k95_utilization: int | None = None
-    k95_energy: int | None = None
-
-
-@dataclass(frozen=True)
-class Reaches:
-    """Where cumulative shares reach their bounds, interpolated between eigenfunctions.
-
-    The k figures are these, rounded up. Counts jump from one whole number to the next, so that
-    leaving out a fold mostly changes nothing; these move with every sample.
-
-    Attributes:
-        k90_utilization, k95_utilization, k95_energy: As in `Minimality`, in `(k − 1, k]`.
-    """
-
-    k90_utilization: float | None = None
-    k95_utilization: float | None = None
-    k95_energy: float | None = None
+    rank: int = figure(counted_directions, rounding="outwards")
+    utilization: float | None = figure(share, default=None)
+    utilization_corrected: float | None = figure(at_most_one, default=None)
+    utilization_tapered: float | None = figure(at_most_one, default=None)
+    energy: float | None = figure(share, default=None)
+    distance: float | None = figure(share, default=None)
+    alignment: float | None = figure(share, default=None)
+    shape: float | None = figure(share, default=None)
+    k90_utilization: int | None = figure(counted_directions, rounding="upwards", default=None)
+    k95_utilization: int | None = figure(counted_directions, rounding="upwards", default=None)
+    k95_energy: int | None = figure(
+        counted_directions, rounding="upwards", of_tail=True, default=None
+    )
 
 
 def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> Averages:
@@ -85,99 +82,67 @@ def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> A
     """
     if task != "classification" or space.outputs == 1:
         return centered
-    f_f = space.without_mean(space.without_mean(centered.f_f).T)
+    f_f = space.without_mean(space.without_mean(centered.f_f).mT)
     return replace(centered, f_f=f_f, phi_f=space.without_mean(centered.phi_f))
 
 
-def learned_basis(cleaned: Averages, *, tolerance: float) -> Tensor:
-    """An orthonormal basis of the cleaned learned space in terms of the cleaned outputs, `(c, r)`.
+def learned_basis(cleaned: Averages, *, tolerance: float) -> Basis:
+    """An orthonormal basis of the cleaned learned space in terms of the cleaned outputs.
 
     Args:
         cleaned: Centred inner products with cleaned outputs.
         tolerance: r counts singular values of the cleaned outputs above this share of the first.
     """
-    return orthonormal_coefficients(cleaned.f_f, tolerance=tolerance, noise=cleaned.f_noise)
+    return orthonormal(cleaned.f_f, tolerance=tolerance, noise=cleaned.f_noise)
 
 
-def minimality(
-    cleaned: Averages, pairs: Eigenpairs, basis: Tensor, reached: Reaches, *, directions: int
-) -> Minimality:
+def minimality(cleaned: Averages, pairs: Eigenpairs, basis: Basis, *, directions: Tensor) -> Values:
     """The figures of the cleaned learned space.
 
     Args:
         cleaned: Centred inner products with cleaned outputs.
         pairs: Leading eigenpairs of `cleaned.phi_phi`, at least `needed_for(r)` where there are so
-            many. The k figures are found only as far as these reach.
-        basis: Basis of the cleaned learned space, `(c, r)`.
-        reached: What the k figures are before they are rounded up: `reaches` of the same.
-        directions: m, the independent directions the features could use.
+            many.
+        basis: Basis of the cleaned learned space.
+        directions: m, the independent directions the features could use, `(...,)`.
+
+    Returns:
+        The fields of `Minimality`.
     """
-    r = basis.shape[1]
-    if not r or not pairs.rank:
-        return Minimality(rank=r)
-    squared = squared_projections(pairs, cleaned.phi_f @ basis)
-    largest = pairs.eigenvalues[0]  # ratios to it neither over- nor underflow when squared
-    spectrum = pairs.eigenvalues / largest
-    variance = cleaned.phi_phi.trace() / largest
-    leading = spectrum[:r].sum()
+    r = basis.dimension
+    if not pairs.eigenvalues.shape[-1]:
+        return {"rank": r}
+    place = torch.arange(1, pairs.eigenvalues.shape[-1] + 1, device=r.device)
+    first = (place <= r[..., None]).to(pairs.eigenvalues.dtype)
+    functions = cleaned.phi_f @ basis.coefficients
+    squared = squared_projections(pairs, functions)
+    largest = pairs.eigenvalues[..., 0]  # ratios to it neither over- nor underflow when squared
+    spectrum = pairs.eigenvalues / largest[..., None]
+    variance = cleaned.phi_size.trace / largest
+    leading = (spectrum * first).sum(-1)
     # Σ ρ_j Q̂_j over all j, tail included, is the variance of the features within the learned
     # space.
-    learned = (cleaned.phi_f @ basis / largest.sqrt()).square().sum()
-    norm = (cleaned.phi_phi / largest).norm()
-    shape = _unit(leading / (norm * r**0.5))
-    alignment = _unit(learned / leading)
-    utilization = _unit(squared[:r].sum() / r)
-    return Minimality(
-        rank=r,
-        utilization=utilization,
-        utilization_corrected=chance_corrected(utilization, r / directions),
-        utilization_tapered=_tapered(squared, r, directions),
-        energy=_unit(leading / variance),
-        distance=1.0 - shape * alignment,
-        alignment=alignment,
-        shape=shape,
-        k90_utilization=_rounded_up(reached.k90_utilization),
-        k95_utilization=_rounded_up(reached.k95_utilization),
-        k95_energy=_rounded_up(reached.k95_energy),
-    )
-
-
-def reaches(cleaned: Averages, pairs: Eigenpairs, basis: Tensor) -> Reaches:
-    """Where the k figures come from.
-
-    Args:
-        cleaned: Centred inner products with cleaned outputs.
-        pairs: Leading eigenpairs of `cleaned.phi_phi`.
-        basis: Basis of the cleaned learned space, `(c, r)`.
-    """
-    r = basis.shape[1]
-    if not r or not pairs.rank:
-        return Reaches()
-    held = squared_projections(pairs, cleaned.phi_f @ basis).cumsum(0) / r
-    largest = pairs.eigenvalues[0]
-    energy = (pairs.eigenvalues / largest).cumsum(0) / (cleaned.phi_phi.trace() / largest)
-    return Reaches(
-        k90_utilization=_reach(held, _MOST),
-        k95_utilization=_reach(held, _NEARLY_ALL),
-        k95_energy=_reach(energy, _NEARLY_ALL),
-    )
+    learned = (functions / largest.sqrt()[..., None, None]).square().sum((-2, -1))
+    shape = (leading / (cleaned.phi_size.relative_norm * variance * r.sqrt())).clamp(0.0, 1.0)
+    alignment = (learned / leading).clamp(0.0, 1.0)
+    utilization = ((squared * first).sum(-1) / r).clamp(0.0, 1.0)
+    found = {
+        "utilization": utilization,
+        "utilization_corrected": _corrected(utilization, r / directions),
+        "utilization_tapered": _tapered(squared, r, directions),
+        "energy": (leading / variance).clamp(0.0, 1.0),
+        "distance": 1.0 - shape * alignment,
+        "alignment": alignment,
+        "shape": shape,
+        **_reaches(squared.cumsum(-1) / r[..., None], spectrum.cumsum(-1) / variance[..., None]),
+    }
+    nothing = (r == 0) | (pairs.ranks == 0)
+    return {"rank": r, **{name: undefined(values, nothing) for name, values in found.items()}}
 
 
 def needed_for(r: int) -> int:
     """Eigenfunctions that the figures but k need, for a learned space of dimension r."""
-    return r + math.ceil(_taper(r)) - 1
-
-
-def _taper(r: int) -> float:
-    return max(r / 2, _SHORTEST_TAPER)
-
-
-def _tapered(squared: Tensor, r: int, directions: int) -> float | None:
-    beyond = torch.arange(1, len(squared) + 1, dtype=torch.float64) - r
-    weights = (1 - beyond.clamp(min=0) / _taper(r)).clamp(min=0)
-    # Directions that the samples do not show would have weights, too.
-    every = r + sum(1 - step / _taper(r) for step in range(1, math.ceil(_taper(r))))
-    return chance_corrected(_unit((weights * squared).sum() / r), every / directions)
+    return r + math.ceil(max(r / 2, _SHORTEST_TAPER)) - 1
 
 
 def chance_corrected(share: float, chance: float) -> float | None:
@@ -185,19 +150,34 @@ def chance_corrected(share: float, chance: float) -> float | None:
     return None if chance >= 1 else (share - chance) / (1 - chance)
 
 
-def _unit(value: Tensor) -> float:
-    return float(value.clamp(0.0, 1.0))
+def _corrected(shares: Tensor, chance: Tensor) -> Tensor:
+    return undefined((shares - chance) / (1 - chance), chance >= 1)
 
 
-def _reach(cumulative: Tensor, share: float) -> float | None:
-    """In `(k − 1, k]`, k the smallest with `cumulative[k − 1] ≥ share`; None if there is none."""
-    reached = torch.nonzero(cumulative >= share - _ROUNDING)
-    if not reached.shape[0]:
-        return None
-    k = int(reached[0]) + 1
-    before = float(cumulative[k - 2]) if k > 1 else 0.0
-    return k - 1 + min((share - before) / (float(cumulative[k - 1]) - before), 1.0)
+def _reaches(held: Tensor, energy: Tensor) -> dict[str, Tensor]:
+    """Where cumulative shares of the learned space and of the variance reach their bounds."""
+    return {
+        "k90_utilization": _reach(held, _MOST),
+        "k95_utilization": _reach(held, _NEARLY_ALL),
+        "k95_energy": _reach(energy, _NEARLY_ALL),
+    }
 
 
-def _rounded_up(reach: float | None) -> int | None:
-    return None if reach is None else math.ceil(reach)
+def _tapered(squared: Tensor, r: Tensor, directions: Tensor) -> Tensor:
+    taper = (r / 2).clamp(min=_SHORTEST_TAPER)
+    beyond = torch.arange(1, squared.shape[-1] + 1, device=r.device) - r[..., None]
+    weights = (1 - beyond.clamp(min=0) / taper[..., None]).clamp(min=0)
+    # Directions that the samples do not show would have weights, too: 1 − j/taper for whole j.
+    steps = taper.ceil() - 1
+    every = r + steps - steps * (steps + 1) / (2 * taper)
+    return _corrected(((weights * squared).sum(-1) / r).clamp(0.0, 1.0), every / directions)
+
+
+def _reach(cumulative: Tensor, bound: float) -> Tensor:
+    """In `(k − 1, k]`, k the smallest with `cumulative[k − 1] ≥ bound`; undefined if none has."""
+    reached = cumulative >= bound - _ROUNDING
+    place = reached.to(torch.uint8).argmax(-1, keepdim=True)
+    at = cumulative.gather(-1, place)
+    before = torch.where(place > 0, cumulative.gather(-1, (place - 1).clamp(min=0)), 0.0)
+    k = place + ((bound - before) / (at - before)).clamp(max=1.0)
+    return undefined(k, ~reached.any(-1, keepdim=True))[..., 0]

@@ -9,14 +9,14 @@ thousand.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workers.diagnostics.averages import CENTRING_NOISE, Averages
+from workers.diagnostics.averages import Averages
 from workers.diagnostics.class_sums import indicators, united, widened
 from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError, NonFiniteError
 
@@ -191,45 +191,44 @@ class Moments:
         """Sums over the samples left when those of `part` are taken out."""
         return self._combined(part, sign=-1)
 
-    def averages(self) -> Averages:
-        """Inner products of the functions as given: sums over their weight."""
+    def averages(self, *, reuse: bool = False) -> Averages:
+        """Inner products of the functions as given: sums over their weight.
+
+        Args:
+            reuse: Take the memory of `phi_phi`, whose sums are lost: it is p² numbers.
+        """
         weight = self.weight
         y = (self.y if self.classes is None else self.y[self.classes]) / weight
+        numbers = self.phi.new_tensor([self.n, self.effective_n, 0.0])
         return Averages(
-            n=self.n,
-            effective_n=self.effective_n,
+            n=numbers[0],
+            effective_n=numbers[1],
+            is_centered=False,
             phi=self.phi / weight,
             f=self.f / weight,
             y=y,
-            phi_phi=self.phi_phi / weight,
+            phi_phi=self.phi_phi.div_(weight) if reuse else self.phi_phi / weight,
             f_f=self.f_f / weight,
             y_y=None if self.y_y is None else self.y_y / weight,
             phi_f=self.phi_f / weight,
             phi_y=self.phi_y / weight,
-            shares=y[:0] if self.classes is None else y,
+            shares=y,
+            classes=self.classes,
+            phi_noise=numbers[2],
+            f_noise=numbers[2],
+            y_noise=numbers[2],
         )
 
     def centered_averages(self) -> Averages:
         """Inner products after the mean over samples has been removed from Φ, F and Y."""
-        raw = self.averages()
-        phi, f, y = raw.phi, raw.f, raw.y
-        return Averages(
-            n=raw.n,
-            effective_n=raw.effective_n,
-            phi=torch.zeros_like(phi),
-            f=torch.zeros_like(f),
-            y=torch.zeros_like(y),
-            # In place: with p features and p² entries, one more copy is what memory ends at.
-            phi_phi=raw.phi_phi.addr_(phi, phi, alpha=-1),
-            f_f=raw.f_f.addr_(f, f, alpha=-1),
-            y_y=None if raw.y_y is None else raw.y_y.addr_(y, y, alpha=-1),
-            phi_f=raw.phi_f.addr_(phi, f, alpha=-1),
-            phi_y=raw.phi_y.addr_(phi, y, alpha=-1),
-            shares=raw.shares,
-            phi_noise=CENTRING_NOISE * float(phi @ phi),
-            f_noise=CENTRING_NOISE * float(f @ f),
-            y_noise=CENTRING_NOISE * float(y @ y),
-        )
+        return self.averages().centered()
+
+    def with_classes_of(self, other: Self) -> Self:
+        """The same sums, with a column for each class that has one in `other`, which has more."""
+        if self.classes is None or other.classes is None or len(self.classes) == len(other.classes):
+            return self
+        phi_y, f_y = (widened(sums, self.classes, other.classes) for sums in (self.phi_y, self.f_y))
+        return replace(self, classes=other.classes, phi_y=phi_y, f_y=f_y)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sums by name as float64 arrays, counts and classes as int64; for `from_arrays`."""
@@ -347,6 +346,10 @@ class Moments:
         if self.classes is None or other.classes is None:
             names = (*_BY_CLASS, _OF_VALUES)
             return None, {name: (getattr(self, name), getattr(other, name)) for name in names}
+        if torch.equal(self.classes, other.classes) and bool((y_count[self.classes] > 0).all()):
+            return self.classes, {
+                name: (getattr(self, name), getattr(other, name)) for name in _BY_CLASS
+            }
         union = united(self.classes, other.classes)
         kept = y_count[union] > 0
         return union[kept], {

@@ -1,11 +1,27 @@
 """Orthonormal bases of what functions span, from their inner products."""
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 
 from workers.diagnostics.linear_algebra import eigh
 
 
-def orthonormal_coefficients(gram: Tensor, *, tolerance: float, noise: float = 0.0) -> Tensor:
+class Basis(NamedTuple):
+    """An orthonormal basis of what c functions span, on one set of samples or several.
+
+    Attributes:
+        coefficients: `(..., c, most)`; column i holds the coefficients of a basis function, or
+            zeros where a set of samples has fewer than others.
+        dimension: How many basis functions there are, `(...,)` float64, as all figures are.
+    """
+
+    coefficients: Tensor
+    dimension: Tensor
+
+
+def orthonormal(gram: Tensor, *, tolerance: float, noise: Tensor | float = 0.0) -> Basis:
     """Combinations of functions that are an orthonormal basis of their span.
 
     A Gram matrix has the squared condition number of its functions: a direction whose singular
@@ -13,16 +29,15 @@ def orthonormal_coefficients(gram: Tensor, *, tolerance: float, noise: float = 0
     1e-6 and 2e-10 at 1e-3. Float32 outputs are themselves uncertain by `eps₃₂/s`, which is larger.
 
     Args:
-        gram: Inner products of `c` functions, `(c, c)`.
+        gram: Inner products of `c` functions, `(..., c, c)`.
         tolerance: Directions with a singular value of at most this share of the first are left out.
-        noise: Directions with an eigenvalue at or below this are left out.
-
-    Returns:
-        `(c, dim)`; column i holds the coefficients of the i-th basis function.
+        noise: Directions with an eigenvalue at or below this are left out, `(...,)`.
     """
-    if not gram.shape[0]:
-        return gram
+    if not gram.shape[-1]:
+        return Basis(gram, gram.new_zeros(gram.shape[:-2]))
     eigenvalues, vectors = eigh(gram)
-    kept = eigenvalues > max(tolerance**2 * float(eigenvalues[-1]), noise, 0.0)
-    coefficients: Tensor = vectors[:, kept] / eigenvalues[kept].sqrt()
-    return coefficients
+    floor = torch.as_tensor(noise, dtype=gram.dtype, device=gram.device).clamp(min=0.0)
+    kept = eigenvalues > (tolerance**2 * eigenvalues[..., -1]).maximum(floor)[..., None]
+    used = kept.reshape(-1, kept.shape[-1]).any(0)
+    scale = torch.where(kept, eigenvalues, torch.inf).rsqrt()[..., used]
+    return Basis(vectors[..., used] * scale[..., None, :], kept.sum(-1).double())

@@ -72,13 +72,15 @@ class OutputSpace:
         outside the space. Its root keeps √s of that direction.
 
         Args:
-            coordinates: `(rows, q)`, or inner products of anything with them.
+            coordinates: `(..., q)`, of rows, or inner products of anything with them.
         """
         length = self.mean.norm()
         if length == 0:
             return coordinates
         direction = self.mean / length
-        return torch.addr(coordinates, coordinates @ direction, direction, alpha=-self._removed)
+        along = coordinates @ (self._removed * direction)
+        removed: Tensor = along[..., None] * direction
+        return coordinates - removed
 
     def coordinates(self, outputs: Tensor) -> Tensor:
         """Coordinates `(rows, size)` of outputs `(rows, C)`; the outputs if they are their own."""

@@ -44,6 +44,16 @@ class LabelCounts:
             int((decided == true).all(1).sum()),
         )
 
+    def without(self, part: Self) -> Self:
+        """Counts over the samples left when those of `part` are taken out."""
+        return type(self)(
+            self.n - part.n,
+            self.positives - part.positives,
+            self.true_positives - part.true_positives,
+            self.true_negatives - part.true_negatives,
+            self.all_right - part.all_right,
+        )
+
     @property
     def right(self) -> int:
         """Decisions that are right, of all labels together."""
@@ -128,7 +138,28 @@ class Performance:
             _sum(self.decisions, other.decisions),
         )
 
+    def without(self, part: Self) -> Self:
+        """Sums over the samples left when those of `part` are taken out; none of all."""
+        if self.n == part.n:
+            return type(self)()
+        if not part.n:
+            return self
+        return type(self)(
+            self.n - part.n,
+            _difference(self.correct, part.correct),
+            _difference(self.total_loss, part.total_loss),
+            None
+            if self.labels is None or part.labels is None
+            else self.labels.without(part.labels),
+            _difference(self.decisions, part.decisions),
+        )
+
 
 def _sum(one: _Number | None, other: _Number | None) -> _Number | None:
     """The sum; None if either is unknown."""
     return None if one is None or other is None else one + other
+
+
+def _difference(one: _Number | None, other: _Number | None) -> _Number | None:
+    """The difference; None if either is unknown."""
+    return None if one is None or other is None else one - other

@@ -1,13 +1,23 @@
 """How the eigenfunctions lie to the target functions and to the learned ones."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.diagonalization import Eigenpairs
-from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.figures import (
+    Values,
+    counted_outputs,
+    counted_targets,
+    figure,
+    filled,
+    share,
+    undefined,
+)
+from workers.diagnostics.orthonormal import orthonormal
 from workers.diagnostics.target_space import TargetSpace, target_space
 
 
@@ -37,70 +47,85 @@ class Projections:
     cumulative_quality: np.ndarray | None = None
     cumulative_utilization: np.ndarray | None = None
     quality_chance_level: np.ndarray | None = None
-    dim_target: int | None = None
-    dim_learned: int | None = None
-    quality_at_dim_target: float | None = None
+    dim_target: int | None = figure(counted_targets, rounding="outwards", default=None)
+    dim_learned: int | None = figure(counted_outputs, rounding="outwards", default=None)
+    quality_at_dim_target: float | None = figure(share, default=None)
     quality_at_dim_target_chance: float | None = None
 
 
 def squared_projections(pairs: Eigenpairs, cross: Tensor) -> Tensor:
-    """`‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²` for an orthonormal basis `b_i` of H, `(rank,)` in [0, 1].
+    """`‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²` for an orthonormal basis `b_i` of H, `(..., rank)` in [0, 1].
 
     Args:
         pairs: Eigenpairs of the features.
-        cross: `⟨Φ_k|b_i⟩` of features and the basis, `(p, dim)`.
+        cross: `⟨Φ_k|b_i⟩` of features and the basis, `(..., p, dim)`.
     """
-    inner = (pairs.eigenvectors.T @ cross) / pairs.eigenvalues.sqrt()[:, None]
-    return inner.square().sum(1).clamp(0.0, 1.0)
+    inner = (pairs.eigenvectors.mT @ cross) * pairs.inverse_roots[..., None]
+    return inner.square().sum(-1).clamp(0.0, 1.0)
 
 
 def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -> Projections:
+    """Quality and utilization of the eigenfunctions of one set of samples; as `projected`."""
+    return filled(Projections, projected(averages, pairs, output_tolerance=output_tolerance))
+
+
+def projected(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -> Values:
     """Quality and utilization of the eigenfunctions, and their cumulative sums.
 
     Args:
         averages: Inner products, centred or not; the eigenpairs must be of the same.
-        pairs: Eigenpairs of `averages.phi_phi`.
+        pairs: Eigenpairs of `averages.phi_phi`, the leading ones at least.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
+
+    Returns:
+        The fields of `Projections`; those that need outputs or targets only if there are any.
     """
-    projections = _on_outputs(averages, pairs, output_tolerance)
-    if not averages.y.shape[0]:
-        return projections
+    values = _on_outputs(averages, pairs, output_tolerance)
+    if not averages.y.shape[-1]:
+        return values
     target = target_space(averages)
     quality = squared_projections(pairs, target.cross)
     cumulative = _cumulative(quality, target.dimension)
     chance = _chance_level(averages, pairs, target)
-    needed = min(target.dimension, pairs.rank)
-    return replace(
-        projections,
-        quality=quality.numpy(),
-        cumulative_quality=cumulative,
-        quality_chance_level=chance,
-        dim_target=target.dimension,
-        quality_at_dim_target=float(cumulative[needed - 1]) if needed else None,
-        quality_at_dim_target_chance=float(chance[needed - 1]) if needed else None,
-    )
+    needed = torch.minimum(target.dimension, pairs.ranks)
+    return {
+        **values,
+        "quality": quality,
+        "cumulative_quality": cumulative,
+        "quality_chance_level": chance,
+        "dim_target": target.dimension,
+        "quality_at_dim_target": _at(cumulative, needed),
+        "quality_at_dim_target_chance": _at(chance, needed),
+    }
 
 
-def _on_outputs(averages: Averages, pairs: Eigenpairs, tolerance: float) -> Projections:
+def _on_outputs(averages: Averages, pairs: Eigenpairs, tolerance: float) -> dict[str, Tensor]:
     """What needs no targets."""
-    if not averages.f.shape[0]:
-        return Projections()
-    learned = orthonormal_coefficients(averages.f_f, tolerance=tolerance, noise=averages.f_noise)
-    utilization = squared_projections(pairs, averages.phi_f @ learned)
-    return Projections(
-        utilization=utilization.numpy(),
-        cumulative_utilization=_cumulative(utilization, learned.shape[1]),
-        dim_learned=learned.shape[1],
-    )
+    if not averages.f.shape[-1]:
+        return {}
+    learned = orthonormal(averages.f_f, tolerance=tolerance, noise=averages.f_noise)
+    utilization = squared_projections(pairs, averages.phi_f @ learned.coefficients)
+    return {
+        "utilization": utilization,
+        "cumulative_utilization": _cumulative(utilization, learned.dimension),
+        "dim_learned": learned.dimension,
+    }
 
 
-def _cumulative(squared: Tensor, dimension: int) -> np.ndarray:
-    share: np.ndarray = (squared.cumsum(0) / max(dimension, 1)).clamp(max=1.0).numpy()
-    return share
+def _cumulative(squared: Tensor, dimension: Tensor) -> Tensor:
+    return (squared.cumsum(-1) / dimension.clamp(min=1)[..., None]).clamp(max=1.0)
 
 
-def _chance_level(averages: Averages, pairs: Eigenpairs, target: TargetSpace) -> np.ndarray:
+def _at(cumulative: Tensor, count: Tensor) -> Tensor:
+    """What the first so many hold, `(...,)`; undefined of none."""
+    if not cumulative.shape[-1]:
+        return torch.full_like(count, torch.nan)
+    held = cumulative.gather(-1, (count - 1).clamp(min=0).long()[..., None])[..., 0]
+    return undefined(held, count < 1)
+
+
+def _chance_level(averages: Averages, pairs: Eigenpairs, target: TargetSpace) -> Tensor:
     """Expected `Π*(k)` over all permutations of the targets among the samples.
 
     Averaged over permutations, P_{H*} becomes `t` on the constant and `(dim H* − t)/(n − 1)` on all
@@ -111,7 +136,9 @@ def _chance_level(averages: Averages, pairs: Eigenpairs, target: TargetSpace) ->
     and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff` on average: n_eff takes the place of n. That leaves out that
     leading eigenfunctions lean to heavy samples, which lifts Π*(k) a little for small k.
     """
-    constant = target.constant
-    in_constant = ((averages.phi @ pairs.eigenvectors).square() / pairs.eigenvalues).clamp(max=1.0)
-    elsewhere = (target.dimension - constant) / max(averages.effective_n - 1, 1.0)
-    return _cumulative(in_constant * constant + (1 - in_constant) * elsewhere, target.dimension)
+    constant = target.constant[..., None]
+    along = (averages.phi[..., None, :] @ pairs.eigenvectors)[..., 0, :]
+    in_constant = (along * pairs.inverse_roots).square().clamp(max=1.0)
+    elsewhere = (target.dimension - target.constant) / (averages.effective_n - 1).clamp(min=1.0)
+    shares = in_constant * constant + (1 - in_constant) * elsewhere[..., None]
+    return _cumulative(shares, target.dimension)

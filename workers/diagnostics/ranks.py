@@ -1,14 +1,14 @@
 """Effective ranks: how many directions a spectrum fills, by four definitions."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Those that the weakest eigenvalues take part in as the strongest do.
-TAIL_RANKS = ("entropy", "rankme")
+from workers.diagnostics.figures import Values, effective, figure, filled, undefined
 
-_RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
+RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class EffectiveRank:
         stable: `Σρ / ρ_1`.
     """
 
-    participation_ratio: float
-    entropy: float
-    rankme: float
-    stable: float
+    participation_ratio: float = figure(effective)
+    entropy: float = figure(effective, of_tail=True)
+    rankme: float = figure(effective, of_tail=True)
+    stable: float = figure(effective)
 
 
 def effective_rank(eigenvalues: Tensor) -> EffectiveRank | None:
@@ -37,18 +37,70 @@ def effective_rank(eigenvalues: Tensor) -> EffectiveRank | None:
     """
     if not eigenvalues.shape[0]:
         return None
-    relative = (
-        eigenvalues / eigenvalues[0]
-    )  # ratios only: no scale of the features over- or underflows
-    total = relative.sum()
-    singular = relative.sqrt()
-    return EffectiveRank(
-        participation_ratio=float(total.square() / relative.square().sum()),
-        entropy=_exponentiated_entropy(relative / total),
-        rankme=_exponentiated_entropy(singular / singular.sum() + _RANKME_OFFSET),
-        stable=float(total),
-    )
+    return filled(EffectiveRank, effective_ranks(eigenvalues))
 
 
-def _exponentiated_entropy(shares: Tensor) -> float:
-    return float(torch.exp(-(shares * shares.log()).sum()))
+def effective_ranks(eigenvalues: Tensor) -> Values:
+    """Effective ranks of spectra.
+
+    Args:
+        eigenvalues: Decreasing, `(..., rank)`; those that are not positive are left out.
+
+    Returns:
+        The fields of `EffectiveRank`; undefined of no eigenvalues.
+    """
+    if not eigenvalues.shape[-1]:
+        nothing = eigenvalues.new_full(eigenvalues.shape[:-1], torch.nan)
+        return dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"), nothing)
+    # Ratios only: no scale of the features over- or underflows.
+    relative = (eigenvalues / eigenvalues[..., :1]).clamp(min=0.0)
+    total = relative.sum(-1)
+    empty = ~(eigenvalues[..., 0] > 0)
+    found = {
+        "participation_ratio": total.square() / relative.square().sum(-1),
+        "entropy": entropy(relative / total[..., None]).exp(),
+        "rankme": entropy(singular_shares(relative)).exp(),
+        "stable": total,
+    }
+    return {name: undefined(values, empty) for name, values in found.items()}
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """`−Σ p ln p` of shares `(..., m)`, where `0 ln 0 = 0`."""
+    return -torch.xlogy(shares, shares).sum(-1)
+
+
+def singular_shares(eigenvalues: Tensor) -> Tensor:
+    """`S/ΣS + 1e-7`, of which RankMe takes the entropy; 0 of eigenvalues that are 0."""
+    singular = eigenvalues.sqrt()
+    shares = singular / singular.sum(-1, keepdim=True) + RANKME_OFFSET
+    return torch.where(eigenvalues > 0, shares, 0.0)
+
+
+class Slopes(NamedTuple):
+    """How fast effective ranks change with each eigenvalue, `(rank,)`."""
+
+    entropy: Tensor
+    rankme: Tensor
+
+
+def slopes(eigenvalues: Tensor) -> Slopes:
+    """Derivatives of the effective ranks that depend on all eigenvalues.
+
+    With `H = −Σ q ln q`, `∂H/∂ρ_k = −(ln q_k + H)/Σρ` for `q = ρ/Σρ`; for RankMe's shares
+    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`.
+
+    Args:
+        eigenvalues: Positive, `(rank,)`.
+    """
+    total = eigenvalues.sum()
+    shares = eigenvalues / total
+    disorder = entropy(shares)
+    of_entropy = -(shares.log() + disorder) / total * disorder.exp()
+    singular = eigenvalues.sqrt()
+    sum_of_singular = singular.sum()
+    terms = singular_shares(eigenvalues)
+    logs = terms.log()
+    mean = (logs * singular).sum() / sum_of_singular
+    of_singular = -(logs - mean) / sum_of_singular * entropy(terms).exp()
+    return Slopes(of_entropy, of_singular / (2 * singular))

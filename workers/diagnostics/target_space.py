@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from workers.diagnostics.averages import Averages
-from workers.diagnostics.orthonormal import orthonormal_coefficients
+from workers.diagnostics.averages import Averages, Size
+from workers.diagnostics.orthonormal import orthonormal
 
 # dim H* counts singular values of the targets above this share of the first. Indicators of a class
 # with one sample in a million still pass; linear dependence (all indicators sum to 1) does not.
@@ -17,14 +18,14 @@ class TargetSpace:
     """H*, told by functions b_i of it with `Σ_i ⟨u|b_i⟩² = ‖P_{H*} u‖²` for every feature u.
 
     Attributes:
-        cross: `⟨Φ_k|b_i⟩`, `(p, m)`.
-        dimension: `dim H*`.
-        constant: `‖P_{H*} 1‖²`: 1 for class indicators, 0 once centred.
+        cross: `⟨Φ_k|b_i⟩`, `(..., p, m)`.
+        dimension: `dim H*`, `(...,)`.
+        constant: `‖P_{H*} 1‖²`, `(...,)`: 1 for class indicators, 0 once centred.
     """
 
     cross: Tensor
-    dimension: int
-    constant: float
+    dimension: Tensor
+    constant: Tensor
 
 
 def target_space(averages: Averages) -> TargetSpace:
@@ -37,35 +38,38 @@ def target_space(averages: Averages) -> TargetSpace:
     """
     if averages.y_y is not None:
         return _of_values(averages.y_y, averages)
-    centered = not bool(averages.y.any())
-    dimension = max(len(averages.shares) - centered, 0)
-    cross = averages.phi_y / averages.shares.sqrt()
+    present = averages.shares > 0
+    dimension = (present.sum(-1).double() - int(averages.is_centered)).clamp(min=0)
     # Of one class nothing but rounding is left once its mean is removed.
-    return TargetSpace(cross if dimension else cross[:, :0], dimension, 0.0 if centered else 1.0)
+    used = present & (dimension > 0)[..., None]
+    scale = torch.where(used, averages.shares, torch.inf).rsqrt()
+    constant = torch.full_like(averages.effective_n, 0.0 if averages.is_centered else 1.0)
+    return TargetSpace(averages.phi_y * scale[..., None, :], dimension, constant)
 
 
-def indicators_gram_size(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Trace and Frobenius norm of the Gram matrix of centred class indicators, `diag(s) − s sᵀ`.
+def indicators_size(shares: Tensor) -> Size:
+    """The size of the Gram matrix of centred class indicators, `diag(s) − s sᵀ`.
 
     Args:
-        shares: Share s of each class, `(k,)`.
+        shares: Share s of each class, `(..., k)`.
     """
     squares = shares.square()
     diagonal = shares * _of_others(shares)
-    return diagonal.sum(), (diagonal.square() + squares * _of_others(squares)).sum().sqrt()
+    trace = diagonal.sum(-1)
+    norm = (diagonal.square() + squares * _of_others(squares)).sum(-1).sqrt()
+    return Size(trace, norm / trace)
 
 
 def _of_values(gram: Tensor, averages: Averages) -> TargetSpace:
-    basis = orthonormal_coefficients(gram, tolerance=TARGET_TOLERANCE, noise=averages.y_noise)
-    return TargetSpace(
-        averages.phi_y @ basis, basis.shape[1], float((basis.T @ averages.y).square().sum())
-    )
+    basis = orthonormal(gram, tolerance=TARGET_TOLERANCE, noise=averages.y_noise)
+    constant = (averages.y[..., None, :] @ basis.coefficients).square().sum((-2, -1))
+    return TargetSpace(averages.phi_y @ basis.coefficients, basis.dimension, constant)
 
 
 def _of_others(values: Tensor) -> Tensor:
     """For each of some values that are not negative the sum of all others, to all digits."""
-    others = values.sum() - values
+    others = values.sum(-1, keepdim=True) - values
     # Of one that outweighs all others the difference would be lost.
-    largest = int(values.argmax())
-    others[largest] = values[:largest].sum() + values[largest + 1 :].sum()
-    return others
+    largest = values.argmax(-1, keepdim=True)
+    rest = values.scatter(-1, largest, 0.0).sum(-1, keepdim=True)
+    return others.scatter(-1, largest, rest)

@@ -1,8 +1,5 @@
 """How sure the figures are: what becomes of each with each fold of the probe left out in turn.
 
-Counts are smoothed where they can be: leaving out a fold would seldom move a whole number, and an
-interval of no width held the truth in few samples.
-
 Where eigenvalues nearly coincide, single eigenfunctions are an accident of the sample. Figures that
 are symmetric in the spectrum, such as trace and effective ranks, do not notice. Those that follow
 the first r eigenfunctions jump where the gap after the r-th is small; every fold's own eigenpairs
@@ -10,172 +7,178 @@ are found, so that the jump shows in the interval.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from workers.diagnostics.alignment import Alignment, align
-from workers.diagnostics.averages import Averages
-from workers.diagnostics.diagonalization import (
-    Eigenpairs,
-    leading_eigenpairs,
-    leading_eigenvalues,
-    numerical_rank,
-)
+from workers.diagnostics.averages import Averages, stacked
+from workers.diagnostics.figures import Figure, Sizes, Values, figures_of
 from workers.diagnostics.intervals import (
     Interval,
+    jackknife,
     jackknife_interval,
     outwards,
     share_interval,
     upwards,
 )
-from workers.diagnostics.minimality import (
-    Minimality,
-    Reaches,
-    learned_basis,
-    minimality,
-    needed_for,
-    reaches,
-    without_mean_output,
-)
+from workers.diagnostics.measures import GROUPS, Setting, Subject, measured
+from workers.diagnostics.minimality import needed_for
 from workers.diagnostics.moments import Moments
-from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
-from workers.diagnostics.output_space import OutputSpace
-from workers.diagnostics.performance import Performance, Task
-from workers.diagnostics.projections import Projections, project
-from workers.diagnostics.ranks import TAIL_RANKS, EffectiveRank, effective_rank
-
-Scalars = Mapping[str, float | None]
-Intervals = dict[str, dict[str, Interval | None]]
-
-_K_FIGURES = ("k90_utilization", "k95_utilization", "k95_energy")
-_COUNTS = ("rank", "dim_target", "dim_learned")
-# What the weakest eigenfunctions decide: of fewer samples than features they are not known at all.
-_OF_THE_TAIL = (
-    *("verdict.k95_energy", "spectrum.rank", "spectrum.centered.rank"),
-    *(f"effective_rank{part}.{name}" for part in ("", ".uncentered") for name in TAIL_RANKS),
+from workers.diagnostics.performance import Performance
+from workers.diagnostics.spectra import (
+    FEW_FEATURES,
+    CenteredNeighbours,
+    Pair,
+    UncenteredNeighbours,
+    nearby,
+    solved,
 )
-_OF_PROJECTIONS = ("dim_target", "dim_learned", "quality_at_dim_target")
 
-# Up to this many features a full diagonalization per fold is affordable (50 ms each). Above it the
-# k figures get an interval only if they lie within this share of the eigenfunctions.
-_AFFORDABLE = 512
+Intervals = dict[str, dict[str, Interval | None]]
+Measured = Mapping[str, Values]
+
+# Numbers that the sets of samples which are looked at together may hold: 2 MiB for each copy.
+_AT_ONCE = 1 << 18
+# The k figures of many features get an interval only if they lie within this share of the
+# eigenfunctions.
 _LEADING_SHARE = 1 / 32
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Every figure of the moments that has an interval, on one set of samples.
-
-    Attributes:
-        minimality: Of the cleaned learned space.
-        reaches: What its k figures are, before they are rounded up.
-        alignment: D_LR and CKA.
-        effective_rank: Of the centred spectrum; None if the features are constant.
-        uncentered_effective_rank: Of the spectrum as given.
-        trace: Of the spectrum as given.
-        rank, centered_rank: Numerical ranks, as given and centred.
-        projections, centered_projections: As given and centred.
-        neural_collapse: None unless there are classes.
-    """
-
-    minimality: Minimality
-    reaches: Reaches
-    alignment: Alignment
-    effective_rank: EffectiveRank | None
-    uncentered_effective_rank: EffectiveRank | None
-    trace: float
-    rank: int
-    centered_rank: int
-    projections: Projections
-    centered_projections: Projections
-    neural_collapse: NeuralCollapse | None
-
-    def scalars(self) -> dict[str, Scalars]:
-        """The figures by part and name of the report."""
-        return {
-            "verdict": {**_named(self.minimality), **_named(self.reaches)},
-            "alignment": _named(self.alignment),
-            "effective_rank": _named(self.effective_rank),
-            "effective_rank.uncentered": _named(self.uncentered_effective_rank),
-            "spectrum": {"trace": self.trace, "rank": self.rank},
-            "spectrum.centered": {"rank": self.centered_rank},
-            "projections": _some(self.projections, _OF_PROJECTIONS),
-            "projections.centered": _some(self.centered_projections, _OF_PROJECTIONS),
-            "neural_collapse": _named(self.neural_collapse),
-        }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the figures without a fold are computed with, and where to start from.
-
-    Attributes:
-        pairs, centered_pairs: Eigenpairs of all samples.
-        task: What the outputs are.
-        head: Weights of the final linear layer `(c, p)`; None if they are not known.
-        basis: `(p, q)` where the moments are of coordinates in it; None: of the features.
-        space: Whose coordinates the outputs of the moments are.
-        features: p.
-        directions: Independent directions that the features could use.
-        output_tolerance: Directions of the outputs that count for D_LR.
-        verdict_tolerance: Directions of the cleaned outputs that count for r.
-    """
-
-    pairs: Eigenpairs
-    centered_pairs: Eigenpairs
-    task: Task
-    head: Tensor | None
-    basis: Tensor | None
-    space: OutputSpace
-    features: int
-    directions: int
-    output_tolerance: float
-    verdict_tolerance: float
+_K_FIGURES = ("k90_utilization", "k95_utilization", "k95_energy")
 
 
 def intervals(
-    entire: Figures, folds: Sequence[Moments], total: Moments, setting: Setting
+    entire: Measured, left_out: Sequence[Measured], sizes: Sequence[int], bounds: Sizes
 ) -> Intervals:
     """95 % interval of every figure, by part and name of the report.
 
     Args:
-        entire: The figures on all samples.
-        folds: Sums over disjoint sets of samples.
-        total: Their sum.
-        setting: How the figures were computed.
+        entire: The figures of all samples.
+        left_out: Those without a fold, for each fold: of several folds at once, or of one.
+        sizes: Samples of each fold.
+        bounds: What figures that count are bounded by.
 
     Returns:
         Intervals; None where the figure is undefined, on all samples or without some fold, and for
         what the weakest eigenfunctions decide where there are fewer rows than features.
     """
-    left_out = [
-        _figures(total.without(fold), entire.minimality, setting).scalars() for fold in folds
-    ]
-    sizes = [fold.n for fold in folds]
-    ranges = _ranges(setting, total)
-    found: Intervals = {}
-    for part, scalars in entire.scalars().items():
-        found[part] = {}
-        for name, value in scalars.items():
-            if total.n < setting.features and f"{part}.{name}" in _OF_THE_TAIL:
-                found[part][name] = None
-                continue
-            lowest, highest = ranges.get(f"{part}.{name}", ranges[part])
-            interval = jackknife_interval(
-                value,
-                [rest[part].get(name) for rest in left_out],
-                sizes,
-                lowest=lowest,
-                highest=highest,
+    return {
+        part: intervals_of(group, entire[part], [some[part] for some in left_out], sizes, bounds)
+        if part in entire
+        else {}
+        for part, group in GROUPS.items()
+    }
+
+
+def intervals_of(
+    group: type, entire: Values, left_out: Sequence[Values], sizes: Sequence[int], bounds: Sizes
+) -> dict[str, Interval | None]:
+    """95 % interval of every figure of a group, by name; arguments and result as of `intervals`."""
+    tail_is_unknown = sum(sizes) < bounds.features
+
+    def of(name: str, declared: Figure) -> Interval | None:
+        if name not in entire or (declared.of_tail and tail_is_unknown):
+            return None
+        rests = [value for some in left_out for value in _numbers(some[name])]
+        return _interval(declared, _numbers(entire[name])[0], rests, sizes, bounds)
+
+    return {name: of(name, declared) for name, declared in figures_of(group).items()}
+
+
+class LeftOut:
+    """The figures without each fold.
+
+    Args:
+        total: Sums over all samples.
+        entire: All samples.
+        setting: What the figures depend on.
+    """
+
+    def __init__(self, total: Moments, entire: Subject, setting: Setting) -> None:
+        self._total = total
+        self._entire = entire
+        self._setting = setting
+
+    def of(self, folds: Sequence[Moments], found: Values) -> list[Measured]:
+        """The figures without each of some folds.
+
+        Args:
+            folds: Sums over disjoint sets of samples.
+            found: The figures of minimality of all samples.
+
+        Returns:
+            For several folds at once, or for each.
+        """
+        if self._total.p > FEW_FEATURES:
+            return jackknife(self._total, folds, self._statistic_of_many(folds[0], found))
+        return [
+            self._of_few(folds[first : first + self._at_once])
+            for first in range(0, len(folds), self._at_once)
+        ]
+
+    @property
+    def _at_once(self) -> int:
+        total = self._total
+        return max(1, _AT_ONCE // (total.p * (total.p + total.c + total.phi_y.shape[1])))
+
+    def _of_few(self, folds: Sequence[Moments]) -> Measured:
+        """Of few features: solved in full, for several folds at once."""
+        total = self._total
+        raw = stacked(jackknife(total, folds, lambda rest: rest.with_classes_of(total).averages()))
+        return self._measured(raw, raw.centered())
+
+    def _statistic_of_many(self, fold: Moments, found: Values) -> Callable[[Moments], Measured]:
+        """Of many features: what is near the spectra of all samples."""
+        features, entire = self._setting.features, self._entire
+        if entire.spectra.raw.pairs.rank < 2 or not entire.spectra.centered.pairs.rank:  # noqa: PLR2004 - one eigenfunction is all
+            return self._solved
+        example = self._total.without(fold).centered_averages()
+        of_centered = CenteredNeighbours(
+            entire.spectra.centered, entire.centered, example, features
+        )
+        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size)
+        targets, k = len(entire.raw.y), self._k_figures(found)
+        before = entire.spectra
+
+        def statistic(rest: Moments) -> Measured:
+            raw = rest.averages(reuse=True)
+            size, leading = raw.phi_size, nearby(before.raw.pairs, raw, max(targets, 1))
+            if leading is None:
+                return self._measured(raw, raw.centered())
+            centered = raw.centered(reuse=True)
+            r = int(self._setting.learned(centered).basis.dimension)
+            needed = max(needed_for(r), targets, k)
+            leading_centered = nearby(before.centered.pairs, centered, needed)
+            if leading_centered is None:
+                # Its memory holds the centred ones, which lack the means alone.
+                raw.phi_phi.addr_(raw.phi, raw.phi)
+                return self._measured(raw, raw.centered())
+            spectrum = of_centered.near(centered, leading_centered)
+            pair = Pair(of_raw.near(size, leading, spectrum), spectrum)
+            return self._measured(raw, centered, pair)
+
+        return statistic
+
+    def _solved(self, rest: Moments) -> Measured:
+        raw = rest.averages()
+        return self._measured(raw, raw.centered())
+
+    def _k_figures(self, found: Values) -> int:
+        """Eigenpairs that the k figures need, with room to move, as far as they are affordable."""
+        most = _LEADING_SHARE * self._total.p
+        counts = (float(found[name].ceil()) for name in _K_FIGURES if name in found)
+        roomy = (count + max(4, count // 4) for count in counts)
+        return max((int(count) for count in roomy if count <= most), default=1)
+
+    def _measured(self, raw: Averages, centered: Averages, spectra: Pair | None = None) -> Measured:
+        """The figures, with spectra that are solved for in full unless they are given."""
+        features, entire = self._setting.features, self._entire.spectra
+        if spectra is None:
+            spectra = Pair(
+                solved(raw, features, entire.raw.pairs),
+                solved(centered, features, entire.centered.pairs),
             )
-            if name in _COUNTS:
-                interval = outwards(interval)
-            elif name in _K_FIGURES:
-                interval = upwards(value, interval)
-            found[part][name] = interval
-    return found
+        directions = (raw.n - 1).minimum(self._entire.directions)
+        learned = self._setting.learned(centered)
+        return measured(Subject(raw, centered, learned, spectra, directions), self._setting)
 
 
 def performance_intervals(
@@ -189,7 +192,7 @@ def performance_intervals(
     """
     folds = [fold for fold in folds if fold.n]
     total = sum(folds, Performance())
-    rests = [sum(folds[:j] + folds[j + 1 :], Performance()) for j in range(len(folds))]
+    rests = jackknife(total, folds, lambda rest: rest)
     sizes = [fold.n for fold in folds]
     # The labels of one sample are alike, as its positions are.
     labels = 1 if total.decisions is None else total.decisions // total.n
@@ -211,105 +214,20 @@ def performance_intervals(
     return found
 
 
-def _figures(rest: Moments, entire: Minimality, setting: Setting) -> Figures:
-    """The figures on all samples but a fold's."""
-    raw, centered = rest.averages(), rest.centered_averages()
-    cleaned = without_mean_output(centered, setting.task, setting.space)
-    basis = learned_basis(cleaned, tolerance=setting.verdict_tolerance)
-    pairs = _pairs(raw.phi_phi, rest.d, setting.pairs, rest.n)
-    needed = max(needed_for(basis.shape[1]), rest.d, _needed(entire, rest.p))
-    centered_pairs = _pairs(centered.phi_phi, needed, setting.centered_pairs, rest.n - 1)
-    eigenvalues = _eigenvalues(raw.phi_phi, pairs, setting.pairs, rest.n)
-    centered_eigenvalues = _eigenvalues(
-        centered.phi_phi, centered_pairs, setting.centered_pairs, rest.n - 1
-    )
-    projections, centered_projections = (
-        project(averages, found, output_tolerance=setting.output_tolerance)
-        for averages, found in ((raw, pairs), (centered, centered_pairs))
-    )
-    reached = reaches(cleaned, centered_pairs, basis)
-    directions = min(setting.directions, rest.n - 1)
-    return Figures(
-        minimality=minimality(cleaned, centered_pairs, basis, reached, directions=directions),
-        reaches=reached,
-        alignment=align(raw, centered, output_tolerance=setting.output_tolerance),
-        effective_rank=effective_rank(centered_eigenvalues),
-        uncentered_effective_rank=effective_rank(eigenvalues),
-        trace=float(raw.phi_phi.trace()),
-        rank=_rank(eigenvalues, raw, setting),
-        centered_rank=_rank(centered_eigenvalues, centered, setting),
-        projections=projections,
-        centered_projections=centered_projections,
-        neural_collapse=neural_collapse(rest, setting.head, basis=setting.basis)
-        if setting.task == "classification" and rest.d
-        else None,
-    )
+def _interval(
+    declared: Figure,
+    value: float | None,
+    left_out: Sequence[float | None],
+    sizes: Sequence[int],
+    bounds: Sizes,
+) -> Interval | None:
+    lowest, highest = declared.bounds(bounds)
+    found = jackknife_interval(value, left_out, sizes, lowest=lowest, highest=highest)
+    if declared.rounding == "outwards":
+        return outwards(found)
+    return upwards(value, found) if declared.rounding == "upwards" else found
 
 
-def _pairs(gram: Tensor, needed: int, near: Eigenpairs, most: int) -> Eigenpairs:
-    """All eigenpairs where that is affordable, else at least the first that are needed."""
-    p = gram.shape[0]
-    available = min(near.rank, most)
-    count = min(p if p <= _AFFORDABLE else max(needed, 1), available)
-    return leading_eigenpairs(gram, count, near=near).leading(available)
-
-
-def _eigenvalues(gram: Tensor, found: Eigenpairs, near: Eigenpairs, most: int) -> Tensor:
-    """All eigenvalues that are positive, in decreasing order."""
-    available = min(near.rank, most)
-    if gram.shape[0] <= _AFFORDABLE or found.rank >= available:
-        return found.eigenvalues
-    return leading_eigenvalues(gram, available)
-
-
-def _rank(eigenvalues: Tensor, averages: Averages, setting: Setting) -> int:
-    if not eigenvalues.shape[0]:
-        return 0
-    return numerical_rank(
-        eigenvalues, features=setting.features, rows=averages.n, noise=averages.phi_noise
-    )
-
-
-def _needed(entire: Minimality, p: int) -> int:
-    """How many eigenpairs the k figures need, with room to move, as far as these are affordable."""
-    counts = (entire.k90_utilization, entire.k95_utilization, entire.k95_energy)
-    roomy = (count + max(4, count // 4) for count in counts if count is not None)
-    return max((count for count in roomy if count <= _LEADING_SHARE * p), default=1)
-
-
-def _ranges(setting: Setting, total: Moments) -> dict[str, tuple[float, float]]:
-    """Range of the figures of each part, and by full name of those that differ from it."""
-    share, positive, rank = (0.0, 1.0), (0.0, math.inf), (1.0, float(setting.features))
-    most = float(max(setting.directions, 1))
-    dimensions = {
-        "dim_target": (0.0, float(total.d)),
-        "dim_learned": (0.0, float(setting.space.outputs)),
-    }
-    return {
-        "verdict": share,
-        "verdict.utilization_corrected": (-math.inf, 1.0),
-        "verdict.utilization_tapered": (-math.inf, 1.0),
-        **{f"verdict.{name}": (1.0, most) for name in ("rank", *_K_FIGURES)},
-        "alignment": share,
-        "effective_rank": rank,
-        "effective_rank.uncentered": rank,
-        "spectrum": positive,
-        **dict.fromkeys(("spectrum.rank", "spectrum.centered"), (0.0, float(setting.features))),
-        "projections": share,
-        "projections.centered": share,
-        **{f"projections.{name}": bounds for name, bounds in dimensions.items()},
-        **{f"projections.centered.{name}": bounds for name, bounds in dimensions.items()},
-        "neural_collapse": positive,
-    }
-
-
-def _named(
-    figures: Minimality | Reaches | Alignment | EffectiveRank | NeuralCollapse | None,
-) -> dict[str, float | None]:
-    if figures is None:
-        return {}
-    return _some(figures, [field.name for field in fields(figures)])
-
-
-def _some(figures: object, names: Sequence[str]) -> dict[str, float | None]:
-    return {name: getattr(figures, name) for name in names}
+def _numbers(values: Tensor) -> list[float | None]:
+    """Each number; None for NaN."""
+    return [None if math.isnan(number) else number for number in values.reshape(-1).tolist()]

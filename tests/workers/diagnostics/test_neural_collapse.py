@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from workers.diagnostics import Moments
-from workers.diagnostics.neural_collapse import (
-    NeuralCollapse,
-    nearest_mean_mismatch,
-    neural_collapse,
-)
+from workers.diagnostics.figures import filled
+from workers.diagnostics.nearest_means import nearest_mean_mismatch
+from workers.diagnostics.neural_collapse import NeuralCollapse
+from workers.diagnostics.neural_collapse import neural_collapse as figures
+
+
+def neural_collapse(
+    moments: Moments, head: torch.Tensor | None, *, basis: torch.Tensor | None = None
+) -> NeuralCollapse:
+    raw, centered = moments.averages(), moments.centered_averages()
+    return filled(NeuralCollapse, figures(raw, centered, head, basis=basis))
 
 
 def summed(phi: np.ndarray, labels: np.ndarray, classes: int, outputs: int) -> Moments:

@@ -1,0 +1,1 @@
+"""Reports of known models on known probes, kept figure by figure."""

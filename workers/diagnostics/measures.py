@@ -1,0 +1,180 @@
+"""From inner products and spectra to every scalar figure: of all samples, and without a fold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from workers.diagnostics.alignment import Alignment, alignments
+from workers.diagnostics.averages import Averages
+from workers.diagnostics.figures import (
+    Sizes,
+    Values,
+    counted_features,
+    figure,
+    positive,
+)
+from workers.diagnostics.minimality import (
+    Minimality,
+    learned_basis,
+    minimality,
+    without_mean_output,
+)
+from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
+from workers.diagnostics.orthonormal import Basis
+from workers.diagnostics.output_space import OutputSpace
+from workers.diagnostics.performance import Task
+from workers.diagnostics.projections import Projections, projected
+from workers.diagnostics.ranks import EffectiveRank
+from workers.diagnostics.spectra import Pair
+
+
+@dataclass(frozen=True, eq=False)
+class CenteredSpectrum:
+    """Spectrum of the features without their mean over the samples.
+
+    Attributes:
+        eigenvalues: `(rank,)`, decreasing, in units of the features squared.
+        relative: `ρ_k/ρ_1`.
+        rank: Numerical rank.
+    """
+
+    eigenvalues: np.ndarray
+    relative: np.ndarray
+    rank: int = figure(counted_features, rounding="outwards", of_tail=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Spectrum of the features as given.
+
+    Attributes:
+        eigenvalues: `(rank,)`, decreasing, in units of the features squared.
+        relative: `ρ_k/ρ_1`.
+        trace: `Σρ` of all eigenvalues, those past the rank included.
+        rank: Numerical rank.
+        centered: The same without the mean.
+    """
+
+    eigenvalues: np.ndarray
+    relative: np.ndarray
+    trace: float = figure(positive)
+    rank: int = figure(counted_features, rounding="outwards", of_tail=True)
+    centered: CenteredSpectrum = field(kw_only=True)
+
+
+GROUPS: Mapping[str, type] = {
+    "verdict": Minimality,
+    "alignment": Alignment,
+    "effective_rank": EffectiveRank,
+    "effective_rank.uncentered": EffectiveRank,
+    "spectrum": Spectrum,
+    "spectrum.centered": CenteredSpectrum,
+    "projections": Projections,
+    "projections.centered": Projections,
+    "neural_collapse": NeuralCollapse,
+}
+"""The groups of figures, by part of the report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What the figures depend on, beside the sums.
+
+    Attributes:
+        task: What the outputs tell.
+        head: Weights of the final linear layer `(c, p)`; None if they are not known.
+        basis: `(p, q)` where the sums are of coordinates in it; None: of the features.
+        space: Whose coordinates the outputs of the sums are.
+        features: p.
+        targets: d, 0 without.
+        output_tolerance: Directions of the outputs that count for D_LR.
+        verdict_tolerance: Directions of the cleaned outputs that count for r.
+    """
+
+    task: Task
+    head: Tensor | None
+    basis: Tensor | None
+    space: OutputSpace
+    features: int
+    targets: int
+    output_tolerance: float
+    verdict_tolerance: float
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there are classes that exclude each other."""
+        return self.task == "classification" and self.targets > 0
+
+    def sizes(self, directions: int) -> Sizes:
+        """What bounds figures that count."""
+        return Sizes(self.features, directions, self.targets, self.space.outputs)
+
+    def learned(self, centered: Averages) -> "Learned":
+        """The cleaned learned space, from centred inner products."""
+        cleaned = without_mean_output(centered, self.task, self.space)
+        return Learned(cleaned, learned_basis(cleaned, tolerance=self.verdict_tolerance))
+
+
+class Learned(NamedTuple):
+    """The cleaned learned space.
+
+    Attributes:
+        cleaned: Centred inner products with cleaned outputs.
+        basis: Its basis.
+    """
+
+    cleaned: Averages
+    basis: Basis
+
+
+class Subject(NamedTuple):
+    """Sets of samples, one or several at once, as figures are computed of them.
+
+    Attributes:
+        raw: Inner products; those of the features with one another are not needed.
+        centered: The same without the means.
+        learned: What the outputs span.
+        spectra: Of the features.
+        directions: Independent directions that the features could use, `(...,)`.
+    """
+
+    raw: Averages
+    centered: Averages
+    learned: Learned
+    spectra: Pair
+    directions: Tensor
+
+
+def measured(subject: Subject, setting: Setting) -> dict[str, Values]:
+    """All scalar figures, and the vectors that are found on the way, by part of the report.
+
+    Args:
+        subject: Sets of samples.
+        setting: What the figures depend on.
+
+    Returns:
+        For each of `GROUPS` its figures; without classes there is no neural collapse.
+    """
+    raw, centered, (cleaned, basis), spectra, directions = subject
+    tolerance = setting.output_tolerance
+    found = {
+        "verdict": minimality(cleaned, spectra.centered.pairs, basis, directions=directions),
+        "alignment": alignments(raw, centered, output_tolerance=tolerance),
+        "effective_rank": spectra.centered.effective,
+        "effective_rank.uncentered": spectra.raw.effective,
+        "spectrum": {
+            "trace": centered.phi_size.trace + raw.phi.square().sum(-1),
+            "rank": spectra.raw.rank,
+        },
+        "spectrum.centered": {"rank": spectra.centered.rank},
+        "projections": projected(raw, spectra.raw.pairs, output_tolerance=tolerance),
+        "projections.centered": projected(
+            centered, spectra.centered.pairs, output_tolerance=tolerance
+        ),
+    }
+    if setting.has_classes:
+        found["neural_collapse"] = neural_collapse(raw, centered, setting.head, basis=setting.basis)
+    return found

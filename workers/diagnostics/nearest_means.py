@@ -1,0 +1,127 @@
+"""NC4: does the model answer as the nearest class mean does? (Papyan, Han & Donoho, PNAS 2020)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from workers.diagnostics.moments import Moments
+
+_FEWEST_CLASSES = 2
+# Distances from rows to means that are held at once: 32 MiB.
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class _ClassMeans:
+    """Means of the features of each class that has samples.
+
+    Attributes:
+        classes: Which classes these are, ascending `(C,)` int64.
+        means: Their means `(C, p)`.
+        centre: The mean of these, `(p,)`.
+    """
+
+    classes: Tensor
+    means: Tensor
+    centre: Tensor
+
+    @classmethod
+    def of(cls, moments: Moments) -> Self:
+        """The class means of some samples."""
+        classes, sums = _by_class(moments)
+        means = (sums / moments.y[classes]).T
+        return cls(classes, means, means.mean(0))
+
+
+def nearest_mean_mismatch(moments: Moments, features: Tensor, answers: Tensor) -> float | None:
+    """NC4: the share of rows whose answer is not the class with the nearest mean.
+
+    Args:
+        moments: Sums that give the class means, over features as they are in `features`.
+        features: `(m, p)`.
+        answers: The class that the model tells for each row, `(m,)`.
+
+    Returns:
+        None with fewer than two classes.
+    """
+    return nearest_mean_mismatches(moments, (), features, answers)[0]
+
+
+def nearest_mean_mismatches(
+    total: Moments, folds: Sequence[Moments], features: Tensor, answers: Tensor
+) -> tuple[float | None, list[float | None]]:
+    """NC4 of the class means of all samples, and of those that leave out one fold in turn.
+
+    Distances to all means are found once; a fold moves the means of its own classes alone.
+
+    Args:
+        total: Sums that give the class means, over features as they are in `features`.
+        folds: Sums over disjoint parts of these.
+        features: `(m, p)`.
+        answers: The class that the model tells for each row, `(m,)`.
+
+    Returns:
+        Both None with fewer than two classes.
+    """
+    classes = _ClassMeans.of(total)
+    moved = [_moved(total, fold, classes) for fold in folds]
+    means = torch.cat([classes.means - classes.centre, *(each.means for each in moved)])
+    sizes = [len(classes.means), *(len(each.columns) for each in moved)]
+    wrong = [0] * len(sizes)
+    step = max(1, _BLOCK // max(*means.shape, 1))
+    for start in range(0, len(features), step):
+        rows = slice(start, start + step)
+        from_centre = features[rows].to(means) - classes.centre
+        # Distances to means, but for ‖Φ − μ_G‖², which is the same for every class.
+        products = torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
+        distances, *others = torch.split(products, sizes, dim=1)
+        wrong[0] += _mistaken(distances, classes, answers[rows])
+        for number, (each, other) in enumerate(zip(moved, others, strict=True), start=1):
+            replaced = distances.index_copy(
+                1, each.columns, other.masked_fill_(each.gone, torch.inf)
+            )
+            wrong[number] += _mistaken(replaced, classes, answers[rows])
+    present = [len(classes.means) - int(each.gone.sum()) for each in moved]
+    shares = [
+        count / len(features) if found >= _FEWEST_CLASSES else None
+        for count, found in zip(wrong, (len(classes.means), *present), strict=True)
+    ]
+    return shares[0], shares[1:]
+
+
+class _Moved(NamedTuple):
+    """Class means that move once a fold is left out.
+
+    Attributes:
+        columns: Which of the classes they are of, `(k,)`.
+        means: They less the mean of all class means with the fold, `(k, p)`.
+        gone: Whether a class has no sample any more, `(k,)`.
+    """
+
+    columns: Tensor
+    means: Tensor
+    gone: Tensor
+
+
+def _moved(total: Moments, fold: Moments, classes: _ClassMeans) -> _Moved:
+    theirs, sums = _by_class(fold)
+    columns = torch.searchsorted(classes.classes, theirs)
+    gone = total.y_count[theirs] <= fold.y_count[theirs]
+    weights = torch.where(gone, 1.0, total.y[theirs] - fold.y[theirs])
+    means = (_by_class(total)[1][:, columns] - sums) / weights
+    return _Moved(columns, means.T - classes.centre, gone)
+
+
+def _by_class(moments: Moments) -> tuple[Tensor, Tensor]:
+    """The classes that have samples `(C,)`, and their sums of features `(p, C)`."""
+    if moments.classes is not None:
+        return moments.classes, moments.phi_y
+    present = torch.nonzero(moments.y > 0).flatten()
+    return present, moments.phi_y[:, present]
+
+
+def _mistaken(distances: Tensor, classes: _ClassMeans, answers: Tensor) -> int:
+    return int((classes.classes[distances.argmin(1)] != answers).sum())
