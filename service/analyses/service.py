@@ -12,11 +12,11 @@ from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead,
 from service.contract.options import Options
 from service.contract.progress import Progress
 from service.http.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
-from service.jobs.service import PRIORITIES, enqueue, withdraw
 from service.models import service as models
 from service.operations import workers
 from service.platform.database import new_id
 from service.probes import service as probes
+from service.tables import queue
 from service.tables.analyses import Analysis, Artifact, Status
 from service.tables.jobs import JobKind
 from service.tables.probes import Probe, ProbeStatus
@@ -83,12 +83,13 @@ async def create(
     session.add(analysis)
     await session.flush()
     await session.refresh(analysis)
-    await enqueue(
-        session,
-        JobKind.ANALYSIS,
-        analysis.id,
-        queue="gpu" if options.device == "cuda" else "cpu",
-        priority=PRIORITIES[request.priority],
+    await session.execute(
+        queue.enqueue(
+            JobKind.ANALYSIS,
+            analysis.id,
+            queue="gpu" if options.device == "cuda" else "cpu",
+            priority=queue.PRIORITIES[request.priority],
+        )
     )
     return analysis
 
@@ -152,7 +153,7 @@ async def cancel(session: AsyncSession, analysis_id: UUID) -> Analysis:
     """
     await get(session, analysis_id)
     # The job before the analysis, in the order in which workers lock them.
-    await withdraw(session, analysis_id)
+    await session.execute(queue.withdraw([analysis_id]))
     await repository.cancel(session, analysis_id)
     return await get(session, analysis_id)
 

@@ -19,6 +19,7 @@ from service.contract.progress import Progress as ShownProgress
 from service.contract.security_events import SecurityEvent
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
+from service.tables import queue
 from service.tables.jobs import JobKind
 from workers.protocol.errors import JobError, ResultError
 from workers.protocol.progress import Progress
@@ -99,7 +100,7 @@ class Executor:
         """
         if self._stopping.is_set():
             with Session(self._engine) as session, session.begin():
-                leases.leave(session, job_id)
+                session.execute(queue.unpublish(job_id))
             return
         with Session(self._engine) as session, session.begin():
             lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)

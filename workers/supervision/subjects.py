@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from service.contract.failures import Failure
 from service.contract.progress import Progress
-from service.jobs.service import JOBS_CHANNEL
 from service.platform.notifications import ANALYSES_CHANNEL
+from service.tables import queue
 from service.tables.analyses import UNFINISHED, Analysis, Status, of_probe
 from service.tables.inspections import Inspection, InspectionStatus
-from service.tables.jobs import Job, JobKind, JobState
+from service.tables.jobs import JobKind
 from service.tables.probes import Probe, ProbeStatus
 
 
@@ -68,7 +68,7 @@ def failed(session: Session, kind: JobKind, subject_id: UUID, failure: Failure) 
     waiting = session.scalars(
         select(Analysis.id).where(of_probe(subject_id), Analysis.status.in_(UNFINISHED))
     ).all()
-    session.execute(update(Job).where(Job.subject_id.in_(waiting)).values(state=JobState.DONE))
+    session.execute(queue.withdraw(waiting))
     for analysis_id in waiting:
         failed(session, JobKind.ANALYSIS, analysis_id, failure)
 
@@ -92,4 +92,4 @@ def change_inspection(session: Session, inspection_id: UUID, **values: Any) -> N
 def change_probe(session: Session, probe_id: UUID, **values: Any) -> None:
     """Change a probe, and let relays look for analyses that waited for it."""
     session.execute(update(Probe).where(Probe.id == probe_id).values(**values))
-    session.execute(select(func.pg_notify(JOBS_CHANNEL, "")))
+    session.execute(queue.wake())

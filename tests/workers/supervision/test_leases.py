@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.local import LocalStack
 from service.platform.migration import upgrade
+from service.tables import queue
 from service.tables.jobs import Job, JobKind, JobState
 from workers.supervision import leases
 
@@ -79,6 +80,6 @@ def test_a_message_used_up_unclaimed_is_published_again(session: Session, job: U
     row = session.get_one(Job, job)
     row.published_at = datetime.now(UTC)
     session.flush()
-    leases.leave(session, job)
+    session.execute(queue.unpublish(job))
     session.expire_all()
     assert session.get_one(Job, job).published_at is None
