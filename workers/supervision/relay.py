@@ -18,8 +18,9 @@ from service.contract.failures import Failure, FailureCode
 from service.platform.notifications import conninfo_of
 from service.platform.settings import Settings
 from service.tables import queue
-from workers.supervision import leases, subjects
+from workers.supervision import leases
 from workers.supervision.celery_app import RUN_JOB
+from workers.supervision.kinds.catalogue import KINDS
 from workers.supervision.leases import Lease
 
 log = structlog.get_logger()
@@ -82,12 +83,13 @@ class Relay(threading.Thread):
 
     def _requeue_or_fail(self, session: Session, lease: Lease) -> None:
         log.warning("job lost its worker")
+        kind = KINDS[lease.kind]
         if lease.attempt < self._settings.max_attempts:
             leases.release(session, lease)
-            subjects.requeued(session, lease.kind, lease.subject_id)
+            kind.requeued(session, lease.subject_id)
         else:
             leases.close(session, lease)
-            subjects.failed(session, lease.kind, lease.subject_id, _lost(lease.attempt))
+            kind.failed(session, lease.subject_id, _lost(lease.attempt))
 
 
 def _lost(attempts: int) -> Failure:

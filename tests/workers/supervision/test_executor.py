@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import Engine, create_engine, delete, select
 from sqlalchemy.orm import Session
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from support import ENDED_WELL
 
@@ -31,7 +32,6 @@ from service.tables.probes import Probe, ProbeStatus
 from service.tables.security import Event, Quarantine
 from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
 from workers.supervision.executor import Executor, _first, _untrusted
-from workers.supervision.leases import Lease
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -41,37 +41,17 @@ ORDINARY = Failed(Failure(code=FailureCode.OUT_OF_MEMORY, message="Too large."),
 UNWALLED = Failed(
     Failure(code=FailureCode.LOST, message="No walls."), "", None, SecurityEvent.NOT_CONFINED
 )
-DIGESTS = {"model": "a" * 64, "probe": "b" * 64}
 CONTENTS = {sha256(content).hexdigest(): content for content in (b"model", b"probe", b"eval", b"2")}
 MODEL, PROBE, EVAL, OTHER = CONTENTS
-
-
-class Digested:
-    """Work, as far as it is reported."""
-
-    digests = DIGESTS
-
-
-def reported(outcome: Failed) -> list[Any]:
-    nothing = cast("Any", None)
-    executor = Executor(Settings(), nothing, nothing, nothing, "worker")
-    lease = Lease(job_id=uuid4(), kind=JobKind.ANALYSIS, subject_id=uuid4(), attempt=1)
-    with capture_logs() as logs:
-        executor._report(lease, cast("Any", Digested()), outcome)
-    return [entry for entry in logs if entry["event"] == "security event"]
-
-
-@pytest.mark.parametrize("what", SecurityEvent)
-def test_a_security_event_names_the_files(what: SecurityEvent) -> None:
-    (entry,) = reported(Failed(FAILURE, "", None, what))
-    assert entry["log_level"] == "error"
-    assert entry["what"] == what
-    assert entry["files"] == DIGESTS
-    assert entry["kind"] == "analysis"
-
-
-def test_an_ordinary_failure_is_no_security_event() -> None:
-    assert reported(Failed(FAILURE, "", None)) == []
+SUMMARY: dict[str, Any] = {
+    "n": 2,
+    "input_shape": [3],
+    "inputs": [{"name": "x", "shape": [3], "dtype": "float32"}],
+    "task": None,
+    "classes": None,
+    "class_counts": None,
+    "spec": {"input": "x"},
+}
 
 
 @pytest.mark.parametrize("key", ["x" * 100_000, "\x1b[2Jx", "\udcff"])
@@ -222,9 +202,25 @@ def test_a_crash_is_on_record_with_its_job_and_files(bench: Bench) -> None:
     assert event.message == "It crashed."
 
 
-def test_an_ordinary_failure_leaves_no_event(bench: Bench) -> None:
+@pytest.mark.parametrize("what", SecurityEvent)
+def test_the_log_names_the_files_of_a_security_event(bench: Bench, what: SecurityEvent) -> None:
+    bench.runner.outcomes = [Failed(FAILURE, "", None, what)]
+    job = bench.analysis()
+    with capture_logs([merge_contextvars]) as logs:
+        bench.run(job)
+    (entry,) = [entry for entry in logs if entry["event"] == "security event"]
+    assert (entry["log_level"], entry["what"]) == ("error", what)
+    assert entry["files"] == {"model": MODEL, "probe": PROBE, "eval_probe": EVAL}
+    assert (entry["job"], entry["kind"], entry["attempt"]) == (str(job), "analysis", 1)
+
+
+def test_an_ordinary_failure_is_no_security_event(bench: Bench) -> None:
     bench.runner.outcomes = [ORDINARY]
-    bench.run(bench.analysis())
+    job = bench.analysis()
+    with capture_logs([merge_contextvars]) as logs:
+        bench.run(job)
+    assert [entry["event"] for entry in logs] == ["job started", "job failed"]
+    assert {entry["job"] for entry in logs} == {str(job)}
     assert bench.events() == []
 
 
@@ -232,7 +228,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     model = bench.model()
     # All of them are in the queue before the quarantine falls.
     jobs = [bench.inspection(model) for _ in range(5)]
-    with capture_logs() as logs:
+    with capture_logs([merge_contextvars]) as logs:
         for job in jobs:
             bench.run(job)
     codes = [bench.error(Inspection, job)["code"] for job in jobs]
@@ -241,6 +237,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     assert [event.event for event in bench.events()] == ["crashed"] * 3 + ["quarantined"]
     (line,) = [entry for entry in logs if entry["event"] == "file quarantined"]
     assert (line["log_level"], line["sha256"]) == ("error", MODEL)
+    assert (line["job"], line["kind"], line["attempt"]) == (str(jobs[2]), "inspection", 1)
     # Being refused is no strike, and another file has none.
     bench.run(bench.inspection(bench.model(OTHER)))
     assert bench.runner.runs == 4
@@ -283,6 +280,19 @@ def test_a_probe_by_address_is_known_by_its_digest_once_it_is_fetched(
         bench.run(job, probe_uris=[tmp_path.as_uri()])
     assert bench.error(Probe, jobs[-1])["code"] == "quarantined"
     assert bench.runner.runs == 3
+
+
+def test_a_probe_by_address_is_ready_with_the_digest_and_size_of_what_was_read(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "probe.npz").write_bytes(b"from afar")
+    probe = bench.probe(None, f"{tmp_path.as_uri()}/probe.npz")
+    bench.runner.outcomes = [Succeeded(SUMMARY, {}, "", ENDED_WELL)]
+    bench.run(bench.job(JobKind.PROBE, probe), probe_uris=[tmp_path.as_uri()])
+    with Session(bench.engine) as session:
+        row = session.get_one(Probe, probe)
+        assert (row.status, row.sha256) == ("ready", sha256(b"from afar").hexdigest())
+        assert (row.size_bytes, row.n, row.input_shape) == (9, 2, [3])
 
 
 def test_a_worker_without_walls_is_on_record_at_each_attempt(bench: Bench) -> None:

@@ -20,12 +20,12 @@ from service.platform.migration import upgrade
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.tables.inspections import Inspection, InspectionStatus
-from service.tables.jobs import Job, JobKind
+from service.tables.jobs import Job
 from service.tables.models import Model
 from workers.protocol.errors import ResultError
 from workers.runner.outcome import Succeeded
-from workers.supervision import subjects
-from workers.supervision.kinds.inspection import InspectionWork
+from workers.supervision.kinds.inspection import InspectionKind, InspectionWork
+from workers.supervision.kinds.kind import Inputs
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -54,19 +54,18 @@ FINDINGS: dict[str, Any] = {
 
 @pytest.fixture
 def work() -> InspectionWork:
-    return InspectionWork(
-        Inspection(id=new_id(), request={"inputs": None}), Model(sha256="0" * 64), Settings()
-    )
+    return InspectionWork(new_id(), {"inputs": None}, "0" * 64, "torchscript", Settings())
 
 
-def prepare(work: InspectionWork, tmp_path: Path, header: dict[str, Any]) -> None:
-    work.prepare(BlobStore(tmp_path.as_uri()), Succeeded(header, {}, "", ENDED_WELL))
+def check(work: InspectionWork, tmp_path: Path, header: dict[str, Any]) -> None:
+    answer = Succeeded(header, {}, "", ENDED_WELL)
+    work.check(answer, Inputs([], {}), BlobStore(tmp_path.as_uri()))
 
 
 def test_findings_that_an_honest_child_gives_are_accepted(
     work: InspectionWork, tmp_path: Path
 ) -> None:
-    prepare(work, tmp_path, FINDINGS)
+    check(work, tmp_path, FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +85,13 @@ def test_findings_that_no_honest_child_gives_are_refused(
     work: InspectionWork, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError):
-        prepare(work, tmp_path, FINDINGS | change)
+        check(work, tmp_path, FINDINGS | change)
 
 
 def test_findings_without_end_are_refused(work: InspectionWork, tmp_path: Path) -> None:
     refusal = {"code": "crashed", "message": "", "hint": None, "detail": {"x": "y" * 2**20}}
     with pytest.raises(ResultError, match="characters long"):
-        prepare(work, tmp_path, FINDINGS | {"refusal": refusal})
+        check(work, tmp_path, FINDINGS | {"refusal": refusal})
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +118,7 @@ def ask(engine: Engine, model_id: UUID) -> UUID:
 def fail(engine: Engine, inspection_id: UUID, code: FailureCode) -> None:
     with Session(engine) as session, session.begin():
         failure = Failure(code=code, message="")
-        subjects.failed(session, JobKind.INSPECTION, inspection_id, failure)
+        InspectionKind().failed(session, inspection_id, failure)
 
 
 def state(engine: Engine, inspection_id: UUID) -> tuple[str, int]:
