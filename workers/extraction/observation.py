@@ -11,8 +11,8 @@ from workers.extraction.head.carry import carry
 from workers.extraction.head.choosing import DeclaredFeatures
 from workers.extraction.head.kinds import Head, parse_head
 from workers.extraction.head.link import Link
-from workers.extraction.head.path import Path, replay
-from workers.extraction.head.relation import Relation
+from workers.extraction.head.rules.path import Path, replay
+from workers.extraction.head.rules.relation import Relation
 from workers.extraction.head.structure import Structure
 from workers.extraction.head.tap import HeadTap
 from workers.extraction.head.walk import walk_back

@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 
 from workers.extraction.head.carry import carry
 from workers.extraction.head.kinds import HEADS, Head, find_operand, not_a_head, parse_head
-from workers.extraction.head.path import Path
+from workers.extraction.head.rules.path import Path
 from workers.extraction.head.series import shared_beginnings
 from workers.extraction.head.tap import Site
 from workers.extraction.head.walk import walk_back
