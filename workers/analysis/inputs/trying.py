@@ -18,7 +18,7 @@ from workers.extraction.fit.mismatch import CorrectableError, explain
 from workers.extraction.fit.recording import first_run
 from workers.extraction.trace.execution import Batch, Output
 from workers.extraction.trace.signature import Argument, Called
-from workers.probes.pictures import CHANNELS
+from workers.probes.containers.pictures import CHANNELS
 from workers.probes.probe import ProbeData
 from workers.protocol.errors import JobError
 
