@@ -13,7 +13,7 @@ from service.contract.options import Options
 from service.contract.progress import Progress
 from service.http.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
 from service.models import service as models
-from service.operations import workers
+from service.operations import live_workers
 from service.platform.database import new_id
 from service.probes import service as probes
 from service.tables import queue
@@ -120,7 +120,7 @@ def _refuse_unlabelled(probe: Probe, options: Options) -> None:
 
 
 async def _refuse_missing_device(session: AsyncSession, options: Options) -> None:
-    if options.device == "cuda" and not await workers.has_device(session, "cuda"):
+    if options.device == "cuda" and not await live_workers.has_device(session, "cuda"):
         raise InvalidRequest(
             'The options ask for "device": "cuda", and no worker with a GPU is there: expected one '
             'that was started with PHISCOPE_DEVICE=cuda. Use "auto", or start one.'
