@@ -6,6 +6,7 @@ from queue import Empty
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from celery import Celery
 from sqlalchemy import Engine, delete, func, select, update
@@ -14,12 +15,15 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from service.platform.database import Base, new_id
+from service.platform.notifications import conninfo_of
 from service.platform.settings import Settings
 from service.tables import queue
 from service.tables.analyses import Analysis, Status
 from service.tables.jobs import Job, JobKind, JobState
 from service.tables.models import Model
 from service.tables.probes import Probe, ProbeStatus
+from workers.supervision import leases
+from workers.supervision.leases import Lease
 from workers.supervision.relay import Relay
 
 pytestmark = pytest.mark.xdist_group("migrations")
@@ -153,6 +157,34 @@ def test_the_most_urgent_comes_first(bench: Bench) -> None:
         expected = [str(job.id) for job in jobs]
     bench.relay.publish_due()
     assert bench.published() == expected
+
+
+def claimed(session: Session, job_id: UUID) -> Lease:
+    lease = leases.claim(session, job_id, "host:1", 60)
+    assert lease is not None
+    return lease
+
+
+@pytest.mark.parametrize("change", ["enqueue", "release", "wake"])
+def test_relays_wake_when_there_may_be_something_to_publish(bench: Bench, change: str) -> None:
+    bench.enqueue()
+    job_id = bench.job().id
+    with Session(bench.engine) as session, session.begin():
+        lease = claimed(session, job_id)
+    with psycopg.connect(
+        conninfo_of(bench.engine.url.render_as_string(hide_password=False)), autocommit=True
+    ) as connection:
+        connection.execute(f"LISTEN {queue.JOBS_CHANNEL}")
+        with Session(bench.engine) as session, session.begin():
+            if change == "enqueue":
+                session.execute(queue.enqueue(JobKind.PROBE, new_id(), queue=bench.queue))
+            elif change == "release":
+                assert leases.release(session, lease)
+            else:
+                session.execute(queue.wake())
+        assert [note.channel for note in connection.notifies(timeout=5, stop_after=1)] == [
+            queue.JOBS_CHANNEL
+        ]
 
 
 def lose(bench: Bench, attempt: int) -> None:
