@@ -1,12 +1,11 @@
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from support import ENDED_WELL
@@ -14,9 +13,7 @@ from support import ENDED_WELL
 from service.contract.failures import Failure, FailureCode
 from service.inspections import service
 from service.inspections.schemas import InspectionQuery
-from service.local import LocalStack
 from service.platform.database import new_id, open_async_engine
-from service.platform.migration import upgrade
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.tables.inspections import Inspection, InspectionStatus
@@ -94,18 +91,9 @@ def test_findings_without_end_are_refused(work: InspectionWork, tmp_path: Path) 
         check(work, tmp_path, FINDINGS | {"refusal": refusal})
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("inspections")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
-
-
-def ask(engine: Engine, model_id: UUID) -> UUID:
+def ask(shared_engine: Engine, model_id: UUID) -> UUID:
     async def ensure() -> UUID:
-        url = engine.url.render_as_string(hide_password=False)
+        url = shared_engine.url.render_as_string(hide_password=False)
         asynchronous = open_async_engine(Settings(database_url=url))
         async with AsyncSession(asynchronous) as session, session.begin():
             found = await service.ensure(session, model_id, InspectionQuery())
@@ -115,33 +103,33 @@ def ask(engine: Engine, model_id: UUID) -> UUID:
     return asyncio.run(ensure())
 
 
-def fail(engine: Engine, inspection_id: UUID, code: FailureCode) -> None:
-    with Session(engine) as session, session.begin():
+def fail(shared_engine: Engine, inspection_id: UUID, code: FailureCode) -> None:
+    with Session(shared_engine) as session, session.begin():
         failure = Failure(code=code, message="")
         InspectionKind().failed(session, inspection_id, failure)
 
 
-def state(engine: Engine, inspection_id: UUID) -> tuple[str, int]:
+def state(shared_engine: Engine, inspection_id: UUID) -> tuple[str, int]:
     """The status, and how many jobs there have been."""
-    with Session(engine) as session:
+    with Session(shared_engine) as session:
         jobs = select(func.count()).where(Job.subject_id == inspection_id)
         return session.get_one(Inspection, inspection_id).status, session.scalars(jobs).one()
 
 
 @pytest.mark.parametrize("code", [FailureCode.LOST, FailureCode.QUARANTINED])
 def test_one_that_was_not_really_made_is_made_again_when_asked_for(
-    engine: Engine, code: FailureCode
+    shared_engine: Engine, code: FailureCode
 ) -> None:
     model = Model(
         id=new_id(), name=code, sha256="0" * 64, size_bytes=1, format="torchscript", metadata_={}
     )
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    with Session(shared_engine, expire_on_commit=False) as session, session.begin():
         session.add(model)
-    inspection = ask(engine, model.id)
-    assert state(engine, inspection) == (InspectionStatus.QUEUED, 1)
-    fail(engine, inspection, code)
-    assert ask(engine, model.id) == inspection
-    assert state(engine, inspection) == (InspectionStatus.QUEUED, 2)
-    fail(engine, inspection, FailureCode.INPUT_MISMATCH)
-    assert ask(engine, model.id) == inspection
-    assert state(engine, inspection) == (InspectionStatus.FAILED, 2)
+    inspection = ask(shared_engine, model.id)
+    assert state(shared_engine, inspection) == (InspectionStatus.QUEUED, 1)
+    fail(shared_engine, inspection, code)
+    assert ask(shared_engine, model.id) == inspection
+    assert state(shared_engine, inspection) == (InspectionStatus.QUEUED, 2)
+    fail(shared_engine, inspection, FailureCode.INPUT_MISMATCH)
+    assert ask(shared_engine, model.id) == inspection
+    assert state(shared_engine, inspection) == (InspectionStatus.FAILED, 2)
