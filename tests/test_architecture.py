@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import import_graph
 import pytest
+from import_graph import is_in
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +79,129 @@ def test_a_slice_uses_another_ones_service_and_never_its_repository() -> None:
     assert foreign == []
 
 
+# From the ground up: a room imports only from those before it. The longest name counts, so that
+# `extraction` is what lies at the root of that package beside its rooms. `service` and `workers`
+# themselves hold the version, and nothing.
+FLOORS = {
+    "service": [
+        "contract",
+        "platform",
+        "tables",
+        "report",
+        "http",
+        "usage",
+        "security",
+        "operations",
+        "models",
+        "probes",
+        "inspections",
+        "analyses",
+        "charts",
+        "guide",
+        "app",
+        "client",
+        "local",
+        "commands",
+        "cli",
+        "__main__",
+    ],
+    "workers": [
+        "protocol",
+        "diagnostics",
+        "probes.containers",
+        "probes.tables",
+        "probes",
+        "extraction.refusals",
+        "extraction.trace",
+        "extraction.head.kinds",
+        "extraction.head.rules",
+        "extraction.head",
+        "extraction.fit",
+        "extraction.loading",
+        "extraction",
+        "extraction.layers",
+        "inspection",
+        "analysis.inputs",
+        "analysis",
+        "child.walls",
+        "child",
+        "jobs",
+        "runner",
+        "supervision.kinds",
+        "supervision",
+        "commands",
+        "__main__",
+    ],
+}
+
+
+@pytest.mark.parametrize("house", FLOORS)
+def test_each_room_imports_only_from_those_below(house: str) -> None:
+    floors = [f"{house}.{room}" for room in FLOORS[house]]
+    assert set(floors) <= import_graph.modules().keys()
+
+    def floor_of(module: str) -> int:
+        return floors.index(max((f for f in floors if is_in(module, f)), key=len))
+
+    upward = [
+        (importer, imported)
+        for importer, imported in import_graph.imports()
+        if importer.startswith(f"{house}.")
+        and imported.startswith(f"{house}.")
+        and floor_of(importer) < floor_of(imported)
+    ]
+    assert upward == []
+
+
+def test_packages_import_each_other_in_no_circle() -> None:
+    arrows = {
+        (import_graph.package_of(importer), import_graph.package_of(imported))
+        for importer, imported in import_graph.imports()
+    }
+    assert import_graph.circle({(a, b) for a, b in arrows if a != b}) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert import_graph.circle({("a", "b"), ("b", "c")}) == []
+    assert set(import_graph.circle({("a", "b"), ("b", "c"), ("c", "b")})) == {"b", "c"}
+
+
+CHILD = ["child", "jobs", "analysis", "inspection", "extraction", "probes", "diagnostics"]
+
+
+@pytest.mark.parametrize(
+    ("rooms", "package", "allowed"),
+    [
+        (["commands"], "service", ["contract", "tables", "platform", "report", "client"]),
+        (["__main__", "supervision"], "service", ["contract", "tables", "platform", "report"]),
+        (["protocol", "runner", *CHILD], "service", ["contract"]),
+        (["protocol"], "workers", ["protocol"]),
+        (["runner"], "workers", ["protocol", "runner"]),
+        (["supervision"], "workers", ["protocol", "runner", "supervision"]),
+        (CHILD, "workers", ["protocol", *CHILD]),
+    ],
+)
+def test_each_process_has_only_what_is_its_own(
+    rooms: list[str], package: str, allowed: list[str]
+) -> None:
+    """The child has nothing of what supervises it, which has nothing of what runs models."""
+    foreign = [
+        (importer, imported)
+        for importer, imported in import_graph.imports()
+        if is_in(importer, *(f"workers.{room}" for room in rooms))
+        and is_in(imported, package)
+        and not is_in(imported, *(f"{package}.{room}" for room in allowed))
+        # Anyone may know the version.
+        and imported != "service"
+    ]
+    assert foreign == []
+
+
+def test_supervision_and_runner_hold_no_torch() -> None:
+    for room in ("supervision", "runner"):
+        assert offenders(f"workers/{room}", "torch") == []
+
+
 @pytest.mark.parametrize("module", ["service.app", "service.cli", "workers.__main__"])
 def test_processes_that_serve_and_supervise_hold_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
@@ -84,10 +209,14 @@ def test_processes_that_serve_and_supervise_hold_no_torch(module: str) -> None:
 
 
 def test_the_process_that_opens_uploads_holds_no_database_and_no_web_server() -> None:
-    """The less is in its memory, the less there is to misuse, and the sooner it is there."""
+    """The less is in its memory, the less there is to misuse, and the sooner it is there.
+
+    Nor does it hold the report's schema, and the cards that the guide shows, which come with it.
+    """
     code = (
         "import sys, workers.child.zygote, workers.jobs; sys.exit(', '.join("
-        "{'sqlalchemy', 'psycopg', 'fastapi', 'starlette', 'celery', 'redis', 'obstore', 'httpx'}"
+        "{'sqlalchemy', 'psycopg', 'fastapi', 'starlette', 'celery', 'redis', 'obstore', 'httpx',"
+        " 'service.report', 'service.platform', 'service.tables', 'workers.supervision'}"
         " & sys.modules.keys()) or None)"
     )
     ended = subprocess.run(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,11 +13,11 @@ from service.analyses.schemas import AnalysisCreate, AnalysisRead, ArtifactRead,
 from service.contract.options import Options
 from service.contract.progress import Progress
 from service.http.problems import IdempotencyConflict, InvalidRequest, NotFound, NotReady
-from service.jobs.service import PRIORITIES, enqueue, withdraw
 from service.models import service as models
-from service.operations import workers
+from service.operations import live_workers
 from service.platform.database import new_id
 from service.probes import service as probes
+from service.tables import queue
 from service.tables.analyses import Analysis, Artifact, Status
 from service.tables.jobs import JobKind
 from service.tables.probes import Probe, ProbeStatus
@@ -35,60 +36,96 @@ async def create(
     """
     analysis_id = new_id()
     if idempotency_key is not None:
-        digest = _digest(request.model_dump(mode="json"))
-        earlier = await repository.reserve_key(session, idempotency_key, digest, analysis_id)
+        earlier = await _reserve_key(session, idempotency_key, request, analysis_id)
         if earlier is not None:
-            if earlier.request_sha256 != digest:
-                raise IdempotencyConflict(
-                    f"Idempotency-Key {idempotency_key!r} came before with a different request. "
-                    "Use a new key for a new request."
-                )
-            return await get(session, earlier.analysis_id)
+            return earlier
+    question = await _understand(session, request)
+    same = await repository.find_succeeded(session, question.fingerprint)
+    if same is not None:
+        if idempotency_key is not None:
+            await repository.point_key(session, idempotency_key, same.id)
+        return same
+    await _refuse_missing_device(session, question.options)
+    return await _queue(session, analysis_id, question, request.priority)
+
+
+async def _reserve_key(
+    session: AsyncSession, key: str, request: AnalysisCreate, analysis_id: UUID
+) -> Analysis | None:
+    """Claim an idempotency key, or return the analysis that its earlier use has made."""
+    digest = _digest(request.model_dump(mode="json"))
+    earlier = await repository.reserve_key(session, key, digest, analysis_id)
+    if earlier is None:
+        return None
+    if earlier.request_sha256 != digest:
+        raise IdempotencyConflict(
+            f"Idempotency-Key {key!r} came before with a different request. "
+            "Use a new key for a new request."
+        )
+    return await get(session, earlier.analysis_id)
+
+
+class _Question(NamedTuple):
+    """What an analysis is to answer; names stand for what they mean today."""
+
+    model_id: UUID
+    probe_id: UUID
+    eval_probe_id: UUID | None
+    options: Options
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the report's figures."""
+        return _digest(
+            {
+                "model": str(self.model_id),
+                "probe": str(self.probe_id),
+                "options": self.options.model_dump(mode="json"),
+                "version": __version__,
+            }
+        )
+
+
+async def _understand(session: AsyncSession, request: AnalysisCreate) -> _Question:
+    """Find what a request names, and refuse what cannot succeed."""
     model = await models.get(session, request.model)
     probe = await probes.get(session, request.probe)
     _refuse_failed(probe)
     _refuse_unlabelled(probe, request.options)
     options = request.options
-    eval_probe = None
-    if options.eval_probe is not None:
-        eval_probe = await probes.get(session, options.eval_probe)
-        _refuse_failed(eval_probe)
-        # A name may mean another version tomorrow.
-        options = options.model_copy(update={"eval_probe": str(eval_probe.id)})
-    fingerprint = _digest(
-        {
-            "model": str(model.id),
-            "probe": str(probe.id),
-            "options": options.model_dump(mode="json"),
-            "version": __version__,
-        }
-    )
-    same = await repository.find_succeeded(session, fingerprint)
-    if same is not None:
-        if idempotency_key is not None:
-            await repository.point_key(session, idempotency_key, same.id)
-        return same
-    await _refuse_missing_device(session, options)
+    if options.eval_probe is None:
+        return _Question(model.id, probe.id, None, options)
+    eval_probe = await probes.get(session, options.eval_probe)
+    _refuse_failed(eval_probe)
+    # A name may mean another version tomorrow.
+    options = options.model_copy(update={"eval_probe": str(eval_probe.id)})
+    return _Question(model.id, probe.id, eval_probe.id, options)
+
+
+async def _queue(
+    session: AsyncSession, analysis_id: UUID, question: _Question, priority: str
+) -> Analysis:
     analysis = Analysis(
         id=analysis_id,
-        model_id=model.id,
-        probe_id=probe.id,
-        eval_probe_id=None if eval_probe is None else eval_probe.id,
-        options=options.model_dump(mode="json"),
-        priority=request.priority,
+        model_id=question.model_id,
+        probe_id=question.probe_id,
+        eval_probe_id=question.eval_probe_id,
+        options=question.options.model_dump(mode="json"),
+        priority=priority,
         status=Status.QUEUED,
         progress=Progress(stage="queued", done=0, total=0).model_dump(),
-        fingerprint=fingerprint,
+        fingerprint=question.fingerprint,
     )
     session.add(analysis)
     await session.flush()
     await session.refresh(analysis)
-    await enqueue(
-        session,
-        JobKind.ANALYSIS,
-        analysis.id,
-        queue="gpu" if options.device == "cuda" else "cpu",
-        priority=PRIORITIES[request.priority],
+    await session.execute(
+        queue.enqueue(
+            JobKind.ANALYSIS,
+            analysis.id,
+            queue="gpu" if question.options.device == "cuda" else "cpu",
+            priority=queue.PRIORITIES[priority],
+        )
     )
     return analysis
 
@@ -119,7 +156,7 @@ def _refuse_unlabelled(probe: Probe, options: Options) -> None:
 
 
 async def _refuse_missing_device(session: AsyncSession, options: Options) -> None:
-    if options.device == "cuda" and not await workers.has_device(session, "cuda"):
+    if options.device == "cuda" and not await live_workers.has_device(session, "cuda"):
         raise InvalidRequest(
             'The options ask for "device": "cuda", and no worker with a GPU is there: expected one '
             'that was started with PHISCOPE_DEVICE=cuda. Use "auto", or start one.'
@@ -152,7 +189,7 @@ async def cancel(session: AsyncSession, analysis_id: UUID) -> Analysis:
     """
     await get(session, analysis_id)
     # The job before the analysis, in the order in which workers lock them.
-    await withdraw(session, analysis_id)
+    await session.execute(queue.withdraw([analysis_id]))
     await repository.cancel(session, analysis_id)
     return await get(session, analysis_id)
 

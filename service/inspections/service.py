@@ -15,9 +15,9 @@ from service.contract.transform import Transform
 from service.http.problems import InvalidRequest, NotFound, NotReady
 from service.inspections import repository
 from service.inspections.schemas import InspectionQuery, InspectionRead
-from service.jobs.service import PRIORITIES, enqueue
 from service.models import service as models
 from service.probes import service as probes
+from service.tables import queue
 from service.tables.jobs import JobKind
 from service.tables.probes import ProbeStatus
 
@@ -43,7 +43,9 @@ async def ensure(session: AsyncSession, model_id: UUID, query: InspectionQuery) 
     if fresh is None:
         return await repository.find_by_fingerprint(session, fingerprint)
     # Somebody waits for it, and it takes a second.
-    await enqueue(session, JobKind.INSPECTION, fresh, priority=PRIORITIES["high"])
+    await session.execute(
+        queue.enqueue(JobKind.INSPECTION, fresh, priority=queue.PRIORITIES["high"])
+    )
     return fresh
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from service.operations import workers
+from service.operations import live_workers
 from service.tables.workers import Worker
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ async def _find_workers(request: Request) -> Workers:
 async def _live_workers(request: Request) -> Sequence[Worker]:
     sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
     async with sessions() as session:
-        return await workers.list_live(session)
+        return await live_workers.list_live(session)
 
 
 async def _check_broker(request: Request) -> None:

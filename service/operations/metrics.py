@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from service.operations import workers
+from service.operations import live_workers
 from service.platform.database import Session
 from service.security import service as security
 from service.tables.workers import DEVICES, Worker
@@ -65,6 +65,6 @@ class Figures(Collector):
 @router.get("/metrics", response_class=PlainTextResponse)
 async def get_metrics(request: Request, session: Session) -> Response:
     """Return figures in Prometheus' text format, or OpenMetrics' for whoever accepts that."""
-    figures = Figures(await security.count(session), await workers.list_live(session))
+    figures = Figures(await security.count(session), await live_workers.list_live(session))
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(figures), media_type=media_type)

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from service.contract.probe_spec import ProbeSpec
-from service.jobs.service import enqueue
 from service.platform.storage import BlobStore, sha256_of
 from service.probes import repository
+from service.tables import queue
 from service.tables.jobs import JobKind
 from service.tables.probes import Probe, ProbeStatus
 
@@ -50,4 +50,4 @@ async def ensure(sessions: async_sessionmaker[AsyncSession], store: BlobStore) -
         )
         session.add(probe)
         await session.flush()
-        await enqueue(session, JobKind.PROBE, probe.id)
+        await session.execute(queue.enqueue(JobKind.PROBE, probe.id))

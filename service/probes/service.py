@@ -8,12 +8,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.http.problems import InvalidRequest, NotFound, validated
 from service.http.uploads import Upload
-from service.jobs.service import enqueue, withdraw
 from service.platform import addresses
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.probes import repository
 from service.probes.schemas import ProbeByUri, ProbeFields
+from service.tables import queue
 from service.tables.analyses import of_probe
 from service.tables.jobs import JobKind
 from service.tables.probes import Probe, ProbeStatus
@@ -69,7 +69,7 @@ async def _register(session: AsyncSession, probe: Probe) -> Probe:
     probe.version = await repository.next_version(session, probe.name)
     session.add(probe)
     await session.flush()
-    await enqueue(session, JobKind.PROBE, probe.id)
+    await session.execute(queue.enqueue(JobKind.PROBE, probe.id))
     return probe
 
 
@@ -113,7 +113,7 @@ async def delete(session: AsyncSession, store: BlobStore, reference: str) -> Non
     if probe.name.startswith("builtin:"):
         raise InvalidRequest(f"{probe.name} is built in and cannot be deleted.")
     await analyses.refuse_if_unfinished(session, of_probe(probe.id))
-    await withdraw(session, probe.id)
+    await session.execute(queue.withdraw([probe.id]))
     await repository.mark_deleted(session, probe.id)
     if probe.sha256 is not None:
         await blobs.lock(session, probe.sha256)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from service.contract.options import FeatureMapChoice
 from workers.extraction.fit.mismatch import explaining
+from workers.extraction.fit.recording import batch_limits, record
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.head.advising import advised, chosen
 from workers.extraction.head.choosing import DeclaredFeatures, choose
@@ -26,7 +27,6 @@ from workers.extraction.head.structure import (
 )
 from workers.extraction.independence import LaterBatches, check_repeatable, check_samples
 from workers.extraction.observation import Observation, observe
-from workers.extraction.recording import batch_limits, record
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import residual, tolerance, working_dtype
 from workers.extraction.trace.execution import Batch, Watch, beside, dtype_name, resized

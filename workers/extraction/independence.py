@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from service.contract.failures import FailureCode
+from workers.extraction.fit.recording import batch_limits
 from workers.extraction.head.choosing import DeclaredFeatures
 from workers.extraction.head.structure import Structure
 from workers.extraction.observation import Observation, observe
-from workers.extraction.recording import batch_limits
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import same, tolerance
 from workers.extraction.trace.execution import Batch, Output, beside, resized

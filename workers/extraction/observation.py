@@ -11,15 +11,15 @@ from workers.extraction.head.carry import carry
 from workers.extraction.head.choosing import DeclaredFeatures
 from workers.extraction.head.kinds import Head, parse_head
 from workers.extraction.head.link import Link
-from workers.extraction.head.path import Path, replay
-from workers.extraction.head.relation import Relation
+from workers.extraction.head.rules.path import Path, replay
+from workers.extraction.head.rules.relation import Relation
 from workers.extraction.head.structure import Structure
+from workers.extraction.head.tap import HeadTap
 from workers.extraction.head.walk import walk_back
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import coarsest, finite, same, supported, tolerance
 from workers.extraction.trace.execution import Batch, Output, Watch, copied, describe_batch, execute
 from workers.extraction.trace.operations import Step
-from workers.extraction.trace.tape import HeadTap
 from workers.protocol.errors import JobError
 
 _ELEMENTS = 2**28

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from service.contract.probe_spec import ProbeFormat
-from workers.probes import pictures
-from workers.probes.container import unreadable
-from workers.probes.members import Member, Members
+from workers.probes.containers import pictures
+from workers.probes.containers.container import unreadable
+from workers.probes.containers.members import Member, Members
 from workers.probes.tables import arrow, csv_table
 from workers.protocol.errors import JobError
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from service.contract.failures import FailureCode
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.probes.targets import (
     AT_ONCE,
     IGNORED,

@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.probes.listed import mismatch, where
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 from workers.protocol.errors import JobError

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.probes.listed import (
     LISTED,
     by_list,

@@ -5,13 +5,13 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from service.contract.probe_spec import FORMATS, ProbeFormat, ProbeSpec
-from workers.probes import members
-from workers.probes.container import Container, file_size, unreadable
-from workers.probes.image_folder import ImageFolder
+from workers.probes.containers import members
+from workers.probes.containers.container import Container, file_size, unreadable
+from workers.probes.containers.image_folder import ImageFolder
+from workers.probes.containers.members import Members
+from workers.probes.containers.npz import NpzFile
+from workers.probes.containers.safetensors import HEADER_LENGTH_BYTES, SafetensorsFile
 from workers.probes.kinds import SUFFIXES, kind_of
-from workers.probes.members import Members
-from workers.probes.npz import NpzFile
-from workers.probes.safetensors import HEADER_LENGTH_BYTES, SafetensorsFile
 from workers.probes.tables import arrow, csv_table
 from workers.probes.tables.arrow import ArrowSource
 from workers.probes.tables.csv_table import CsvTable

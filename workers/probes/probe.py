@@ -12,8 +12,8 @@ import torch
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import MAX_INPUTS, ProbeInput, ProbeSpec, ProbeSummary
 from service.contract.transform import Transform
-from workers.probes.container import ArrayInfo, check_readable, shape_text, unreadable
-from workers.probes.inference import (
+from workers.probes.containers.container import ArrayInfo, check_readable, shape_text, unreadable
+from workers.probes.containers.inference import (
     SHARED,
     check_transforms_named,
     choose_inputs,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from workers.probes.pictures import FORMATS
+from workers.probes.containers.pictures import FORMATS
 
 _SAMPLES = 4
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.contract.probe_spec import Task
-from workers.probes.container import shape_text, unreadable
+from workers.probes.containers.container import shape_text, unreadable
 from workers.probes.listed import mismatch
 from workers.probes.multi_hot import (
     check_columns,

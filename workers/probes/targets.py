@@ -11,7 +11,7 @@ import torch
 
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import ProbeSpec, Task
-from workers.probes.container import shape_text, unreadable
+from workers.probes.containers.container import shape_text, unreadable
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.errors import JobError
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.contract.probe_spec import MAX_CLASSES_NAMED
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.probes.listed import LISTED, by_list, listing, mismatch, not_all
 from workers.probes.targets import NO_TARGET, ModelView, StoredTargets, Targets
 from workers.protocol.errors import JobError

@@ -9,7 +9,7 @@ import torch
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import InputDtype
 from service.contract.transform import Transform
-from workers.probes.container import shape_text, unreadable
+from workers.probes.containers.container import shape_text, unreadable
 from workers.protocol.errors import JobError
 
 

@@ -2,75 +2,52 @@
 
 import math
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import BinaryIO, Protocol
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.contract.failures import Failure, FailureCode
-from service.contract.progress import Progress as ShownProgress
 from service.contract.security_events import SecurityEvent
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
-from service.tables.jobs import JobKind
+from service.tables import queue
 from workers.protocol.errors import JobError, ResultError
-from workers.protocol.progress import Progress
-from workers.protocol.requests import JobLimits, JobRequest
+from workers.protocol.requests import JobLimits
 from workers.protocol.text import printable
-from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
+from workers.runner.outcome import Cancelled, Failed, Succeeded
 from workers.runner.supervisor import Runner
-from workers.supervision import leases, quarantine, subjects
-from workers.supervision.kinds.analysis import AnalysisWork
-from workers.supervision.kinds.inspection import InspectionWork
-from workers.supervision.kinds.probe import ProbeWork
+from workers.supervision import leases, quarantine
+from workers.supervision.kinds.catalogue import KINDS
+from workers.supervision.kinds.kind import Inputs, Result, Work
 from workers.supervision.leases import Lease
 from workers.supervision.quarantine import Incident
+from workers.supervision.ticker import Ticker
 
 log = structlog.get_logger()
 
-# A cancelled job is noticed within this, and the child is gone soon after.
-_LOOK_SECONDS = 1.0
 # What is told of a result that no honest child leaves.
 _MAX_QUOTED = 500
 
 
-class Work(Protocol):
-    """What is special about one kind of job."""
+@dataclass(frozen=True)
+class _Ending:
+    """How a job ended, and SHA-256 of each file that its child was given, by what it is."""
 
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """SHA-256 of each file that the child is given, by what it is."""
-
-    def request(self) -> JobRequest:
-        """Return what the child is asked to do."""
-
-    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
-        """Open what the child reads; raise JobError if that cannot be had."""
-
-    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:
-        """Validate the child's word and put its files into the store, before the transaction.
-
-        Raises:
-            ValidationError: No honest child says so.
-            ResultError: No honest child says so.
-        """
-
-    def finish(self, session: Session) -> None:
-        """Write the result, in the transaction that ends the job."""
+    outcome: Result | Failed | Cancelled
+    digests: Mapping[str, str]
 
 
 class Executor:
     """Runs jobs for one worker process; threads may share it.
 
     Args:
-        settings: JobLimits and lease times.
+        settings: Limits and lease times.
         engine: The database.
         store: Where inputs come from and artifacts go.
         runner: Runs confined children.
@@ -99,51 +76,55 @@ class Executor:
         """
         if self._stopping.is_set():
             with Session(self._engine) as session, session.begin():
-                leases.leave(session, job_id)
+                session.execute(queue.unpublish(job_id))
             return
+        claimed = self._claim(job_id)
+        if claimed is None:
+            log.info("job is taken or done", job=str(job_id))
+            return
+        lease, work = claimed
+        with lease.in_log():
+            log.info("job started")
+            self._conclude(lease, self._carry_out(lease, work))
+
+    def _claim(self, job_id: UUID) -> tuple[Lease, Work] | None:
         with Session(self._engine) as session, session.begin():
             lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)
             if lease is None:
-                log.info("job is taken or done", job=str(job_id))
-                return
-            subjects.started(session, lease.kind, lease.subject_id, lease.attempt)
-            work = self._load(session, lease)
-        log.info("job started", job=str(job_id), kind=lease.kind, attempt=lease.attempt)
-        try:
-            outcome = self._supervise(lease, work)
-            if isinstance(outcome, Succeeded):
-                work.prepare(self._store, outcome)
-        except JobError as error:
-            outcome = Failed(error.failure, "", None)
-        except ValidationError as error:
-            outcome = _untrusted(_first(error))
-        except ResultError as error:
-            outcome = _untrusted(str(error))
-        self._conclude(lease, work, outcome)
+                return None
+            kind = KINDS[lease.kind]
+            kind.started(session, lease.subject_id, lease.attempt)
+            return lease, kind.load(session, lease.subject_id, self._settings)
 
-    def _load(self, session: Session, lease: Lease) -> Work:
-        if lease.kind == JobKind.ANALYSIS:
-            return AnalysisWork.load(session, lease.subject_id, self._settings)
-        if lease.kind == JobKind.INSPECTION:
-            return InspectionWork.load(session, lease.subject_id, self._settings)
-        return ProbeWork.load(session, lease.subject_id, self._settings)
-
-    def _supervise(self, lease: Lease, work: Work) -> Outcome:
+    def _carry_out(self, lease: Lease, work: Work) -> _Ending:
         with ExitStack() as opened:
-            files = work.open_files(self._store, opened)
-            # Only now, for a probe by URI has no digest before it is fetched. Nothing has read in
-            # any of the files yet.
-            with Session(self._engine) as session:
-                refusal = quarantine.refusal(session, work.digests)
-            if refusal is not None:
-                return Failed(refusal, "", None)
-            return self._runner.run(
-                work.request(),
-                [file.fileno() for file in files],
-                deadline_s=self._settings.job_seconds,
-                limits=self._limits(),
-                on_tick=_Ticker(self._engine, lease, self._settings, self._stopping),
-            )
+            try:
+                inputs = work.open_inputs(self._store, opened)
+            except JobError as error:
+                return _Ending(Failed(error.failure, "", None), {})
+            return _Ending(self._supervise(lease, work, inputs), inputs.digests)
+
+    def _supervise(self, lease: Lease, work: Work, inputs: Inputs) -> Result | Failed | Cancelled:
+        # Nothing has read in any of the files yet.
+        with Session(self._engine) as session:
+            refusal = quarantine.refusal(session, inputs.digests)
+        if refusal is not None:
+            return Failed(refusal, "", None)
+        outcome = self._runner.run(
+            work.request(),
+            [file.fileno() for file in inputs.files],
+            deadline_s=self._settings.job_seconds,
+            limits=self._limits(),
+            on_tick=Ticker(self._engine, lease, self._settings, self._stopping),
+        )
+        if not isinstance(outcome, Succeeded):
+            return outcome
+        try:
+            return work.check(outcome, inputs, self._store)
+        except ValidationError as error:
+            return _untrusted(_first(error))
+        except ResultError as error:
+            return _untrusted(str(error))
 
     def _limits(self) -> JobLimits:
         threads = self._settings.threads_per_job
@@ -155,97 +136,53 @@ class Executor:
             landlock=self._settings.landlock,
         )
 
-    def _conclude(self, lease: Lease, work: Work, outcome: Outcome) -> None:
-        """Write the outcome, nothing of it if the lease was lost meanwhile, and a security event.
+    def _conclude(self, lease: Lease, ending: _Ending) -> None:
+        """Write the ending, nothing of it if the lease was lost meanwhile, and a security event.
 
         That is written in any case: a cancellation at the right moment must not keep it secret.
         """
         quarantined = None
+        outcome = ending.outcome
         with Session(self._engine) as session, session.begin():
-            if isinstance(outcome, Cancelled) or _can_be_tried_again(
-                outcome, lease, self._settings
-            ):
-                if leases.release(session, lease):
-                    subjects.requeued(session, lease.kind, lease.subject_id)
-            elif leases.close(session, lease):
-                if isinstance(outcome, Failed):
-                    subjects.failed(session, lease.kind, lease.subject_id, outcome.failure)
-                else:
-                    work.finish(session)
+            self._write(session, lease, outcome)
             if isinstance(outcome, Failed) and outcome.event is not None:
                 incident = Incident(
-                    outcome.event, outcome.failure.message, lease, work.digests, self._name
+                    outcome.event, outcome.failure.message, lease, ending.digests, self._name
                 )
                 quarantined = quarantine.record(session, incident, self._settings.quarantine_after)
-        self._report(lease, work, outcome)
+        self._report(ending)
         if quarantined is not None:
             log.error("file quarantined", sha256=quarantined)
 
-    def _report(self, lease: Lease, work: Work, outcome: Outcome) -> None:
-        event = log.bind(job=str(lease.job_id), kind=lease.kind, attempt=lease.attempt)
-        if isinstance(outcome, Succeeded):
-            event.info("job succeeded")
-        elif isinstance(outcome, Cancelled):
-            event.info("job given up", stopping=self._stopping.is_set())
-        else:
-            event.warning(
+    def _write(self, session: Session, lease: Lease, outcome: Result | Failed | Cancelled) -> None:
+        kind = KINDS[lease.kind]
+        if isinstance(outcome, Cancelled) or _can_be_tried_again(outcome, lease, self._settings):
+            if leases.release(session, lease):
+                kind.requeued(session, lease.subject_id)
+        elif leases.close(session, lease):
+            if isinstance(outcome, Failed):
+                kind.failed(session, lease.subject_id, outcome.failure)
+            else:
+                outcome.write(session)
+
+    def _report(self, ending: _Ending) -> None:
+        outcome = ending.outcome
+        if isinstance(outcome, Cancelled):
+            log.info("job given up", stopping=self._stopping.is_set())
+        elif isinstance(outcome, Failed):
+            log.warning(
                 "job failed",
                 code=outcome.failure.code,
                 message=outcome.failure.message,
                 output=outcome.log,
             )
             if outcome.event is not None:
-                event.error("security event", what=outcome.event, files=dict(work.digests))
+                log.error("security event", what=outcome.event, files=dict(ending.digests))
+        else:
+            log.info("job succeeded")
 
 
-class _Ticker:
-    """Called by the runner again and again: shows progress, keeps the lease, notices its loss."""
-
-    def __init__(
-        self, engine: Engine, lease: Lease, settings: Settings, stopping: threading.Event
-    ) -> None:
-        self._engine = engine
-        self._lease = lease
-        self._seconds = settings.lease_seconds
-        self._stopping = stopping
-        self._renewed_at = time.monotonic()
-        self._looked_at = self._renewed_at
-        self._shown: Progress | None = None
-
-    def __call__(self, progress: Progress | None) -> bool:
-        """Return whether the job is to go on."""
-        if self._stopping.is_set():
-            return False
-        now = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS and not _is_new_stage(progress, self._shown):
-            return True
-        self._looked_at = now
-        try:
-            held = self._renew(progress)
-        except OperationalError:
-            # The database may come back before the lease has run out.
-            return now - self._renewed_at < self._seconds
-        self._renewed_at = now
-        return held
-
-    def _renew(self, progress: Progress | None) -> bool:
-        with Session(self._engine) as session, session.begin():
-            if not leases.renew(session, self._lease, self._seconds):
-                return False
-            if progress is not None and progress != self._shown:
-                shown = ShownProgress(
-                    stage=progress.stage.label, done=progress.done, total=progress.total
-                )
-                subjects.progressed(session, self._lease.kind, self._lease.subject_id, shown)
-                self._shown = progress
-        return True
-
-
-def _is_new_stage(progress: Progress | None, shown: Progress | None) -> bool:
-    return progress is not None and (shown is None or progress.stage != shown.stage)
-
-
-def _can_be_tried_again(outcome: Outcome, lease: Lease, settings: Settings) -> bool:
+def _can_be_tried_again(outcome: Result | Failed, lease: Lease, settings: Settings) -> bool:
     """Whether the job failed for no fault of its own, and has not done so too often."""
     return (
         isinstance(outcome, Failed)

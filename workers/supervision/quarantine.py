@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from service.contract.failures import Failure, FailureCode
 from service.contract.security_events import STRIKES, SecurityEvent
-from service.tables.jobs import JobKind
 from service.tables.security import Event, Quarantine, lock_of
+from workers.supervision.kinds.catalogue import KINDS
 from workers.supervision.leases import Lease
 
 
@@ -39,13 +39,10 @@ class Incident:
 
     @property
     def blamed(self) -> str | None:
-        """SHA-256 of the file to blame: the model, whose probes have been validated before it.
-
-        None if the file is not known, or the worker is at fault.
-        """
+        """SHA-256 of the file to blame; None if it is not known, or the worker is at fault."""
         if self.event not in STRIKES:
             return None
-        return self.digests.get("probe" if self.lease.kind == JobKind.PROBE else "model")
+        return self.digests.get(KINDS[self.lease.kind].blamed)
 
 
 def record(session: Session, incident: Incident, limit: int) -> str | None:

@@ -5,32 +5,27 @@ nothing to claim.
 """
 
 import threading
-from datetime import timedelta
 
 import psycopg
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as DatabaseError
 from sqlalchemy.orm import Session
 
 from service.contract.failures import Failure, FailureCode
-from service.jobs.service import JOBS_CHANNEL
 from service.platform.notifications import conninfo_of
 from service.platform.settings import Settings
-from service.tables.analyses import Analysis
-from service.tables.jobs import Job, JobKind, JobState
-from service.tables.probes import Probe, ProbeStatus
-from workers.supervision import subjects
+from service.tables import queue
+from workers.supervision import leases
 from workers.supervision.celery_app import RUN_JOB
-from workers.supervision.leases import expired
+from workers.supervision.kinds.catalogue import KINDS
+from workers.supervision.leases import Lease
 
 log = structlog.get_logger()
 
 _BATCH = 100
-# A message this old that nobody has claimed may have been lost with its broker.
-_REPUBLISH_AFTER = timedelta(minutes=10)
 
 
 class Relay(threading.Thread):
@@ -59,7 +54,7 @@ class Relay(threading.Thread):
     def _listen(self) -> None:
         conninfo = conninfo_of(str(self._engine.url.render_as_string(hide_password=False)))
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute(f"LISTEN {JOBS_CHANNEL}")
+            connection.execute(f"LISTEN {queue.JOBS_CHANNEL}")
             while not self._stopping.is_set():
                 self.requeue_lost()
                 while self.publish_due() == _BATCH:
@@ -70,55 +65,31 @@ class Relay(threading.Thread):
     def publish_due(self) -> int:
         """Publish one batch of queued jobs, most urgent first, and return how many there were."""
         with Session(self._engine) as session, session.begin():
-            jobs = session.scalars(
-                select(Job)
-                .where(
-                    Job.state == JobState.QUEUED,
-                    or_(
-                        Job.published_at.is_(None),
-                        Job.published_at < func.now() - _REPUBLISH_AFTER,
-                    ),
-                    # An analysis waits until its probes have been validated.
-                    ~select(Probe.id)
-                    .join(Analysis, Probe.id.in_((Analysis.probe_id, Analysis.eval_probe_id)))
-                    .where(
-                        Job.kind == JobKind.ANALYSIS,
-                        Analysis.id == Job.subject_id,
-                        Probe.status == ProbeStatus.VALIDATING,
-                    )
-                    .exists(),
-                )
-                .order_by(Job.priority, Job.id)
-                .limit(_BATCH)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for job in jobs:
+            jobs = session.execute(queue.due(_BATCH)).all()
+            for job_id, name, priority in jobs:
                 self._celery.send_task(
-                    RUN_JOB,
-                    args=[str(job.id)],
-                    queue=job.queue,
-                    priority=job.priority,
-                    retry=False,
+                    RUN_JOB, args=[str(job_id)], queue=name, priority=priority, retry=False
                 )
-                job.published_at = func.now()
-            return len(jobs)
+            if jobs:
+                session.execute(queue.mark_published([job_id for job_id, _, _ in jobs]))
+        return len(jobs)
 
     def requeue_lost(self) -> None:
         """Queue jobs again whose workers vanished; fail those that have lost too many."""
         with Session(self._engine) as session, session.begin():
-            lost = session.scalars(
-                select(Job).where(expired()).with_for_update(skip_locked=True)
-            ).all()
-            for job in lost:
-                log.warning("job lost its worker", job=str(job.id), attempt=job.attempt)
-                if job.attempt < self._settings.max_attempts:
-                    job.state = JobState.QUEUED
-                    job.published_at = None
-                    job.lease_until = None
-                    subjects.requeued(session, JobKind(job.kind), job.subject_id)
-                else:
-                    job.state = JobState.DONE
-                    subjects.failed(session, JobKind(job.kind), job.subject_id, _lost(job.attempt))
+            for lease in leases.expired(session):
+                with lease.in_log():
+                    self._requeue_or_fail(session, lease)
+
+    def _requeue_or_fail(self, session: Session, lease: Lease) -> None:
+        log.warning("job lost its worker")
+        kind = KINDS[lease.kind]
+        if lease.attempt < self._settings.max_attempts:
+            leases.release(session, lease)
+            kind.requeued(session, lease.subject_id)
+        else:
+            leases.close(session, lease)
+            kind.failed(session, lease.subject_id, _lost(lease.attempt))
 
 
 def _lost(attempts: int) -> Failure:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from service.contract.probe_spec import ProbeSpec
-from workers.probes.container import READABLE_DTYPES
+from workers.probes.containers.container import READABLE_DTYPES
 from workers.probes.probe import ProbeData, inspect_probe, load_probe
 from workers.protocol.arguments import ProbeLimits
 

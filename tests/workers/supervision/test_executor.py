@@ -2,76 +2,41 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID, uuid4
+from typing import cast
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import Engine, create_engine, delete, select
 from sqlalchemy.orm import Session
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from support import ENDED_WELL
 
-from service.contract.failures import Failure, FailureCode
 from service.contract.security_events import SecurityEvent
-from service.local import LocalStack
-from service.platform.database import Base, new_id
-from service.platform.migration import upgrade
-from service.platform.settings import Settings
-from service.platform.storage import BlobStore
 from service.tables.analyses import Analysis
 from service.tables.inspections import Inspection
 from service.tables.jobs import Job, JobKind, JobState
-from service.tables.models import Model
-from service.tables.probes import Probe, ProbeStatus
-from service.tables.security import Event, Quarantine
+from service.tables.probes import Probe
+from service.tables.security import Quarantine
+from tests.workers.supervision.bench import (
+    CONTENTS,
+    CRASH,
+    EVAL,
+    FAILURE,
+    MODEL,
+    ORDINARY,
+    OTHER,
+    PROBE,
+    SUMMARY,
+    UNWALLED,
+    Bench,
+    Rehearsed,
+)
 from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
-from workers.supervision.executor import Executor, _first, _untrusted
-from workers.supervision.leases import Lease
+from workers.supervision.executor import _first, _untrusted
 
 pytestmark = pytest.mark.xdist_group("migrations")
-
-FAILURE = Failure(code=FailureCode.CRASHED, message="It crashed.")
-CRASH = Failed(FAILURE, "", None, SecurityEvent.CRASHED)
-ORDINARY = Failed(Failure(code=FailureCode.OUT_OF_MEMORY, message="Too large."), "", None)
-UNWALLED = Failed(
-    Failure(code=FailureCode.LOST, message="No walls."), "", None, SecurityEvent.NOT_CONFINED
-)
-DIGESTS = {"model": "a" * 64, "probe": "b" * 64}
-CONTENTS = {sha256(content).hexdigest(): content for content in (b"model", b"probe", b"eval", b"2")}
-MODEL, PROBE, EVAL, OTHER = CONTENTS
-
-
-class Digested:
-    """Work, as far as it is reported."""
-
-    digests = DIGESTS
-
-
-def reported(outcome: Failed) -> list[Any]:
-    nothing = cast("Any", None)
-    executor = Executor(Settings(), nothing, nothing, nothing, "worker")
-    lease = Lease(job_id=uuid4(), kind=JobKind.ANALYSIS, subject_id=uuid4(), attempt=1)
-    with capture_logs() as logs:
-        executor._report(lease, cast("Any", Digested()), outcome)
-    return [entry for entry in logs if entry["event"] == "security event"]
-
-
-@pytest.mark.parametrize("what", SecurityEvent)
-def test_a_security_event_names_the_files(what: SecurityEvent) -> None:
-    (entry,) = reported(Failed(FAILURE, "", None, what))
-    assert entry["log_level"] == "error"
-    assert entry["what"] == what
-    assert entry["files"] == DIGESTS
-    assert entry["kind"] == "analysis"
-
-
-def test_an_ordinary_failure_is_no_security_event() -> None:
-    assert reported(Failed(FAILURE, "", None)) == []
 
 
 @pytest.mark.parametrize("key", ["x" * 100_000, "\x1b[2Jx", "\udcff"])
@@ -87,130 +52,6 @@ def test_what_a_forged_result_says_is_quoted_in_short_and_escaped(key: str) -> N
     assert len(outcome.failure.message) < 1000
 
 
-@dataclass
-class Rehearsed:
-    """A runner whose children end as it is told; the last way is that of all others."""
-
-    outcomes: list[Outcome] = field(default_factory=lambda: [CRASH])
-    runs: int = 0
-    meanwhile: Callable[[], None] = lambda: None
-
-    def run(self, *_: object, **__: object) -> Outcome:
-        outcome = self.outcomes[min(self.runs, len(self.outcomes) - 1)]
-        self.runs += 1
-        self.meanwhile()
-        return outcome
-
-
-class Bench:
-    """An executor with a database and a store, and jobs for it."""
-
-    def __init__(self, engine: Engine, directory: Path) -> None:
-        self.engine = engine
-        self.directory = directory
-        self.store = BlobStore(directory.as_uri())
-        self.runner = Rehearsed()
-
-    def run(self, job: UUID, **settings: Any) -> None:
-        runner = cast("Any", self.runner)
-        Executor(Settings(**settings), self.engine, self.store, runner, "host:1").run(job)
-
-    def add(self, *rows: Base) -> None:
-        with Session(self.engine) as session, session.begin():
-            for row in rows:
-                session.add(row)
-                session.flush()
-
-    def model(self, digest: str = MODEL) -> UUID:
-        self.store.put(digest, io.BytesIO(CONTENTS[digest]))
-        row_id = new_id()
-        self.add(
-            Model(
-                id=row_id,
-                name=uuid4().hex,
-                sha256=digest,
-                size_bytes=5,
-                format="torchscript",
-                metadata_={},
-            )
-        )
-        return row_id
-
-    def probe(self, digest: str | None = PROBE, uri: str | None = None) -> UUID:
-        if digest is not None:
-            self.store.put(digest, io.BytesIO(CONTENTS[digest]))
-        row_id = new_id()
-        self.add(
-            Probe(
-                id=row_id,
-                name=uuid4().hex,
-                version=1,
-                sha256=digest,
-                uri=uri,
-                spec={},
-                status=ProbeStatus.READY,
-            )
-        )
-        return row_id
-
-    def job(self, kind: JobKind, subject_id: UUID) -> UUID:
-        job_id = new_id()
-        self.add(Job(id=job_id, kind=kind, subject_id=subject_id, queue="cpu", priority=3))
-        return job_id
-
-    def inspection(self, model_id: UUID) -> UUID:
-        row_id = new_id()
-        self.add(
-            Inspection(
-                id=row_id, model_id=model_id, request={"inputs": None}, fingerprint=uuid4().hex
-            )
-        )
-        return self.job(JobKind.INSPECTION, row_id)
-
-    def analysis(self) -> UUID:
-        row_id, model, probe, held_out = new_id(), self.model(), self.probe(), self.probe(EVAL)
-        self.add(
-            Analysis(
-                id=row_id,
-                model_id=model,
-                probe_id=probe,
-                eval_probe_id=held_out,
-                options={},
-                priority="normal",
-                progress={},
-                fingerprint=uuid4().hex,
-            )
-        )
-        return self.job(JobKind.ANALYSIS, row_id)
-
-    def events(self) -> list[Event]:
-        with Session(self.engine, expire_on_commit=False) as session:
-            return list(session.scalars(select(Event).order_by(Event.id)))
-
-    def error(self, table: type[Analysis | Inspection | Probe], job: UUID) -> dict[str, Any]:
-        with Session(self.engine) as session:
-            row = session.get_one(table, session.get_one(Job, job).subject_id)
-            assert row.error is not None
-            return row.error
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("executor")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
-
-
-@pytest.fixture
-def bench(engine: Engine, tmp_path: Path) -> Bench:
-    with Session(engine) as session, session.begin():
-        session.execute(delete(Event))
-        session.execute(delete(Quarantine))
-    return Bench(engine, tmp_path)
-
-
 def test_a_crash_is_on_record_with_its_job_and_files(bench: Bench) -> None:
     job = bench.analysis()
     bench.run(job)
@@ -222,9 +63,25 @@ def test_a_crash_is_on_record_with_its_job_and_files(bench: Bench) -> None:
     assert event.message == "It crashed."
 
 
-def test_an_ordinary_failure_leaves_no_event(bench: Bench) -> None:
+@pytest.mark.parametrize("what", SecurityEvent)
+def test_the_log_names_the_files_of_a_security_event(bench: Bench, what: SecurityEvent) -> None:
+    bench.runner.outcomes = [Failed(FAILURE, "", None, what)]
+    job = bench.analysis()
+    with capture_logs([merge_contextvars]) as logs:
+        bench.run(job)
+    (entry,) = [entry for entry in logs if entry["event"] == "security event"]
+    assert (entry["log_level"], entry["what"]) == ("error", what)
+    assert entry["files"] == {"model": MODEL, "probe": PROBE, "eval_probe": EVAL}
+    assert (entry["job"], entry["kind"], entry["attempt"]) == (str(job), "analysis", 1)
+
+
+def test_an_ordinary_failure_is_no_security_event(bench: Bench) -> None:
     bench.runner.outcomes = [ORDINARY]
-    bench.run(bench.analysis())
+    job = bench.analysis()
+    with capture_logs([merge_contextvars]) as logs:
+        bench.run(job)
+    assert [entry["event"] for entry in logs] == ["job started", "job failed"]
+    assert {entry["job"] for entry in logs} == {str(job)}
     assert bench.events() == []
 
 
@@ -232,7 +89,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     model = bench.model()
     # All of them are in the queue before the quarantine falls.
     jobs = [bench.inspection(model) for _ in range(5)]
-    with capture_logs() as logs:
+    with capture_logs([merge_contextvars]) as logs:
         for job in jobs:
             bench.run(job)
     codes = [bench.error(Inspection, job)["code"] for job in jobs]
@@ -241,6 +98,7 @@ def test_with_the_third_crash_no_job_opens_the_model_any_more(bench: Bench) -> N
     assert [event.event for event in bench.events()] == ["crashed"] * 3 + ["quarantined"]
     (line,) = [entry for entry in logs if entry["event"] == "file quarantined"]
     assert (line["log_level"], line["sha256"]) == ("error", MODEL)
+    assert (line["job"], line["kind"], line["attempt"]) == (str(jobs[2]), "inspection", 1)
     # Being refused is no strike, and another file has none.
     bench.run(bench.inspection(bench.model(OTHER)))
     assert bench.runner.runs == 4
@@ -283,6 +141,19 @@ def test_a_probe_by_address_is_known_by_its_digest_once_it_is_fetched(
         bench.run(job, probe_uris=[tmp_path.as_uri()])
     assert bench.error(Probe, jobs[-1])["code"] == "quarantined"
     assert bench.runner.runs == 3
+
+
+def test_a_probe_by_address_is_ready_with_the_digest_and_size_of_what_was_read(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "probe.npz").write_bytes(b"from afar")
+    probe = bench.probe(None, f"{tmp_path.as_uri()}/probe.npz")
+    bench.runner.outcomes = [Succeeded(SUMMARY, {}, "", ENDED_WELL)]
+    bench.run(bench.job(JobKind.PROBE, probe), probe_uris=[tmp_path.as_uri()])
+    with Session(bench.engine) as session:
+        row = session.get_one(Probe, probe)
+        assert (row.status, row.sha256) == ("ready", sha256(b"from afar").hexdigest())
+        assert (row.size_bytes, row.n, row.input_shape) == (9, 2, [3])
 
 
 def test_a_worker_without_walls_is_on_record_at_each_attempt(bench: Bench) -> None:

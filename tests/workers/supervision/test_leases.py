@@ -4,30 +4,20 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from service.local import LocalStack
-from service.platform.migration import upgrade
+from service.tables import queue
 from service.tables.jobs import Job, JobKind, JobState
 from workers.supervision import leases
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("leases")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
-
-
 @pytest.fixture
-def session(engine: Engine) -> Iterator[Session]:
+def session(shared_engine: Engine) -> Iterator[Session]:
     # Each statement its own transaction: now() must move on.
-    with Session(engine.execution_options(isolation_level="AUTOCOMMIT")) as opened:
+    with Session(shared_engine.execution_options(isolation_level="AUTOCOMMIT")) as opened:
         yield opened
 
 
@@ -79,6 +69,6 @@ def test_a_message_used_up_unclaimed_is_published_again(session: Session, job: U
     row = session.get_one(Job, job)
     row.published_at = datetime.now(UTC)
     session.flush()
-    leases.leave(session, job)
+    session.execute(queue.unpublish(job))
     session.expire_all()
     assert session.get_one(Job, job).published_at is None

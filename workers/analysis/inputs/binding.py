@@ -7,7 +7,7 @@ from itertools import islice, permutations
 
 from service.contract.failures import FailureCode
 from workers.extraction.trace.signature import Argument, tensor_positions
-from workers.probes.inference import INPUT_NAMES, OTHER_SAMPLES, SHARED
+from workers.probes.containers.inference import INPUT_NAMES, OTHER_SAMPLES, SHARED
 from workers.probes.probe import ProbeData
 from workers.protocol.errors import JobError
 

@@ -14,8 +14,8 @@ from service.contract.transform import Transform
 from workers.analysis.inputs.scale import are_normalised, largest_value
 from workers.analysis.inputs.trying import ROWS, Trial
 from workers.extraction.fit.first_steps import first_steps
+from workers.extraction.fit.recording import first_run
 from workers.extraction.fit.value_range import norm_ratio
-from workers.extraction.recording import first_run
 from workers.extraction.trace.execution import Batch, copied, execute
 from workers.extraction.trace.tape import Tape, storage_key
 from workers.probes.probe import ProbeData, StoredInput

@@ -12,7 +12,7 @@ from service.contract.failures import FailureCode
 from service.contract.transform import Transform
 from workers.analysis.inputs.scale import Scale, largest_value
 from workers.analysis.inputs.trying import Running
-from workers.probes.container import shape_text
+from workers.probes.containers.container import shape_text
 from workers.protocol.errors import JobError
 
 _READINGS = 8

@@ -15,10 +15,10 @@ from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.forms import forms, likely_floats
 from workers.analysis.inputs.scale import Scale, said_scale, same_answers, shown_scale
 from workers.extraction.fit.mismatch import CorrectableError, explain
-from workers.extraction.recording import first_run
+from workers.extraction.fit.recording import first_run
 from workers.extraction.trace.execution import Batch, Output
 from workers.extraction.trace.signature import Argument, Called
-from workers.probes.pictures import CHANNELS
+from workers.probes.containers.pictures import CHANNELS
 from workers.probes.probe import ProbeData
 from workers.protocol.errors import JobError
 

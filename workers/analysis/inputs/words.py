@@ -9,7 +9,7 @@ from service.contract.transform import Transform
 from workers.analysis.inputs.binding import Binding
 from workers.analysis.inputs.scale import Scale
 from workers.analysis.inputs.trying import Trial
-from workers.probes.container import shape_text
+from workers.probes.containers.container import shape_text
 
 _LISTED = 16
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from service.contract.probe_spec import ProbeSpec
 from workers.commands.making.samples import samples_of
-from workers.probes.inference import TARGET_NAMES
+from workers.probes.containers.inference import TARGET_NAMES
 
 Array = npt.NDArray[np.generic]
 _PAIR = 2

@@ -14,7 +14,7 @@ import torch
 
 from service.contract.probe_spec import ProbeSpec
 from workers.commands.making.arrays import DEFAULT_LIMIT, Made, make_arrays
-from workers.probes.inference import TARGET_NAMES
+from workers.probes.containers.inference import TARGET_NAMES
 
 _TENSOR_SUFFIXES = (".pt", ".pth")
 _PAIR = 2

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from workers.extraction.head.kinds import HEADS, Head
-from workers.extraction.head.path import Hop, Join, Path, replay
-from workers.extraction.head.relation import Relation, not_followed
 from workers.extraction.head.rules import AFFINE, CHOOSING, JOINING, POOLING, RULES
 from workers.extraction.head.rules.composing import compose
 from workers.extraction.head.rules.joining import ADDING, not_one_layer
 from workers.extraction.head.rules.links import linked
+from workers.extraction.head.rules.path import Hop, Join, Path, replay
 from workers.extraction.head.rules.positions import keeps_values, reshape
 from workers.extraction.head.rules.redoing import redone
+from workers.extraction.head.rules.relation import Relation, not_followed
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.operations import Step
 from workers.protocol.errors import JobError

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from workers.extraction.head.carry import follow
-from workers.extraction.head.path import Hop, replay
-from workers.extraction.head.relation import Relation
 from workers.extraction.head.rules import RULES
+from workers.extraction.head.rules.path import Hop, replay
 from workers.extraction.head.rules.positions import permute
+from workers.extraction.head.rules.relation import Relation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,15 @@ from torch._ops import OpOverload
 
 from workers.extraction.head.carry import carry
 from workers.extraction.head.kinds import HEADS, Head, find_operand, not_a_head, parse_head
-from workers.extraction.head.path import Path
+from workers.extraction.head.rules.path import Path
 from workers.extraction.head.series import shared_beginnings
+from workers.extraction.head.tap import Site
 from workers.extraction.head.walk import walk_back
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import finite, supported
 from workers.extraction.trace.execution import Output
 from workers.extraction.trace.operations import Step
-from workers.extraction.trace.tape import Site, Tape, storage_key
+from workers.extraction.trace.tape import Tape, storage_key
 from workers.protocol.errors import JobError
 
 NO_LINK = "none"

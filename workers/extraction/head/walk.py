@@ -7,10 +7,10 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from workers.extraction.head.kinds import HEADS
-from workers.extraction.head.path import Hop, Join, Path
 from workers.extraction.head.rules import JOINING, RULES
 from workers.extraction.head.rules.indexing import CHOOSING
 from workers.extraction.head.rules.joining import not_one_layer
+from workers.extraction.head.rules.path import Hop, Join, Path
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.operations import Step
 from workers.extraction.trace.tape import Tape

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from workers.extraction.head.rules.links import CURVES
+from workers.extraction.head.tap import Site
 from workers.extraction.trace.operations import Step
-from workers.extraction.trace.tape import Site, Tape
+from workers.extraction.trace.tape import Tape
 
 # Positions in the schema of the two factors. Either of them may be the weight.
 _PRODUCTS = {"aten::mm": (0, 1), "aten::matmul": (0, 1), "aten::addmm": (1, 2)}

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from workers.probes.container import unreadable
-from workers.probes.members import Member, Members
+from workers.probes.containers.container import unreadable
+from workers.probes.containers.members import Member, Members
 from workers.probes.tables.columns import BROKEN
 from workers.probes.tables.table import common_schema, damaged
 from workers.protocol.arguments import ProbeLimits

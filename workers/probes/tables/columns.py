@@ -12,7 +12,7 @@ import pyarrow.compute
 
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import MAX_CLASSES_NAMED
-from workers.probes.container import MAX_DIMENSIONS, shape_text, unreadable
+from workers.probes.containers.container import MAX_DIMENSIONS, shape_text, unreadable
 from workers.protocol.errors import JobError
 
 BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, KeyError)

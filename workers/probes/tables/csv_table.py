@@ -10,7 +10,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from workers.probes.container import ArrayInfo, check_name, check_size, size_in_bytes, unreadable
+from workers.probes.containers.container import (
+    ArrayInfo,
+    check_name,
+    check_size,
+    size_in_bytes,
+    unreadable,
+)
 from workers.probes.tables.columns import MissingValueError
 from workers.probes.tables.table import too_many_columns
 from workers.protocol.arguments import ProbeLimits

@@ -6,7 +6,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.probes.container import file_size
+from workers.probes.containers.container import file_size
 from workers.probes.tables.columns import BROKEN
 from workers.probes.tables.table import common_schema, damaged
 

@@ -10,9 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from service.contract.probe_spec import ALL_COLUMNS, ProbeSpec
-from workers.probes.class_names import two_orders, with_class_names
-from workers.probes.container import ArrayInfo, Container, check_readable, size_in_bytes, unreadable
-from workers.probes.inference import TARGET_NAMES, describe
+from workers.probes.containers.class_names import two_orders, with_class_names
+from workers.probes.containers.container import (
+    ArrayInfo,
+    Container,
+    check_readable,
+    size_in_bytes,
+    unreadable,
+)
+from workers.probes.containers.inference import TARGET_NAMES, describe
 from workers.probes.tables import commas
 from workers.probes.tables.columns import MissingValueError
 from workers.protocol.arguments import ProbeLimits

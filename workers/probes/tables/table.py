@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from service.contract.probe_spec import ImageMode
-from workers.probes import pictures
-from workers.probes.container import (
+from workers.probes.containers import pictures
+from workers.probes.containers.container import (
     ArrayInfo,
     check_name,
     check_readable,

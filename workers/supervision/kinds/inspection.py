@@ -1,15 +1,19 @@
 """Inspecting a model: what the child is asked, and what is kept of its answer."""
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from pydantic import JsonValue
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from service.contract.failures import Failure
 from service.contract.inspection import Findings
+from service.contract.progress import Progress
+from service.platform.notifications import ANALYSES_CHANNEL
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.tables.inspections import Inspection, InspectionStatus
@@ -17,63 +21,114 @@ from service.tables.models import Model
 from workers.protocol.errors import ResultError
 from workers.protocol.requests import JobRequest
 from workers.runner.outcome import Succeeded
-from workers.supervision import subjects
-from workers.supervision.stored import open_stored
+from workers.supervision.kinds.kind import Inputs
+from workers.supervision.kinds.stored import open_stored
 
 # The largest honest one, with long names everywhere, has a tenth of this.
 _MAX_DOCUMENT_CHARACTERS = 1 << 20
 
 
+@dataclass(frozen=True)
+class InspectionResult:
+    """What was found in a model."""
+
+    inspection_id: UUID
+    findings: Findings
+
+    def write(self, session: Session) -> None:
+        """Write the findings, and let the inspection succeed."""
+        _change(
+            session,
+            self.inspection_id,
+            status=InspectionStatus.SUCCEEDED,
+            document=self.findings.model_dump(mode="json"),
+            finished_at=func.now(),
+        )
+
+
+@dataclass(frozen=True)
 class InspectionWork:
-    """One model to be looked into."""
+    """One model to be looked into.
 
-    def __init__(self, inspection: Inspection, model: Model, settings: Settings) -> None:
-        self._inspection_id = inspection.id
-        self._request = inspection.request
-        self._format = model.format
-        self._sha256 = model.sha256
-        self._settings = settings
-        self._findings: Findings | None = None
+    Args:
+        inspection_id: The inspection.
+        question: What the child is asked, as it was stored.
+        sha256: Digest of the model's file.
+        format: The model's.
+        settings: The worker's.
+    """
 
-    @classmethod
-    def load(cls, session: Session, inspection_id: UUID, settings: Settings) -> "InspectionWork":
-        """Read what there is to do."""
-        inspection = session.get_one(Inspection, inspection_id)
-        return cls(inspection, session.get_one(Model, inspection.model_id), settings)
+    inspection_id: UUID
+    question: dict[str, JsonValue]
+    sha256: str
+    format: str
+    settings: Settings
 
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """SHA-256 of the model."""
-        return {"model": self._sha256}
+    def open_inputs(self, store: BlobStore, opened: ExitStack) -> Inputs:
+        """Open the model's bytes."""
+        return Inputs(
+            [open_stored(store, self.sha256, "the model", opened)], {"model": self.sha256}
+        )
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
         return JobRequest(
             kind="inspect_model",
-            warm_up="torch_export" if self._format == "torch_export" else None,
-            arguments=self._request,
-            threads=self._settings.threads_per_job,
+            warm_up="torch_export" if self.format == "torch_export" else None,
+            arguments=self.question,
+            threads=self.settings.threads_per_job,
         )
 
-    def open_files(self, store: BlobStore, opened: ExitStack) -> list[BinaryIO]:
-        """Open the model's bytes."""
-        return [open_stored(store, self._sha256, "the model", opened)]
-
-    def prepare(self, store: BlobStore, outcome: Succeeded) -> None:  # noqa: ARG002 - see Work
+    def check(
+        self,
+        answer: Succeeded,
+        inputs: Inputs,  # noqa: ARG002 - see Work
+        store: BlobStore,  # noqa: ARG002 - see Work
+    ) -> InspectionResult:
         """Validate the child's findings."""
-        text = json.dumps(outcome.header)
+        text = json.dumps(answer.header)
         if len(text) > _MAX_DOCUMENT_CHARACTERS:
             raise ResultError(f"its findings are {len(text)} characters long")
         # Through JSON, because the schema is strict: nothing the child said is coerced.
-        self._findings = Findings.model_validate_json(text)
+        return InspectionResult(self.inspection_id, Findings.model_validate_json(text))
 
-    def finish(self, session: Session) -> None:
-        """Write the findings, and let the inspection succeed."""
-        assert self._findings is not None  # noqa: S101 - prepare comes first
-        subjects.change_inspection(
+
+class InspectionKind:
+    """Jobs that look into a model."""
+
+    blamed = "model"
+
+    def load(self, session: Session, subject_id: UUID, settings: Settings) -> InspectionWork:
+        """Read what there is to do."""
+        inspection = session.get_one(Inspection, subject_id)
+        model = session.get_one(Model, inspection.model_id)
+        return InspectionWork(
+            inspection.id, inspection.request, model.sha256, model.format, settings
+        )
+
+    def started(self, session: Session, subject_id: UUID, attempt: int) -> None:  # noqa: ARG002 - see Kind
+        """It runs."""
+        _change(session, subject_id, status=InspectionStatus.RUNNING)
+
+    def progressed(self, session: Session, subject_id: UUID, progress: Progress) -> None:
+        """It takes a second, and shows no progress."""
+
+    def requeued(self, session: Session, subject_id: UUID) -> None:
+        """It waits again."""
+        _change(session, subject_id, status=InspectionStatus.QUEUED)
+
+    def failed(self, session: Session, subject_id: UUID, failure: Failure) -> None:
+        """It says why."""
+        _change(
             session,
-            self._inspection_id,
-            status=InspectionStatus.SUCCEEDED,
-            document=self._findings.model_dump(mode="json"),
+            subject_id,
+            status=InspectionStatus.FAILED,
+            error=failure.model_dump(mode="json"),
             finished_at=func.now(),
         )
+
+
+def _change(session: Session, inspection_id: UUID, **values: Any) -> None:
+    """Change an inspection, and wake whoever waits for it."""
+    session.execute(update(Inspection).where(Inspection.id == inspection_id).values(**values))
+    session.execute(select(func.pg_notify(ANALYSES_CHANNEL, str(inspection_id))))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from service.contract.failures import FailureCode
 from workers.extraction import discover, load_model
-from workers.extraction.recording import batch_limits
+from workers.extraction.fit.recording import batch_limits
 from workers.extraction.trace.signature import Called, read_arguments, tensor_positions
 from workers.protocol.errors import JobError
 

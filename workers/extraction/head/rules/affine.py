@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workers.extraction.head.kinds import along_classes
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation, not_followed
+from workers.extraction.head.rules.path import Hop
+from workers.extraction.head.rules.relation import Relation, not_followed
 
 
 def _then(relation: Relation, scale: Tensor | float, shift: Tensor | float | None) -> Relation:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from workers.extraction.head.kinds import HEADS, parse_head
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation, not_followed
+from workers.extraction.head.rules.path import Hop
+from workers.extraction.head.rules.relation import Relation, not_followed
 
 
 def compose(relation: Relation, hop: Hop) -> Relation:

@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation, not_followed
+from workers.extraction.head.rules.path import Hop
 from workers.extraction.head.rules.positions import Rule
+from workers.extraction.head.rules.relation import Relation, not_followed
 
 
 def select(relation: Relation, hop: Hop) -> Relation:

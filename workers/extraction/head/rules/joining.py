@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.extraction.head.path import Join
-from workers.extraction.head.relation import Relation
+from workers.extraction.head.rules.path import Join
+from workers.extraction.head.rules.relation import Relation
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.operations import Step
 from workers.protocol.errors import JobError

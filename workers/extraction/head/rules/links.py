@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import cast
 
 from workers.extraction.head.kinds import along_classes
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation, not_followed
+from workers.extraction.head.rules.path import Hop
+from workers.extraction.head.rules.relation import Relation, not_followed
 
 OVER_CLASSES: Mapping[str, str] = {
     "aten::softmax": "softmax",

@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation, not_followed
 from workers.extraction.head.rules.links import linked
+from workers.extraction.head.rules.path import Hop
+from workers.extraction.head.rules.relation import Relation, not_followed
 from workers.extraction.refusals import Refusal, refuse
 
 Rule = Callable[[Relation, Hop], Relation]

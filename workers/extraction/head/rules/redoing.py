@@ -5,11 +5,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from workers.extraction.head.kinds import along_classes
-from workers.extraction.head.path import Hop
-from workers.extraction.head.relation import Relation
 from workers.extraction.head.rules.affine import AFFINE
 from workers.extraction.head.rules.links import ELEMENTWISE, OVER_CLASSES
+from workers.extraction.head.rules.path import Hop
 from workers.extraction.head.rules.positions import KEEPING
+from workers.extraction.head.rules.relation import Relation
 from workers.extraction.trace.operations import tensors_in
 
 _ROW_BY_ROW = AFFINE.keys() | ELEMENTWISE.keys() | OVER_CLASSES.keys() | KEEPING

@@ -1,12 +1,11 @@
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from support import ENDED_WELL
@@ -14,18 +13,16 @@ from support import ENDED_WELL
 from service.contract.failures import Failure, FailureCode
 from service.inspections import service
 from service.inspections.schemas import InspectionQuery
-from service.local import LocalStack
 from service.platform.database import new_id, open_async_engine
-from service.platform.migration import upgrade
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.tables.inspections import Inspection, InspectionStatus
-from service.tables.jobs import Job, JobKind
+from service.tables.jobs import Job
 from service.tables.models import Model
 from workers.protocol.errors import ResultError
 from workers.runner.outcome import Succeeded
-from workers.supervision import subjects
-from workers.supervision.kinds.inspection import InspectionWork
+from workers.supervision.kinds.inspection import InspectionKind, InspectionWork
+from workers.supervision.kinds.kind import Inputs
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -54,19 +51,18 @@ FINDINGS: dict[str, Any] = {
 
 @pytest.fixture
 def work() -> InspectionWork:
-    return InspectionWork(
-        Inspection(id=new_id(), request={"inputs": None}), Model(sha256="0" * 64), Settings()
-    )
+    return InspectionWork(new_id(), {"inputs": None}, "0" * 64, "torchscript", Settings())
 
 
-def prepare(work: InspectionWork, tmp_path: Path, header: dict[str, Any]) -> None:
-    work.prepare(BlobStore(tmp_path.as_uri()), Succeeded(header, {}, "", ENDED_WELL))
+def check(work: InspectionWork, tmp_path: Path, header: dict[str, Any]) -> None:
+    answer = Succeeded(header, {}, "", ENDED_WELL)
+    work.check(answer, Inputs([], {}), BlobStore(tmp_path.as_uri()))
 
 
 def test_findings_that_an_honest_child_gives_are_accepted(
     work: InspectionWork, tmp_path: Path
 ) -> None:
-    prepare(work, tmp_path, FINDINGS)
+    check(work, tmp_path, FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -86,27 +82,18 @@ def test_findings_that_no_honest_child_gives_are_refused(
     work: InspectionWork, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError):
-        prepare(work, tmp_path, FINDINGS | change)
+        check(work, tmp_path, FINDINGS | change)
 
 
 def test_findings_without_end_are_refused(work: InspectionWork, tmp_path: Path) -> None:
     refusal = {"code": "crashed", "message": "", "hint": None, "detail": {"x": "y" * 2**20}}
     with pytest.raises(ResultError, match="characters long"):
-        prepare(work, tmp_path, FINDINGS | {"refusal": refusal})
+        check(work, tmp_path, FINDINGS | {"refusal": refusal})
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("inspections")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
-
-
-def ask(engine: Engine, model_id: UUID) -> UUID:
+def ask(shared_engine: Engine, model_id: UUID) -> UUID:
     async def ensure() -> UUID:
-        url = engine.url.render_as_string(hide_password=False)
+        url = shared_engine.url.render_as_string(hide_password=False)
         asynchronous = open_async_engine(Settings(database_url=url))
         async with AsyncSession(asynchronous) as session, session.begin():
             found = await service.ensure(session, model_id, InspectionQuery())
@@ -116,33 +103,33 @@ def ask(engine: Engine, model_id: UUID) -> UUID:
     return asyncio.run(ensure())
 
 
-def fail(engine: Engine, inspection_id: UUID, code: FailureCode) -> None:
-    with Session(engine) as session, session.begin():
+def fail(shared_engine: Engine, inspection_id: UUID, code: FailureCode) -> None:
+    with Session(shared_engine) as session, session.begin():
         failure = Failure(code=code, message="")
-        subjects.failed(session, JobKind.INSPECTION, inspection_id, failure)
+        InspectionKind().failed(session, inspection_id, failure)
 
 
-def state(engine: Engine, inspection_id: UUID) -> tuple[str, int]:
+def state(shared_engine: Engine, inspection_id: UUID) -> tuple[str, int]:
     """The status, and how many jobs there have been."""
-    with Session(engine) as session:
+    with Session(shared_engine) as session:
         jobs = select(func.count()).where(Job.subject_id == inspection_id)
         return session.get_one(Inspection, inspection_id).status, session.scalars(jobs).one()
 
 
 @pytest.mark.parametrize("code", [FailureCode.LOST, FailureCode.QUARANTINED])
 def test_one_that_was_not_really_made_is_made_again_when_asked_for(
-    engine: Engine, code: FailureCode
+    shared_engine: Engine, code: FailureCode
 ) -> None:
     model = Model(
         id=new_id(), name=code, sha256="0" * 64, size_bytes=1, format="torchscript", metadata_={}
     )
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    with Session(shared_engine, expire_on_commit=False) as session, session.begin():
         session.add(model)
-    inspection = ask(engine, model.id)
-    assert state(engine, inspection) == (InspectionStatus.QUEUED, 1)
-    fail(engine, inspection, code)
-    assert ask(engine, model.id) == inspection
-    assert state(engine, inspection) == (InspectionStatus.QUEUED, 2)
-    fail(engine, inspection, FailureCode.INPUT_MISMATCH)
-    assert ask(engine, model.id) == inspection
-    assert state(engine, inspection) == (InspectionStatus.FAILED, 2)
+    inspection = ask(shared_engine, model.id)
+    assert state(shared_engine, inspection) == (InspectionStatus.QUEUED, 1)
+    fail(shared_engine, inspection, code)
+    assert ask(shared_engine, model.id) == inspection
+    assert state(shared_engine, inspection) == (InspectionStatus.QUEUED, 2)
+    fail(shared_engine, inspection, FailureCode.INPUT_MISMATCH)
+    assert ask(shared_engine, model.id) == inspection
+    assert state(shared_engine, inspection) == (InspectionStatus.FAILED, 2)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from workers.probes.container import (
+from workers.probes.containers.container import (
     ArrayInfo,
     check_name,
     check_readable,

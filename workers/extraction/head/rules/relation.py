@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workers.extraction.head.kinds import Head
-from workers.extraction.head.path import Hop
+from workers.extraction.head.rules.path import Hop
 from workers.extraction.refusals import Refusal, refuse
 from workers.protocol.errors import JobError
 

@@ -5,7 +5,7 @@ from math import prod
 from operator import itemgetter
 
 from service.contract.probe_spec import ALL_COLUMNS, ProbeSpec
-from workers.probes.container import ArrayInfo, shape_text, unreadable
+from workers.probes.containers.container import ArrayInfo, shape_text, unreadable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features", "input_ids")
 TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label", "y_true", "label_ids", "class")

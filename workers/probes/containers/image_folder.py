@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import ImageMode, ProbeSpec
-from workers.probes import pictures
-from workers.probes.class_names import two_orders, with_class_names
-from workers.probes.container import ArrayInfo, check_name, size_in_bytes, unreadable
-from workers.probes.members import Member, Members, common_folder
-from workers.probes.pictures import SUFFIXES
+from workers.probes.containers import pictures
+from workers.probes.containers.class_names import two_orders, with_class_names
+from workers.probes.containers.container import ArrayInfo, check_name, size_in_bytes, unreadable
+from workers.probes.containers.members import Member, Members, common_folder
+from workers.probes.containers.pictures import SUFFIXES
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.errors import JobError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
-from workers.probes.container import MAX_NAME, unreadable
+from workers.probes.containers.container import MAX_NAME, unreadable
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.errors import JobError
 

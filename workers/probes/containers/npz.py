@@ -6,14 +6,14 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from workers.probes.container import (
+from workers.probes.containers.container import (
     ArrayInfo,
     check_name,
     check_readable,
     size_in_bytes,
     unreadable,
 )
-from workers.probes.members import BROKEN, Member, Members, common_folder
+from workers.probes.containers.members import BROKEN, Member, Members, common_folder
 from workers.protocol.arguments import ProbeLimits
 
 _SAVE_AGAIN = "write the file again with numpy.savez(path, x=inputs, y=labels)"

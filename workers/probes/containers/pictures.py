@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from service.contract.probe_spec import ImageMode
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.errors import JobError
 

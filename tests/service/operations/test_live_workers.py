@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from support import ServedApi, live_worker
 
-from service.operations import workers as service
+from service.operations import live_workers
 from service.platform.database import open_async_engine
 from service.platform.settings import Settings
-from service.tables.workers import Worker
+from service.tables.workers import DEVICES, Worker
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -60,7 +60,7 @@ def test_a_device_is_there_while_a_live_worker_has_it(api: ServedApi) -> None:
         url = api.engine.url.render_as_string(hide_password=False)
         engine = open_async_engine(Settings(database_url=url))
         async with AsyncSession(engine) as session:
-            found = [await service.has_device(session, device) for device in service.DEVICES]
+            found = [await live_workers.has_device(session, device) for device in DEVICES]
         await engine.dispose()
         return found
 

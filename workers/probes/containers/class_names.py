@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from service.contract.probe_spec import ProbeSpec
-from workers.probes.container import unreadable
+from workers.probes.containers.container import unreadable
 from workers.protocol.errors import JobError
 
 _LISTED = 12

@@ -1,1 +1,0 @@
-"""The queue: rows that say what is to be run, by whom, until when."""
