@@ -22,12 +22,14 @@ import numpy as np
 import sklearn
 import torch
 from pydantic import JsonValue
+from service.probes.spec import ProbeSpec
+from service.settings import Settings
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 from torch import Tensor, nn
+from workers.probes.container import Limits
+from workers.runner.progress import ProgressWriter, Stage
 
-from service.probes.spec import ProbeSpec
-from service.settings import Settings
 from tests.benchmarks.layers_cost import mlp, resnet18
 from tests.support import npz, scripted
 from workers.analysis.evaluation import choose_batch_size, evaluate
@@ -36,9 +38,7 @@ from workers.analysis.rows import model_view
 from workers.diagnostics import Answer, Moments, Performance, Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.extraction import discover, load_model
-from workers.probes.container import Limits
 from workers.probes.probe import load_probe
-from workers.runner.progress import ProgressWriter, Stage
 
 CLASSES = 10
 SAMPLES = {32: 1_797, 512: 20_000, 1_024: 16_000, 2_048: 16_000, 4_096: 16_000}
