@@ -63,19 +63,23 @@ def differences(kept: Any, found: Any, path: str = "", *, nearly: bool = False) 
             else:
                 yield f"{inner}: only in the report {'kept' if key in kept else 'found'}"
     elif isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
-        scale = max((abs(each) for each in kept if _is_float(each)), default=1.0)
-        if nearly and _INTERVAL in path and _is_near(kept, found):
-            return
-        for place, (before, now) in enumerate(zip(kept, found, strict=True)):
-            inner = f"{path}[{place}]"
-            if _is_float(before) and _is_float(now) and _INTERVAL not in path:
-                yield from _of_numbers(before, now, inner, scale)
-            else:
-                yield from differences(before, now, inner, nearly=nearly)
+        yield from _of_lists(kept, found, path, nearly=nearly)
     elif _is_float(kept) and _is_float(found):
         yield from _of_numbers(kept, found, path, max(abs(kept), 1.0))
     elif type(kept) is not type(found) or kept != found:
         yield f"{path}: kept {kept!r}, found {found!r}"
+
+
+def _of_lists(kept: list[Any], found: list[Any], path: str, *, nearly: bool) -> Iterator[str]:
+    if nearly and _INTERVAL in path and _is_near(kept, found):
+        return
+    scale = max((abs(each) for each in kept if _is_float(each)), default=1.0)
+    for place, (before, now) in enumerate(zip(kept, found, strict=True)):
+        inner = f"{path}[{place}]"
+        if _is_float(before) and _is_float(now) and _INTERVAL not in path:
+            yield from _of_numbers(before, now, inner, scale)
+        else:
+            yield from differences(before, now, inner, nearly=nearly)
 
 
 def _is_near(kept: list[Any], found: list[Any]) -> bool:
