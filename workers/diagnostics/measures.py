@@ -161,7 +161,13 @@ def measured(subject: Subject, setting: Setting) -> dict[str, Values]:
     raw, centered, (cleaned, basis), spectra, directions = subject
     tolerance = setting.output_tolerance
     found = {
-        "verdict": minimality(cleaned, spectra.centered.pairs, basis, directions=directions),
+        "verdict": minimality(
+            cleaned,
+            spectra.centered.pairs,
+            basis,
+            directions=directions,
+            k95_energy=spectra.centered.k95_energy,
+        ),
         "alignment": alignments(raw, centered, output_tolerance=tolerance),
         "effective_rank": spectra.centered.effective,
         "effective_rank.uncentered": spectra.raw.effective,

@@ -20,10 +20,9 @@ from workers.diagnostics.orthonormal import Basis, orthonormal
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Task
 from workers.diagnostics.projections import squared_projections
+from workers.diagnostics.ranks import NEARLY_ALL, reach
 
-_MOST, _NEARLY_ALL = 0.90, 0.95  # the shares that the k90 and k95 figures ask for
-# A cumulative sum that is one share short of a bound by rounding alone has reached it.
-_ROUNDING = 1e-9
+_MOST = 0.90  # the share that the k90 figure asks for
 # Beyond r, eigenfunctions count less and less over r/2 more of them, and at least over this many.
 _SHORTEST_TAPER = 2.0
 
@@ -33,9 +32,10 @@ class Minimality:
     """Figures of the cleaned learned space, of dimension r, against the centred features.
 
     All are None, except the rank, where the outputs or the features do not vary over the samples.
-    The k figures are found only as far as the eigenpairs at hand reach. Their values for intervals
-    are interpolated between eigenfunctions, in `(k − 1, k]`: counts jump from one whole number to
-    the next, so that leaving out a fold mostly changes nothing; these move with every sample.
+    Those that count eigenfunctions of the learned space are found only as far as the eigenpairs at
+    hand reach. For intervals the k figures are interpolated between eigenfunctions, in
+    `(k − 1, k]`: counts jump from one whole number to the next, so that leaving out a fold mostly
+    changes nothing; these move with every sample.
 
     Attributes:
         rank: r, the dimension of the cleaned learned space.
@@ -96,7 +96,14 @@ def learned_basis(cleaned: Averages, *, tolerance: float) -> Basis:
     return orthonormal(cleaned.f_f, tolerance=tolerance, noise=cleaned.f_noise)
 
 
-def minimality(cleaned: Averages, pairs: Eigenpairs, basis: Basis, *, directions: Tensor) -> Values:
+def minimality(
+    cleaned: Averages,
+    pairs: Eigenpairs,
+    basis: Basis,
+    *,
+    directions: Tensor,
+    k95_energy: Tensor,
+) -> Values:
     """The figures of the cleaned learned space.
 
     Args:
@@ -105,6 +112,7 @@ def minimality(cleaned: Averages, pairs: Eigenpairs, basis: Basis, *, directions
             many.
         basis: Basis of the cleaned learned space.
         directions: m, the independent directions the features could use, `(...,)`.
+        k95_energy: That figure of the spectrum, `(...,)`.
 
     Returns:
         The fields of `Minimality`.
@@ -126,6 +134,7 @@ def minimality(cleaned: Averages, pairs: Eigenpairs, basis: Basis, *, directions
     shape = (leading / (cleaned.phi_size.relative_norm * variance * r.sqrt())).clamp(0.0, 1.0)
     alignment = (learned / leading).clamp(0.0, 1.0)
     utilization = ((squared * first).sum(-1) / r).clamp(0.0, 1.0)
+    held = squared.cumsum(-1) / r[..., None]
     found = {
         "utilization": utilization,
         "utilization_corrected": _corrected(utilization, r / directions),
@@ -134,7 +143,9 @@ def minimality(cleaned: Averages, pairs: Eigenpairs, basis: Basis, *, directions
         "distance": 1.0 - shape * alignment,
         "alignment": alignment,
         "shape": shape,
-        **_reaches(squared.cumsum(-1) / r[..., None], spectrum.cumsum(-1) / variance[..., None]),
+        "k90_utilization": reach(held, _MOST),
+        "k95_utilization": reach(held, NEARLY_ALL),
+        "k95_energy": k95_energy,
     }
     nothing = (r == 0) | (pairs.ranks == 0)
     return {"rank": r, **{name: undefined(values, nothing) for name, values in found.items()}}
@@ -154,15 +165,6 @@ def _corrected(shares: Tensor, chance: Tensor) -> Tensor:
     return undefined((shares - chance) / (1 - chance), chance >= 1)
 
 
-def _reaches(held: Tensor, energy: Tensor) -> dict[str, Tensor]:
-    """Where cumulative shares of the learned space and of the variance reach their bounds."""
-    return {
-        "k90_utilization": _reach(held, _MOST),
-        "k95_utilization": _reach(held, _NEARLY_ALL),
-        "k95_energy": _reach(energy, _NEARLY_ALL),
-    }
-
-
 def _tapered(squared: Tensor, r: Tensor, directions: Tensor) -> Tensor:
     taper = (r / 2).clamp(min=_SHORTEST_TAPER)
     beyond = torch.arange(1, squared.shape[-1] + 1, device=r.device) - r[..., None]
@@ -171,13 +173,3 @@ def _tapered(squared: Tensor, r: Tensor, directions: Tensor) -> Tensor:
     steps = taper.ceil() - 1
     every = r + steps - steps * (steps + 1) / (2 * taper)
     return _corrected(((weights * squared).sum(-1) / r).clamp(0.0, 1.0), every / directions)
-
-
-def _reach(cumulative: Tensor, bound: float) -> Tensor:
-    """In `(k − 1, k]`, k the smallest with `cumulative[k − 1] ≥ bound`; undefined if none has."""
-    reached = cumulative >= bound - _ROUNDING
-    place = reached.to(torch.uint8).argmax(-1, keepdim=True)
-    at = cumulative.gather(-1, place)
-    before = torch.where(place > 0, cumulative.gather(-1, (place - 1).clamp(min=0)), 0.0)
-    k = place + ((bound - before) / (at - before)).clamp(max=1.0)
-    return undefined(k, ~reached.any(-1, keepdim=True))[..., 0]

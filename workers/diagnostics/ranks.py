@@ -1,5 +1,6 @@
-"""Effective ranks: how many directions a spectrum fills, by four definitions."""
+"""Effective ranks: how many directions a spectrum fills, by several definitions."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ from torch import Tensor
 from workers.diagnostics.figures import Values, effective, figure, filled, undefined
 
 RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
+NEARLY_ALL = 0.95  # the share that the k95 figures ask for
+# A cumulative sum that is one share short of a bound by rounding alone has reached it.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -77,21 +81,50 @@ def singular_shares(eigenvalues: Tensor) -> Tensor:
     return torch.where(eigenvalues > 0, shares, 0.0)
 
 
+def reach(cumulative: Tensor, bound: float) -> Tensor:
+    """Where cumulative shares `(..., m)` reach a bound, interpolated: in `(k − 1, k]`.
+
+    k is the smallest with `cumulative[k − 1] ≥ bound`. Undefined if none is.
+    """
+    reached = cumulative >= bound - _ROUNDING
+    place = reached.to(torch.uint8).argmax(-1, keepdim=True)
+    at = cumulative.gather(-1, place)
+    before = torch.where(place > 0, cumulative.gather(-1, (place - 1).clamp(min=0)), 0.0)
+    k = place + ((bound - before) / (at - before)).clamp(max=1.0)
+    return undefined(k, ~reached.any(-1, keepdim=True))[..., 0]
+
+
+def energy_reach(eigenvalues: Tensor, trace: Tensor) -> Tensor:
+    """Eigenfunctions that hold 95 % of the variance, interpolated, `(...,)`.
+
+    Args:
+        eigenvalues: Decreasing, `(..., rank)`.
+        trace: Of all eigenvalues, `(...,)`.
+    """
+    if not eigenvalues.shape[-1]:
+        return torch.full_like(trace, torch.nan)
+    largest = eigenvalues[..., :1]  # ratios neither over- nor underflow
+    held = (eigenvalues / largest).cumsum(-1) / (trace[..., None] / largest)
+    return undefined(reach(held, NEARLY_ALL), ~(eigenvalues[..., 0] > 0))
+
+
 class Slopes(NamedTuple):
-    """How fast effective ranks change with each eigenvalue, `(rank,)`."""
+    """How fast figures of a whole spectrum change with each eigenvalue, `(rank,)`."""
 
     entropy: Tensor
     rankme: Tensor
+    k95_energy: Tensor
 
 
 def slopes(eigenvalues: Tensor) -> Slopes:
-    """Derivatives of the effective ranks that depend on all eigenvalues.
+    """Derivatives of the figures that depend on all eigenvalues.
 
     With `H = −Σ q ln q`, `∂H/∂ρ_k = −(ln q_k + H)/Σρ` for `q = ρ/Σρ`; for RankMe's shares
-    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`.
+    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`; and
+    95 % are reached at `k − 1 + s`, with `s = (0.95 Σρ − Σ_{j<k} ρ_j)/ρ_k`.
 
     Args:
-        eigenvalues: Positive, `(rank,)`.
+        eigenvalues: Positive, decreasing, `(rank,)`.
     """
     total = eigenvalues.sum()
     shares = eigenvalues / total
@@ -103,4 +136,9 @@ def slopes(eigenvalues: Tensor) -> Slopes:
     logs = terms.log()
     mean = (logs * singular).sum() / sum_of_singular
     of_singular = -(logs - mean) / sum_of_singular * entropy(terms).exp()
-    return Slopes(of_entropy, of_singular / (2 * singular))
+    reached = float(energy_reach(eigenvalues, total))
+    last = min(math.ceil(reached), len(eigenvalues)) - 1
+    of_reach = torch.full_like(eigenvalues, NEARLY_ALL)
+    of_reach[:last] -= 1.0
+    of_reach[last] -= reached - last
+    return Slopes(of_entropy, of_singular / (2 * singular), of_reach / eigenvalues[last])

@@ -5,11 +5,12 @@ ten more solutions would take ten times as long, for figures of which only the c
 
 - The leading eigenpairs follow from those of all samples by iteration (`leading_eigenpairs`).
 - Participation ratio and stable rank need nothing else.
-- Entropy and RankMe are functions θ of all eigenvalues ρ. To first order, without fold j,
-  `θ_j − θ = Σ_k ∂θ/∂ρ_k v_kᵀ Δ_j v_k`, with Δ_j the change of the Gram matrix. What is left is the
-  bias, of second order; it is a sum over all pairs of eigenfunctions, and so hardly differs from
-  fold to fold: it is found for one fold, from all its eigenvalues, and taken for each. Of 300 to
-  512 features it differed by 1 to 10 %, and the bounds of intervals by 1 to 3 % of their width.
+- Entropy, RankMe and the reach of the energy are functions θ of all eigenvalues ρ. To first order,
+  without fold j, `θ_j − θ = Σ_k ∂θ/∂ρ_k v_kᵀ Δ_j v_k`, with Δ_j the change of the Gram matrix. What
+  is left is the bias, of second order; it is a sum over all pairs of eigenfunctions, and so hardly
+  differs from fold to fold: it is found for one fold, from all its eigenvalues, and taken for each.
+  Of 300 to 512 features it differed by 1 to 10 %, and the bounds of intervals by 1 to 3 % of their
+  width.
 - The numerical rank changes as in that one fold.
 - Uncentred, the first eigenvalue stands for the mean, and the others are about the centred ones:
   what becomes of the entropy of their shares is taken from these.
@@ -31,7 +32,7 @@ from workers.diagnostics.diagonalization import (
 )
 from workers.diagnostics.figures import Values
 from workers.diagnostics.linear_algebra import eigh, eigvalsh
-from workers.diagnostics.ranks import effective_ranks, entropy, slopes
+from workers.diagnostics.ranks import effective_ranks, energy_reach, entropy, slopes
 
 # Up to this many features a full diagonalization for each fold costs little.
 FEW_FEATURES = 256
@@ -47,11 +48,13 @@ class Spectrum:
     Attributes:
         pairs: Leading eigenpairs.
         effective: Effective ranks, the fields of `EffectiveRank`.
+        k95_energy: Where 95 % of the variance are reached, `(...,)`.
         rank: Numerical rank, `(...,)` float64.
     """
 
     pairs: Eigenpairs
     effective: Values
+    k95_energy: Tensor
     rank: Tensor
 
 
@@ -72,7 +75,8 @@ def spectrum(averages: Averages, features: int) -> Spectrum:
     pairs = diagonalize(
         averages.phi_phi, rows=float(averages.n), noise=averages.phi_noise, features=features
     )
-    return Spectrum(pairs, effective_ranks(pairs.eigenvalues), pairs.ranks)
+    values, trace = pairs.eigenvalues, averages.phi_size.trace
+    return Spectrum(pairs, effective_ranks(values), energy_reach(values, trace), pairs.ranks)
 
 
 def solved(averages: Averages, features: int, near: Eigenpairs) -> Spectrum:
@@ -92,7 +96,8 @@ def solved(averages: Averages, features: int, near: Eigenpairs) -> Spectrum:
     kept = (values > floor) & (place < independent[..., None])
     values = torch.where(kept, values, 0.0)
     pairs = Eigenpairs(values, vectors.flip(-1)[..., : near.rank])
-    return Spectrum(pairs, effective_ranks(values), _rank(values, averages, features))
+    reached = energy_reach(values, averages.phi_size.trace)
+    return Spectrum(pairs, effective_ranks(values), reached, _rank(values, averages, features))
 
 
 def _rank(values: Tensor, averages: Averages, features: int) -> Tensor:
@@ -127,37 +132,43 @@ class CenteredNeighbours:
         averages: Their centred inner products.
         example: Those of some set that lacks a fold.
         features: p.
+
+    Attributes:
+        rank: The numerical rank of the example.
+        singular_bias: How much more its singular values change, in sum, than the root of its
+            variance does.
     """
 
     def __init__(
         self, entire: Spectrum, averages: Averages, example: Averages, features: int
     ) -> None:
-        self._effective = entire.effective
+        self._before = {**entire.effective, "k95_energy": entire.k95_energy}
         vectors = entire.pairs.eigenvectors
         self._gradients = {
-            name: ((vectors * slope) @ vectors.T).flatten()
+            name: _gradient(vectors, slope)
             for name, slope in slopes(entire.pairs.eigenvalues)._asdict().items()
         }
         self._along_entire = self._along(averages)
         values = eigvalsh(example.phi_phi).flip(0)[: entire.pairs.rank].clamp(min=0.0)
-        exact = effective_ranks(values)
+        trace = example.phi_size.trace
+        exact = {**effective_ranks(values), "k95_energy": energy_reach(values, trace)}
         self._bias = {name: exact[name] - figure for name, figure in self._linear(example).items()}
         self.rank = _rank(values, example, features)
+        roots = [each.sqrt().sum() for each in (values, entire.pairs.eigenvalues)]
+        self.singular_bias = roots[0] / roots[1] / (trace / averages.phi_size.trace).sqrt()
 
     def near(self, averages: Averages, leading: Eigenpairs) -> Spectrum:
         """The spectrum of a set that lacks a fold, given its leading eigenpairs."""
-        linear = self._linear(averages)
-        effective = {
-            **_symmetric(averages.phi_size, leading),
-            **{name: figure + self._bias[name] for name, figure in linear.items()},
-        }
-        return Spectrum(leading, effective, self.rank)
+        found = {name: figure + self._bias[name] for name, figure in self._linear(averages).items()}
+        reached = found.pop("k95_energy")
+        effective = {**_symmetric(averages.phi_size, leading), **found}
+        return Spectrum(leading, effective, reached, self.rank)
 
     def _linear(self, averages: Averages) -> dict[str, Tensor]:
         """The figures to first order."""
         along = self._along(averages)
         return {
-            name: self._effective[name] + along[name] - before
+            name: self._before[name] + along[name] - before
             for name, before in self._along_entire.items()
         }
 
@@ -172,13 +183,15 @@ class UncenteredNeighbours:
     Args:
         entire: The spectra of all samples.
         size: Of their uncentred Gram matrix.
+        centered: Near their centred spectrum.
     """
 
-    def __init__(self, entire: Pair, size: Size) -> None:
+    def __init__(self, entire: Pair, size: Size, centered: CenteredNeighbours) -> None:
         self._entire = entire
         self._rest = size.trace - entire.raw.pairs.eigenvalues[0]
         self._singular = entire.raw.pairs.eigenvalues[1:].sqrt().sum()
         shares = self._shares(size.trace, entire.raw.pairs)
+        self._singular = self._singular * centered.singular_bias
         self._offsets = {
             name: (entire.raw.effective[name].log() - entropy(torch.stack([share, 1 - share])))
             / (1 - share)
@@ -200,13 +213,20 @@ class UncenteredNeighbours:
             disorder = entropy(torch.stack([share, 1 - share])) + (1 - share) * others
             effective[name] = disorder.exp()
         change = centered.rank - self._entire.centered.rank
-        return Spectrum(leading, effective, (self._entire.raw.rank + change).clamp(min=1.0))
+        rank = (self._entire.raw.rank + change).clamp(min=1.0)
+        return Spectrum(leading, effective, torch.full_like(rank, torch.nan), rank)
 
     def _shares(self, trace: Tensor, leading: Eigenpairs) -> dict[str, Tensor]:
         """The share of the first eigenvalue, and of the first singular value."""
         first = leading.eigenvalues[0]
         singular = self._singular * ((trace - first).clamp(min=0.0) / self._rest).sqrt()
         return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + singular)}
+
+
+def _gradient(vectors: Tensor, slope: Tensor) -> Tensor:
+    """`V diag(slope) Vᵀ`, flat; in float32, which is exact enough for a change."""
+    single = vectors.float()
+    return ((single * slope.float()) @ single.T).double().flatten()
 
 
 def _symmetric(size: Size, leading: Eigenpairs) -> Values:

@@ -39,10 +39,11 @@ Measured = Mapping[str, Values]
 
 # Numbers that the sets of samples which are looked at together may hold: 2 MiB for each copy.
 _AT_ONCE = 1 << 18
-# The k figures of many features get an interval only if they lie within this share of the
-# eigenfunctions.
+# The k figures of many features get an interval only if they lie within so many eigenfunctions, or
+# within this share of them.
+_FEW_EIGENFUNCTIONS = 96
 _LEADING_SHARE = 1 / 32
-_K_FIGURES = ("k90_utilization", "k95_utilization", "k95_energy")
+_K_FIGURES = ("k90_utilization", "k95_utilization")
 
 
 def intervals(
@@ -134,7 +135,7 @@ class LeftOut:
         of_centered = CenteredNeighbours(
             entire.spectra.centered, entire.centered, example, features
         )
-        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size)
+        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size, of_centered)
         targets, k = len(entire.raw.y), self._k_figures(found)
         before = entire.spectra
 
@@ -163,7 +164,7 @@ class LeftOut:
 
     def _k_figures(self, found: Values) -> int:
         """Eigenpairs that the k figures need, with room to move, as far as they are affordable."""
-        most = _LEADING_SHARE * self._total.p
+        most = max(_FEW_EIGENFUNCTIONS, _LEADING_SHARE * self._total.p)
         counts = (float(found[name].ceil()) for name in _K_FIGURES if name in found)
         roomy = (count + max(4, count // 4) for count in counts)
         return max((int(count) for count in roomy if count <= most), default=1)

@@ -112,7 +112,7 @@ def test_threads_forbid_forking() -> None:
 
 SUPERVISOR = """
 import sys
-from workers.protocol.requests import JobRequest, Limits
+from workers.protocol.requests import JobRequest, JobLimits
 from workers.runner.supervisor import Runner
 
 def say(progress):
@@ -121,7 +121,7 @@ def say(progress):
     return True
 
 runner = Runner("sample_jobs:JOBS", environment={"PYTHONPATH": sys.argv[1]})
-runner.run(JobRequest(kind="hang"), [], deadline_s=60, limits=Limits(), on_tick=say)
+runner.run(JobRequest(kind="hang"), [], deadline_s=60, limits=JobLimits(), on_tick=say)
 """
 
 
