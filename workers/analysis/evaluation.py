@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
+from workers.analysis.measuring import FoldPerformances
 from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
@@ -109,7 +110,7 @@ def evaluate(
     has_scores = has_outputs and answer.is_known and answer.task == "multilabel"
     scores = KeptScores(n, seed) if has_scores else None
     is_measured = has_outputs and probe.targets is not None
-    performances = [Performance()] * folds.count if is_measured else []
+    performances = FoldPerformances(answer, folds.count) if is_measured else None
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted, counted, places = leave_out(
@@ -122,10 +123,8 @@ def evaluate(
         dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
             layers.add(coordinates, targets, row_weights)
-        if targets is not None and is_measured:
-            for fold in set(dealt.tolist()):
-                rows = dealt == fold
-                performances[fold] += answer.measure(values[rows], targets[rows])
+        if targets is not None and performances is not None:
+            performances.add(values, targets, dealt)
             if scores is not None and extracted.answers is not None:
                 scores.add(extracted.answers, targets)
         kept.add(
@@ -137,11 +136,12 @@ def evaluate(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    measured = sum(performances, Performance()) if performances else None
+    by_fold = [] if performances is None else performances.by_fold()
+    measured = sum(by_fold, Performance()) if by_fold else None
     moments = folds.moments()
     return Evaluation(
         folds=moments,
-        performance_by_fold=performances,
+        performance_by_fold=by_fold,
         answer=answer,
         average_precision=None if scores is None else average_precision(scores.ranked()),
         kept=kept,
