@@ -28,8 +28,10 @@ from workers.probes.probe import ProbeData
 from workers.runner.progress import ProgressWriter, Stage
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
-# for the features and class indicators of a dense model.
+# for the features and class indicators of a dense model. Every batch takes some time of its own, in
+# which a small network runs on hundreds of samples, so such a network gets more at once.
 _USUAL_BATCH = 256
+_LARGEST_BATCH = 2048
 _BATCH_BYTES = 64 << 20
 _BATCH_ROWS = 1 << 16
 
@@ -152,14 +154,22 @@ def evaluate(
     )
 
 
-def choose_batch_size(probe: ProbeData) -> int:
-    """Return how many samples the model is to see at once where nobody said."""
+def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:
+    """Return how many samples the model is to see at once where nobody said.
+
+    Args:
+        probe: The samples.
+        run_bytes: What the results of all the model's operations take, a sample; None: not known.
+    """
     bytes_per_sample = 4 * sum(max(1, math.prod(each.shape)) for each in probe.inputs)
     positions = 1
     if probe.targets is not None:
         positions = probe.targets.positions
         bytes_per_sample += 8 * positions * (probe.targets.classes or 0)
-    return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
+    usual = min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample)
+    if run_bytes is not None:
+        usual = max(usual, min(_LARGEST_BATCH, _BATCH_BYTES // (bytes_per_sample + run_bytes)))
+    return max(1, min(usual, _BATCH_ROWS // positions))
 
 
 def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:
