@@ -138,6 +138,8 @@ class Folds:
         if self._keeps_outputs and self.output_basis is None:
             self.output_basis = self._reduce("outputs")
         self._multiply()
+        for moments in self._moments:
+            moments.mirror()
         return self._moments
 
     @property
@@ -164,7 +166,7 @@ class Folds:
             phi, f, y = _joined_features(features), torch.cat(outputs), joined(targets)
             if not self._moments:
                 self._moments = [self._zeros(phi, f, y) for _ in range(self.count)]
-            self._moments[fold].update(phi, f, y, joined(weights))
+            self._moments[fold].update(phi, f, y, joined(weights), mirrored=False)
 
     def _parts(
         self, values: Tensor | None, order: Tensor, sizes: list[int]

@@ -1,7 +1,8 @@
-"""What the values of a batch must be to be summed."""
+"""What values and classes must be to become sums."""
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,3 +48,20 @@ def check_finite(name: str, values: Tensor) -> None:
             f"The {name} of {bad} of {len(values)} samples in a batch hold NaN or infinity. "
             "Check the scale of the input and the precision of the model."
         )
+
+
+def stored_classes(stored: np.ndarray, d: int) -> Tensor:
+    """The classes of a file of moments, which must ascend.
+
+    Args:
+        stored: As they were read.
+        d: How many classes labels tell apart.
+
+    Raises:
+        IncompatibleShapesError: They do not ascend, or are no such classes.
+    """
+    classes = torch.tensor(stored, dtype=torch.int64)
+    in_order = classes.ndim == 1 and bool((classes.diff() > 0).all())
+    if not in_order or bool(((classes < 0) | (classes >= d)).any()):
+        raise IncompatibleShapesError(f"y_classes must ascend from 0 or more to less than {d}.")
+    return classes

@@ -19,8 +19,8 @@ from torch import Tensor
 from workers.diagnostics.averages import CENTRING_NOISE, Averages
 from workers.diagnostics.class_sums import indicators, united, widened
 from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError, NonFiniteError
-from workers.diagnostics.incoming import samples
-from workers.diagnostics.products import add_products
+from workers.diagnostics.incoming import samples, stored_classes
+from workers.diagnostics.products import add_products, mirror
 
 _WHOLE = ("phi", "f", "y", "phi_phi", "f_f", "phi_f")
 # Of classes these have columns for those that occur.
@@ -141,6 +141,8 @@ class Moments:
         outputs: Tensor,
         targets: Tensor | None = None,
         weights: Tensor | None = None,
+        *,
+        mirrored: bool = True,
     ) -> None:
         """Add a batch of samples, in place.
 
@@ -150,6 +152,8 @@ class Moments:
             targets: Values `(batch, d)`, or where sums are by class the class of each sample,
                 `(batch,)` int64; None only if `d` is 0.
             weights: How much each sample counts, positive, `(batch,)`; None: 1 each.
+            mirrored: Whether to make `phi_phi`, `f_f` and `y_y` whole; if not, they lack a part
+                below the diagonal until `mirror` does.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit these sums.
@@ -176,6 +180,14 @@ class Moments:
         add_products(self.phi_phi, x)
         add_products(self.f_f, f)
         self._add_crossed(x, f, y, root)
+        if mirrored:
+            self.mirror()
+
+    def mirror(self) -> None:
+        """Make symmetric sums whole."""
+        for sums in (self.phi_phi, self.f_f, self.y_y):
+            if sums is not None:
+                mirror(sums)
 
     def merge(self, other: Self) -> Self:
         """Sums over the samples of both, which must be disjoint sets of samples."""
@@ -254,7 +266,7 @@ class Moments:
         sizes = (arrays[name].size for name in ("phi", "f", "y"))
         moments = cls.zeros(*sizes, by_class=by_class)
         if by_class:
-            classes = _classes(arrays[_OF_CLASSES], moments.d)
+            classes = stored_classes(arrays[_OF_CLASSES], moments.d)
             columns = (_zeros(size, len(classes)) for size in (moments.p, moments.c))
             moments.classes, (moments.phi_y, moments.f_y) = classes, columns
         moments.n = int(arrays["n"])
@@ -382,15 +394,6 @@ class Moments:
             raise IncompatibleShapesError(
                 "Only moments of equal targets combine: one is of classes, the other of values."
             )
-
-
-def _classes(stored: np.ndarray, d: int) -> Tensor:
-    """The classes of a file, which must be what `to_arrays` writes."""
-    classes = torch.tensor(stored, dtype=torch.int64)
-    in_order = classes.ndim == 1 and bool((classes.diff() > 0).all())
-    if not in_order or bool(((classes < 0) | (classes >= d)).any()):
-        raise IncompatibleShapesError(f"{_OF_CLASSES} must ascend from 0 or more to less than {d}.")
-    return classes
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Sums of products over rows."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 # Of p columns, 8 blocks leave out 7/16 of the work. Narrow ones take longer than what they save.
@@ -8,22 +10,26 @@ _NARROWEST = 128
 
 
 def add_products(sums: Tensor, rows: Tensor) -> None:
-    """Add the inner products of all columns with one another, in place.
+    """Add the inner products of all columns with one another, in place, but for those below blocks.
 
-    Those above the diagonal are computed, block by block, and copied to below it.
+    Those in blocks along the diagonal and above are computed; `mirror` fills in the others.
 
     Args:
-        sums: `(m, m)`, symmetric.
+        sums: `(m, m)`.
         rows: `(rows, m)`.
-
-    Example:
-        >>> sums = torch.zeros(2, 2)
-        >>> add_products(sums, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        >>> sums.tolist()
-        [[10.0, 14.0], [14.0, 20.0]]
     """
-    width = max(_NARROWEST, rows.shape[1] // _BLOCKS)
-    for first in range(0, rows.shape[1], width):
-        here, after = slice(first, first + width), slice(first + width, None)
-        sums[here, first:].addmm_(rows[:, here].T, rows[:, first:])
+    for here, _ in _blocks(rows.shape[1]):
+        sums[here, here.start :].addmm_(rows[:, here].T, rows[:, here.start :])
+
+
+def mirror(sums: Tensor) -> None:
+    """Fill in what `add_products` left out: the same as is across the diagonal."""
+    for here, after in _blocks(len(sums)):
         sums[after, here] = sums[here, after].T
+
+
+def _blocks(columns: int) -> Iterator[tuple[slice, slice]]:
+    """Columns, block by block, and for each block those that come after it."""
+    width = max(_NARROWEST, columns // _BLOCKS)
+    for first in range(0, columns, width):
+        yield slice(first, first + width), slice(first + width, None)
