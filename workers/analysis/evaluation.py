@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
+from workers.analysis.measuring import FoldPerformances
 from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
@@ -27,8 +28,10 @@ from workers.probes.probe import ProbeData
 from workers.protocol.progress import ProgressWriter, Stage
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
-# for the features and class indicators of a dense model.
+# for the features and class indicators of a dense model. Every batch takes some time of its own, in
+# which a small network runs on hundreds of samples, so such a network gets more at once.
 _USUAL_BATCH = 256
+_LARGEST_BATCH = 2048
 _BATCH_BYTES = 64 << 20
 _BATCH_ROWS = 1 << 16
 
@@ -109,7 +112,7 @@ def evaluate(
     has_scores = has_outputs and answer.is_known and answer.task == "multilabel"
     scores = KeptScores(n, seed) if has_scores else None
     is_measured = has_outputs and probe.targets is not None
-    performances = [Performance()] * folds.count if is_measured else []
+    performances = FoldPerformances(answer, folds.count) if is_measured else None
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
         extracted, counted, places = leave_out(
@@ -122,10 +125,8 @@ def evaluate(
         dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
         if layers is not None:
             layers.add(coordinates, targets, row_weights)
-        if targets is not None and is_measured:
-            for fold in set(dealt.tolist()):
-                rows = dealt == fold
-                performances[fold] += answer.measure(values[rows], targets[rows])
+        if targets is not None and performances is not None:
+            performances.add(values, targets, dealt)
             if scores is not None and extracted.answers is not None:
                 scores.add(extracted.answers, targets)
         kept.add(
@@ -137,11 +138,12 @@ def evaluate(
         )
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    measured = sum(performances, Performance()) if performances else None
+    by_fold = [] if performances is None else performances.by_fold()
+    measured = sum(by_fold, Performance()) if by_fold else None
     moments = folds.moments()
     return Evaluation(
         folds=moments,
-        performance_by_fold=performances,
+        performance_by_fold=by_fold,
         answer=answer,
         average_precision=None if scores is None else average_precision(scores.ranked()),
         kept=kept,
@@ -152,14 +154,22 @@ def evaluate(
     )
 
 
-def choose_batch_size(probe: ProbeData) -> int:
-    """Return how many samples the model is to see at once where nobody said."""
+def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:
+    """Return how many samples the model is to see at once where nobody said.
+
+    Args:
+        probe: The samples.
+        run_bytes: What the results of all the model's operations take, a sample; None: not known.
+    """
     bytes_per_sample = 4 * sum(max(1, math.prod(each.shape)) for each in probe.inputs)
     positions = 1
     if probe.targets is not None:
         positions = probe.targets.positions
         bytes_per_sample += 8 * positions * (probe.targets.classes or 0)
-    return max(1, min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample, _BATCH_ROWS // positions))
+    usual = min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample)
+    if run_bytes is not None:
+        usual = max(usual, min(_LARGEST_BATCH, _BATCH_BYTES // (bytes_per_sample + run_bytes)))
+    return max(1, min(usual, _BATCH_ROWS // positions))
 
 
 def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:

@@ -122,7 +122,7 @@ def analyse(
         evaluation = evaluate(
             extractor,
             probe,
-            batch_size(probe, options),
+            batch_size(probe, options, extractor),
             options.seed,
             progress,
             weights=weights,
@@ -172,7 +172,7 @@ def analyse(
                 extractor,
                 diagnosis,
                 eval_probe,
-                batch_size(eval_probe, options),
+                batch_size(eval_probe, options, extractor),
                 options,
                 weights=RowWeights(eval_probe, options.class_weighting),
                 progress=progress,

@@ -127,9 +127,17 @@ def _naming_columns(probe: ProbeData) -> Iterator[None]:
         ) from error
 
 
-def batch_size(probe: ProbeData, options: Options) -> int:
-    """How many samples the model is to see at once."""
-    return choose_batch_size(probe) if options.batch_size == "auto" else options.batch_size
+def batch_size(probe: ProbeData, options: Options, extractor: Extractor | None = None) -> int:
+    """How many samples the model is to see at once.
+
+    Args:
+        probe: The samples.
+        options: What the model's owner says.
+        extractor: What was found in the model; None: nothing yet.
+    """
+    if options.batch_size != "auto":
+        return options.batch_size
+    return choose_batch_size(probe, None if extractor is None else extractor.sample_bytes)
 
 
 def _reason(error: Exception) -> str:

@@ -89,7 +89,7 @@ class KeptRows:
             (self._labels, labels),
         ):
             if values is not None:
-                kept.append(values[picked])
+                kept.append(values.index_select(0, picked))
 
     def rows(self, decide: Callable[[Tensor], Tensor | None] | None = None) -> Rows:
         """Return what is kept of the chosen rows.

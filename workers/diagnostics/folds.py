@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from workers.diagnostics.coordinates import reduce_rows
-from workers.diagnostics.moments import Moments, check_finite
+from workers.diagnostics.incoming import check_finite
+from workers.diagnostics.moments import Moments
 
-# Rows gathered before they are multiplied: products of a few rows would move the p×p sums through
-# memory for almost no arithmetic.
+# Rows of a fold gathered before they are multiplied, or half as many as features if that is more:
+# products of a few rows would move the p×p sums through memory for almost no arithmetic.
 _BUFFERED_ROWS = 512
 
 
@@ -85,8 +86,9 @@ class Folds:
         self._rows_in_all = int(torch.as_tensor(positions).expand(n).sum())
         self.count = count
         self._moments: list[Moments] = []
-        self._waiting: list[list[_Part]] = [[] for _ in range(count)]
-        self._rows = [0] * count
+        # Of each batch, the part of each fold.
+        self._waiting: list[list[_Part]] = []
+        self._waiting_rows = 0
         self._classes = classes
         self._keeps_features = self._keeps_outputs = False
         self.basis: Tensor | None = None
@@ -119,18 +121,14 @@ class Folds:
             check_finite("features", phi)
             check_finite("outputs", outputs)
         dealt = self._dealing.deal(len(phi))
-        for fold in set(dealt.tolist()):
-            rows = dealt == fold
-            part = _Part(
-                phi[rows],
-                outputs[rows],
-                None if targets is None else targets[rows],
-                None if weights is None else weights[rows],
-            )
-            self._waiting[fold].append(part)
-            self._rows[fold] += len(part.phi)
-            if self._rows[fold] >= _BUFFERED_ROWS and not self._keeps_rows:
-                self._multiply(fold)
+        order = dealt.argsort(stable=True)
+        sizes = dealt.bincount(minlength=self.count).tolist()
+        parts = (self._parts(values, order, sizes) for values in (phi, outputs, targets, weights))
+        self._waiting.append([_Part(*part) for part in zip(*parts, strict=True)])
+        self._waiting_rows += len(phi)
+        most = self.count * max(_BUFFERED_ROWS, phi.shape[1] // 2)
+        if self._waiting_rows >= most and not self._keeps_rows:
+            self._multiply()
         return dealt
 
     def moments(self) -> list[Moments]:
@@ -139,8 +137,9 @@ class Folds:
             self.basis = self._reduce("phi")
         if self._keeps_outputs and self.output_basis is None:
             self.output_basis = self._reduce("outputs")
-        for fold in range(self.count):
-            self._multiply(fold)
+        self._multiply()
+        for moments in self._moments:
+            moments.mirror()
         return self._moments
 
     @property
@@ -153,23 +152,29 @@ class Folds:
             [getattr(part, name) for parts in self._waiting for part in parts]
         )
         taken = 0
-        for fold, parts in enumerate(self._waiting):
-            self._waiting[fold] = []
-            for part in parts:
+        for parts in self._waiting:
+            for fold, part in enumerate(parts):
                 first, taken = taken, taken + len(part.phi)
-                self._waiting[fold].append(part._replace(**{name: coordinates[first:taken]}))
+                parts[fold] = part._replace(**{name: coordinates[first:taken]})
         return basis
 
-    def _multiply(self, fold: int) -> None:
-        waiting, self._waiting[fold] = self._waiting[fold], []
-        self._rows[fold] = 0
-        if not waiting:
-            return
-        features, outputs, targets, weights = zip(*waiting, strict=True)
-        phi, f, y = torch.cat(features), torch.cat(outputs), joined(targets)
-        if not self._moments:
-            self._moments = [self._zeros(phi, f, y) for _ in range(self.count)]
-        self._moments[fold].update(phi, f, y, joined(weights))
+    def _multiply(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._waiting_rows = 0
+        for fold, parts in enumerate(zip(*waiting, strict=True)):
+            features, outputs, targets, weights = zip(*parts, strict=True)
+            phi, f, y = _joined_features(features), torch.cat(outputs), joined(targets)
+            if not self._moments:
+                self._moments = [self._zeros(phi, f, y) for _ in range(self.count)]
+            self._moments[fold].update(phi, f, y, joined(weights), mirrored=False)
+
+    def _parts(
+        self, values: Tensor | None, order: Tensor, sizes: list[int]
+    ) -> Sequence[Tensor | None]:
+        """What each fold gets of a batch: one copy of it, in the folds' order."""
+        if values is None:
+            return [None] * self.count
+        return values.index_select(0, order).split_with_sizes(sizes)
 
     def _zeros(self, phi: Tensor, f: Tensor, y: Tensor | None) -> Moments:
         if self._classes is not None:
@@ -181,3 +186,9 @@ def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     """Batches of what all have or none has, in one."""
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None
+
+
+def _joined_features(parts: Sequence[Tensor]) -> Tensor:
+    """The same as float64, without a copy of them as they are between."""
+    rows = torch.empty(sum(map(len, parts)), parts[0].shape[1], dtype=torch.float64)
+    return torch.cat(list(parts), out=rows)

@@ -19,6 +19,8 @@ from torch import Tensor
 from workers.diagnostics.averages import Averages
 from workers.diagnostics.class_sums import indicators, united, widened
 from workers.diagnostics.errors import DiagnosticsError, IncompatibleShapesError, NonFiniteError
+from workers.diagnostics.incoming import samples, stored_classes
+from workers.diagnostics.products import add_products, mirror
 
 _WHOLE = ("phi", "f", "y", "phi_phi", "f_f", "phi_f")
 # Of classes these have columns for those that occur.
@@ -139,6 +141,8 @@ class Moments:
         outputs: Tensor,
         targets: Tensor | None = None,
         weights: Tensor | None = None,
+        *,
+        mirrored: bool = True,
     ) -> None:
         """Add a batch of samples, in place.
 
@@ -148,6 +152,8 @@ class Moments:
             targets: Values `(batch, d)`, or where sums are by class the class of each sample,
                 `(batch,)` int64; None only if `d` is 0.
             weights: How much each sample counts, positive, `(batch,)`; None: 1 each.
+            mirrored: Whether to make `phi_phi`, `f_f` and `y_y` whole; if not, they lack a part
+                below the diagonal until `mirror` does.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit these sums.
@@ -157,12 +163,12 @@ class Moments:
         rows = phi.shape[0] if phi.ndim else 0
         if targets is None:
             targets = phi.new_zeros(rows, 0)
-        x = _samples("features", phi, (rows, self.p))
-        f = _samples("outputs", outputs, (rows, self.c))
+        x = samples("features", phi, (rows, self.p))
+        f = samples("outputs", outputs, (rows, self.c))
         y = self._targets(targets, rows)
         w = x.new_ones(rows, 1)
         if weights is not None:
-            w = _samples("weights", weights[:, None], (rows, 1))
+            w = samples("weights", weights[:, None], (rows, 1))
             if not bool((w > 0).all()):
                 raise DiagnosticsError("The weights of samples must be positive.")
         self.n += rows
@@ -171,15 +177,17 @@ class Moments:
         root = w.sqrt()
         if weights is not None:
             x, f = root * x, root * f
-        self.phi += (root.T @ x)[0]
-        self.f += (root.T @ f)[0]
-        self.phi_phi.addmm_(x.T, x)
-        self.f_f.addmm_(f.T, f)
-        self.phi_f.addmm_(x.T, f)
-        if self.classes is None:
-            self._add_values(x, f, y, root)
-        else:
-            self._add_classes(x, f, y, root)
+        add_products(self.phi_phi, x)
+        add_products(self.f_f, f)
+        self._add_crossed(x, f, y, root)
+        if mirrored:
+            self.mirror()
+
+    def mirror(self) -> None:
+        """Make symmetric sums whole."""
+        for sums in (self.phi_phi, self.f_f, self.y_y):
+            if sums is not None:
+                mirror(sums)
 
     def merge(self, other: Self) -> Self:
         """Sums over the samples of both, which must be disjoint sets of samples."""
@@ -257,7 +265,7 @@ class Moments:
         sizes = (arrays[name].size for name in ("phi", "f", "y"))
         moments = cls.zeros(*sizes, by_class=by_class)
         if by_class:
-            classes = _classes(arrays[_OF_CLASSES], moments.d)
+            classes = stored_classes(arrays[_OF_CLASSES], moments.d)
             columns = (_zeros(size, len(classes)) for size in (moments.p, moments.c))
             moments.classes, (moments.phi_y, moments.f_y) = classes, columns
         moments.n = int(arrays["n"])
@@ -279,7 +287,7 @@ class Moments:
     def _targets(self, targets: Tensor, rows: int) -> Tensor:
         """Values as float64, or labels as they are, once they fit these sums."""
         if self.classes is None:
-            return _samples("targets", targets, (rows, self.d))
+            return samples("targets", targets, (rows, self.d))
         if tuple(targets.shape) != (rows,):
             raise IncompatibleShapesError(
                 f"The labels of a batch have shape {tuple(targets.shape)}, expected {(rows,)}."
@@ -288,24 +296,42 @@ class Moments:
             raise IncompatibleShapesError(f"Labels must be whole numbers from 0 to {self.d - 1}.")
         return targets
 
-    def _add_values(self, phi: Tensor, f: Tensor, values: Tensor, root: Tensor) -> None:
-        self.y_count += values.sum(0)
-        y = root * values
-        self.y += (root.T @ y)[0]
-        if self.y_y is not None:
-            self.y_y.addmm_(y.T, y)
-        self.phi_y.addmm_(phi.T, y)
-        self.f_y.addmm_(f.T, y)
+    def _add_crossed(self, phi: Tensor, f: Tensor, targets: Tensor, root: Tensor) -> None:
+        """Add all products but those of Φ with itself and of F with itself.
 
-    def _add_classes(self, phi: Tensor, f: Tensor, labels: Tensor, root: Tensor) -> None:
-        here, values = indicators(labels)
+        Args:
+            phi: Φ of each row times the root of the row's weight.
+            f: F likewise.
+            targets: Values or labels, as they are.
+            root: The roots of the weights.
+        """
+        here = None
+        if self.classes is None:
+            values = targets
+            self.y_count += values.sum(0)
+        else:
+            here, values = indicators(targets)
+            self.y_count[here] += values.sum(0)
         y = root * values
-        self.y_count[here] += values.sum(0)
+        # Products of few columns take the time of reading Φ once, so all of them are made at once.
+        sizes = [self.c, y.shape[1], 1]
+        with_f, with_y, alone = torch.cat([f, y, root], 1).T.mm(phi).split_with_sizes(sizes)
+        f_with_y, f_alone = torch.cat([y, root], 1).T.mm(f).split_with_sizes(sizes[1:])
+        self.phi += alone[0]
+        self.f += f_alone[0]
+        self.phi_f += with_f.T
+        if here is None:
+            self.y += (root.T @ y)[0]
+            if self.y_y is not None:
+                add_products(self.y_y, y)
+            self.phi_y += with_y.T
+            self.f_y += f_with_y.T
+            return
         self.y[here] += (root.T @ y)[0]
         classes = self._make_room(here)
         at = torch.searchsorted(classes, here)
-        self.phi_y.index_add_(1, at, phi.T @ y)
-        self.f_y.index_add_(1, at, f.T @ y)
+        self.phi_y.index_add_(1, at, with_y.T)
+        self.f_y.index_add_(1, at, f_with_y.T)
 
     def _make_room(self, more: Tensor) -> Tensor:
         """Have columns for more classes; returns all that there are columns for."""
@@ -371,43 +397,6 @@ class Moments:
             raise IncompatibleShapesError(
                 "Only moments of equal targets combine: one is of classes, the other of values."
             )
-
-
-def check_finite(name: str, values: Tensor) -> None:
-    """Refuse a batch that holds NaN or infinity.
-
-    Args:
-        name: What the values are, for the message.
-        values: One row a sample.
-
-    Raises:
-        NonFiniteError: It does.
-    """
-    bad = int((~torch.isfinite(values)).any(1).sum())
-    if bad:
-        raise NonFiniteError(
-            f"The {name} of {bad} of {len(values)} samples in a batch hold NaN or infinity. "
-            "Check the scale of the input and the precision of the model."
-        )
-
-
-def _samples(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`values` as float64 on the CPU, once the shape is as expected and every entry finite."""
-    if tuple(values.shape) != shape:
-        raise IncompatibleShapesError(
-            f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
-        )
-    check_finite(name, values)
-    return values.detach().to("cpu", torch.float64)
-
-
-def _classes(stored: np.ndarray, d: int) -> Tensor:
-    """The classes of a file, which must be what `to_arrays` writes."""
-    classes = torch.tensor(stored, dtype=torch.int64)
-    in_order = classes.ndim == 1 and bool((classes.diff() > 0).all())
-    if not in_order or bool(((classes < 0) | (classes >= d)).any()):
-        raise IncompatibleShapesError(f"{_OF_CLASSES} must ascend from 0 or more to less than {d}.")
-    return classes
 
 
 def _zeros(*shape: int) -> Tensor:

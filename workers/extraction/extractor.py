@@ -125,6 +125,7 @@ class Extractor:
             that follows from u; `None` where it is, and where no result has a row for each of u.
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
+        sample_bytes: What the results of all operations took in the first run, a sample.
     """
 
     def __init__(
@@ -133,9 +134,12 @@ class Extractor:
         found: Structure | DeclaredFeatures,
         feature_map: FeatureMap,
         first: Observation,
+        *,
         baked_rows: int | None,
+        sample_bytes: int,
     ) -> None:
         self.feature_map = feature_map
+        self.sample_bytes = sample_bytes
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
@@ -227,6 +231,7 @@ class Extractor:
             seen.logits,
             center=self._center,
             precision=seen.precision,
+            samples=len(seen.features) // seen.positions,
         )
         limit = tolerance(seen.precision)
         if not value <= limit:
@@ -289,7 +294,14 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
         warnings = (*warnings, *_stateful(model, saved), *check_value_range(model, tape, batch))
         feature_map = _describe(found, first, count_parameters(model, tape), warnings)
-        return Extractor(model, found, feature_map, first, baked_rows)
+        return Extractor(
+            model,
+            found,
+            feature_map,
+            first,
+            baked_rows=baked_rows,
+            sample_bytes=tape.result_bytes() // rows,
+        )
 
 
 def _stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:

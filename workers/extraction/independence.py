@@ -19,10 +19,11 @@ from workers.protocol.errors import JobError
 _ROW_TOLERANCE = 1e-3
 """A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""
 
-_MOST_TESTED = 8
 _SHARE_TESTED = 16
-"""Of a later batch one sample of so many is run again without the others, so that an extreme one
-which changes them is hardly among them; 8 at most, which cost little and are enough to tell."""
+_ENOUGH_TESTED = 8
+_SHARE_OF_MANY = 64
+"""Of a later batch one sample in 16 is run again without the others, so that an extreme one which
+changes them is hardly among them; 8 of these are enough to tell, or one in 64 if that is more."""
 
 _LARGE = 64
 _SMALL = 4
@@ -127,7 +128,8 @@ class LaterBatches:
         is_picked = self._seen.bit_count() == 1  # the 1st, 2nd, 4th, 8th, …
         if self._is_settled or size < (_SMALL if is_picked else _LARGE):
             return ()
-        rows = min(_MOST_TESTED, max(2, size // _SHARE_TESTED))
+        enough = max(_ENOUGH_TESTED, size // _SHARE_OF_MANY)
+        rows = min(enough, max(2, size // _SHARE_TESTED))
         evenly = torch.arange(rows, device=batch[0].device) * size
         # An extreme sample that changes all others is in one of two choices at most.
         choices = [evenly // rows, (evenly + size // 2) // rows][: 1 + is_picked]

@@ -229,3 +229,15 @@ def test_batches_shrink_with_all_inputs_and_with_positions() -> None:
     words[0, :2] = 0, 5
     assert choose_batch_size(probe(x=words, y=words)) == 1
     assert choose_batch_size(probe(x=words, y=words % 9)) == 128
+
+
+def test_networks_with_little_in_between_get_larger_batches() -> None:
+    narrow, bytes_in = probe(x=np.zeros((3, 784), np.float32)), 4 * 784
+    assert choose_batch_size(narrow) == 256
+    assert choose_batch_size(narrow, 8_000) == 2048
+    assert choose_batch_size(narrow, (1 << 16) - bytes_in) == 1024
+    assert choose_batch_size(narrow, 10 << 20) == 256
+    words = np.full((3, 512), 32_767)
+    words[0, :2] = 0, 5
+    assert choose_batch_size(probe(x=words, y=words), 1) == 1
+    assert choose_batch_size(probe(x=words, y=words % 9), 1) == 128

@@ -28,6 +28,20 @@ def test_folds_sum_to_the_moments_of_everything(batch: int) -> None:
         )
 
 
+def test_products_of_many_columns_are_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    phi, outputs, targets = (
+        torch.randn(900, width, generator=generator, dtype=torch.float64)
+        for width in (600, 300, 200)
+    )
+    folds = Folds(900, seed=1)
+    for rows in torch.arange(900).split(250):  # type: ignore[no-untyped-call]  # torch's
+        folds.update(phi[rows], outputs[rows], targets[rows])
+    total = reduce(add, folds.moments())
+    for sums, rows in ((total.phi_phi, phi), (total.f_f, outputs), (total.y_y, targets)):
+        torch.testing.assert_close(sums, rows.T @ rows, rtol=1e-12, atol=1e-9)
+
+
 def test_labels_that_cycle_are_spread_over_all_folds() -> None:
     labels = torch.eye(10)[torch.arange(2000) % 10]
     folds = Folds(2000, seed=0)

@@ -135,8 +135,8 @@ def _parts(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 def _fewer(model: nn.Module, batch: Batch) -> int | None:
-    """How many samples of a batch a model runs on at once, by halves; None if not even on one."""
-    rows = len(batch[0]) // 2
+    """How many samples of a batch a model runs on at once, a power of two; None if not even one."""
+    rows = 1 << (len(batch[0]) - 1).bit_length() >> 1  # the largest one that is less than all
     while rows:
         try:
             for part in _parts(batch, rows):

@@ -23,8 +23,10 @@ _ROUNDING = 8
 
 
 _ROWS = 64
-"""Samples of a batch whose u is computed again, evenly spread. All of them would cost an MLP 5 % of
-its time, and a head that is not the one found misses on every row."""
+_SHARE = 4
+"""Rows of a batch whose u is computed again, evenly spread: 64, or a quarter as many as samples if
+that is more. All of them would cost an MLP 5 % of its time, and a head that is not the one found
+misses on every row."""
 
 
 def supported(dtype: torch.dtype) -> bool:
@@ -55,6 +57,7 @@ def residual(
     *,
     center: Tensor,
     precision: torch.dtype,
+    samples: int,
 ) -> float:
     """‖ΦWᵀ + b − u‖ / ‖u − ū‖, with Frobenius norms.
 
@@ -68,8 +71,9 @@ def residual(
         logits: u, [n, C].
         center: ū, [C], the mean of u over a reference batch, in the working precision.
         precision: The dtype the model worked in between Φ and u.
+        samples: How many there are; n unless each has several rows.
     """
-    every = max(1, len(logits) // _ROWS)
+    every = max(1, len(logits) // max(_ROWS, samples // _SHARE))
     outputs = logits[::every].to(weight.dtype)
     chosen = features[::every].to(weight.dtype)
     predicted = chosen @ weight.T if bias is None else torch.addmm(bias, chosen, weight.T)

@@ -122,6 +122,15 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
         """Whether a step wrote into the memory of an input."""
         return any(storage_key(tensor) in self._writes for tensor in self._inputs)
 
+    def result_bytes(self) -> int:
+        """What all results that depend on the input take together, views of others included."""
+        return sum(
+            output.numel() * output.element_size()
+            for step in self.steps
+            for output in step.outputs
+            if self.depends(output)
+        )
+
     def roots(self, tensor: Tensor) -> list[Tensor]:
         """The model's own tensors that an input-independent tensor was computed from."""
         found, waiting, seen = [], [tensor], {id(tensor)}
