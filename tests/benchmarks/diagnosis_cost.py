@@ -22,14 +22,12 @@ import numpy as np
 import sklearn
 import torch
 from pydantic import JsonValue
-from service.probes.spec import ProbeSpec
-from service.settings import Settings
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 from torch import Tensor, nn
-from workers.probes.container import Limits
-from workers.runner.progress import ProgressWriter, Stage
 
+from service.contract.probe_spec import ProbeSpec
+from service.platform.settings import Settings
 from tests.benchmarks.layers_cost import mlp, resnet18
 from tests.support import npz, scripted
 from workers.analysis.evaluation import choose_batch_size, evaluate
@@ -39,6 +37,8 @@ from workers.diagnostics import Answer, Moments, Performance, Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.extraction import discover, load_model
 from workers.probes.probe import load_probe
+from workers.protocol.arguments import ProbeLimits
+from workers.protocol.progress import ProgressWriter, Stage
 
 CLASSES = 10
 SAMPLES = {32: 1_797, 512: 20_000, 1_024: 16_000, 2_048: 16_000, 4_096: 16_000}
@@ -177,7 +177,7 @@ def measure_network(given: Network, most: int, clock: Clock) -> None:
     x = torch.randn(*given.shape, generator=generator)
     labels = torch.randint(CLASSES, (len(x),), generator=generator)
     archive, file = scripted(net), npz(x=x.numpy(), y=labels.numpy())
-    probe = load_probe(io.BytesIO(file), ProbeSpec.model_validate(SPEC), Limits())
+    probe = load_probe(io.BytesIO(file), ProbeSpec.model_validate(SPEC), ProbeLimits())
     size = choose_batch_size(probe)
     extractor = discover(load_model(io.BytesIO(archive)), next(probe.batches(size))[0])
     probe = probe.settled(model_view(extractor.feature_map))

@@ -118,10 +118,20 @@ def nearby(entire: Eigenpairs, averages: Averages, needed: int) -> Eigenpairs | 
         None where that costs as much as to solve for all.
     """
     needed = min(needed, entire.rank, int(averages.n) - 1)
-    block = needed + max(4, needed // 4)
-    if not needed or block > min(entire.rank, _WIDEST_BLOCK * averages.phi_phi.shape[-1]):
+    if not is_near_cheaper(needed, entire):
         return None
-    return leading_eigenpairs(averages.phi_phi.mm, needed, near=entire.leading(block))
+    near = entire.leading(_block(needed))
+    return leading_eigenpairs(averages.phi_phi.mm, needed, near=near)
+
+
+def is_near_cheaper(needed: int, entire: Eigenpairs) -> bool:
+    """Whether so many leading eigenpairs are found sooner by iteration than all by solving."""
+    return 0 < _block(needed) <= min(entire.rank, _WIDEST_BLOCK * entire.eigenvectors.shape[-2])
+
+
+def _block(needed: int) -> int:
+    """Vectors to iterate with: spare ones keep the last wanted one from being the slowest."""
+    return needed and needed + max(4, needed // 4)
 
 
 class CenteredNeighbours:

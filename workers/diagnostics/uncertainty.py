@@ -30,6 +30,7 @@ from workers.diagnostics.spectra import (
     CenteredNeighbours,
     Pair,
     UncenteredNeighbours,
+    is_near_cheaper,
     nearby,
     solved,
 )
@@ -129,15 +130,16 @@ class LeftOut:
     def _statistic_of_many(self, fold: Moments, found: Values) -> Callable[[Moments], Measured]:
         """Of many features: what is near the spectra of all samples."""
         features, entire = self._setting.features, self._entire
-        if entire.spectra.raw.pairs.rank < 2 or not entire.spectra.centered.pairs.rank:  # noqa: PLR2004 - one eigenfunction is all
+        before = entire.spectra
+        targets, k = len(entire.raw.y), self._k_figures(found)
+        needed = max(needed_for(int(entire.learned.basis.dimension)), targets, k)
+        if not is_near_cheaper(needed, before.centered.pairs):
             return self._solved
         example = self._total.without(fold).centered_averages()
         of_centered = CenteredNeighbours(
             entire.spectra.centered, entire.centered, example, features
         )
         of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size, of_centered)
-        targets, k = len(entire.raw.y), self._k_figures(found)
-        before = entire.spectra
 
         def statistic(rest: Moments) -> Measured:
             raw = rest.averages(reuse=True)
