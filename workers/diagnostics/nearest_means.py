@@ -1,6 +1,6 @@
 """NC4: does the model answer as the nearest class mean does? (Papyan, Han & Donoho, PNAS 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -12,6 +12,8 @@ from workers.diagnostics.moments import Moments
 _FEWEST_CLASSES = 2
 # Distances from rows to means that are held at once: 32 MiB.
 _BLOCK = 1 << 22
+# Numbers in the means of all folds, up to which these are looked at together.
+_TOGETHER = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +70,16 @@ def nearest_mean_mismatches(
     """
     classes = _ClassMeans.of(total)
     moved = [_moved(total, fold, classes) for fold in folds]
-    means = torch.cat([classes.means - classes.centre, *(each.means for each in moved)])
-    sizes = [len(classes.means), *(len(each.columns) for each in moved)]
-    wrong = [0] * len(sizes)
-    step = max(1, _BLOCK // max(*means.shape, 1))
+    wrong = [0] * (1 + len(folds))
+    step = max(1, _BLOCK // max(*classes.means.shape, 1))
     for start in range(0, len(features), step):
         rows = slice(start, start + step)
-        from_centre = features[rows].to(means) - classes.centre
-        # Distances to means, but for ‖Φ − μ_G‖², which is the same for every class.
-        products = torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
-        distances, *others = torch.split(products, sizes, dim=1)
+        from_centre = features[rows].to(classes.means) - classes.centre
+        distances = _distances(from_centre, classes.means - classes.centre)
         wrong[0] += _mistaken(distances, classes, answers[rows])
-        for number, (each, other) in enumerate(zip(moved, others, strict=True), start=1):
-            replaced = distances.index_copy(
-                1, each.columns, other.masked_fill_(each.gone, torch.inf)
-            )
+        for number, (each, others) in enumerate(_from_moved(from_centre, moved), start=1):
+            others.masked_fill_(each.gone, torch.inf)
+            replaced = distances.index_copy(1, each.columns, others)
             wrong[number] += _mistaken(replaced, classes, answers[rows])
     present = [len(classes.means) - int(each.gone.sum()) for each in moved]
     shares = [
@@ -113,6 +110,22 @@ def _moved(total: Moments, fold: Moments, classes: _ClassMeans) -> _Moved:
     weights = torch.where(gone, 1.0, total.y[theirs] - fold.y[theirs])
     means = (_by_class(total)[1][:, columns] - sums) / weights
     return _Moved(columns, means.T - classes.centre, gone)
+
+
+def _from_moved(from_centre: Tensor, moved: Sequence[_Moved]) -> Iterator[tuple[_Moved, Tensor]]:
+    """Each fold's means with the rows' distances to them; of few means in one product for all."""
+    sizes = [len(each.columns) for each in moved]
+    if moved and sum(sizes) * from_centre.shape[1] <= _TOGETHER:
+        means = torch.cat([each.means for each in moved])
+        yield from zip(moved, torch.split(_distances(from_centre, means), sizes, 1), strict=True)
+        return
+    for each in moved:
+        yield each, _distances(from_centre, each.means)
+
+
+def _distances(from_centre: Tensor, means: Tensor) -> Tensor:
+    """Squared distances, but for the squares of the rows, which are the same for every class."""
+    return torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
 
 
 def _by_class(moments: Moments) -> tuple[Tensor, Tensor]:

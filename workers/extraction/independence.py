@@ -21,9 +21,9 @@ _ROW_TOLERANCE = 1e-3
 
 _SHARE_TESTED = 16
 _ENOUGH_TESTED = 8
-_SHARE_OF_MANY = 64
+_SHARE_OF_MANY = 32
 """Of a later batch one sample in 16 is run again without the others, so that an extreme one which
-changes them is hardly among them; 8 of these are enough to tell, or one in 64 if that is more."""
+changes them is hardly among them; 8 of these are enough to tell, or one in 32 if that is more."""
 
 _LARGE = 64
 _SMALL = 4
