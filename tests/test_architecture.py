@@ -214,7 +214,7 @@ def test_the_process_that_opens_uploads_holds_no_database_and_no_web_server() ->
     Nor does it hold the report's schema, and the cards that the guide shows, which come with it.
     """
     code = (
-        "import sys, workers.child.zygote, workers.jobs; sys.exit(', '.join("
+        "import sys, workers.child.warm_parent, workers.jobs; sys.exit(', '.join("
         "{'sqlalchemy', 'psycopg', 'fastapi', 'starlette', 'celery', 'redis', 'obstore', 'httpx',"
         " 'service.report', 'service.platform', 'service.tables', 'workers.supervision'}"
         " & sys.modules.keys()) or None)"

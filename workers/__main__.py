@@ -16,8 +16,8 @@ from service.platform.storage import BlobStore
 from workers.child.confinement import ConfinementError, check_walls
 from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Succeeded
+from workers.runner.parent_process import RunnerError
 from workers.runner.supervisor import Runner
-from workers.runner.warm_parent import RunnerError
 from workers.supervision.celery_app import create_celery
 from workers.supervision.executor import Executor
 from workers.supervision.registry import Description, Registry

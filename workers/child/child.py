@@ -32,7 +32,7 @@ def run_child(
         request: The job and its limits.
         files: Its descriptors; every other one is closed.
         jobs: The job table.
-        parent: The zygote's process id.
+        parent: The warm parent's process id.
     """
     exit_code = 1
     try:

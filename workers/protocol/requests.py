@@ -1,8 +1,8 @@
-"""What the supervisor asks of the zygote, and what the zygote answers.
+"""What the supervisor asks of the warm parent, and what that answers.
 
 One `SOCK_SEQPACKET` message asks for one job: a `Request` as JSON, and its file descriptors. The
 last of them is the job's own socket. The supervisor half-closes it to have the job killed; the
-zygote answers on it, once, with an `Ended`. A supervisor that dies closes it too.
+warm parent answers on it, once, with an `Ended`. A supervisor that dies closes it too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ MAX_MESSAGE_BYTES = 1 << 16
 MAX_INPUTS = 8
 
 READY = b"ready"
-"""The zygote's first message: it is warm, and can fork."""
+"""The warm parent's first message: torch is loaded, and it can fork."""
 
 Device = Literal["cpu", "cuda"]
 

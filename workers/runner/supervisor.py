@@ -25,7 +25,7 @@ from workers.protocol.requests import (
 )
 from workers.runner.job_files import JobFiles
 from workers.runner.outcome import Cancelled, Failed, Outcome, deadline_passed, judge, lost
-from workers.runner.warm_parent import WarmParent
+from workers.runner.parent_process import ParentProcess
 
 TICK_S = 0.25
 """How often a running job's supervisor looks up; half of the time a cancellation may take."""
@@ -43,10 +43,10 @@ class _Watched(Enum):
 
 
 @dataclass
-class _Lease:
+class _ParentInUse:
     """A warm parent and the jobs it has."""
 
-    parent: WarmParent
+    parent: ParentProcess
     served: int = 0
     running: int = 0
 
@@ -78,7 +78,7 @@ class Runner:
         self._environment = dict(environment or {})
         self._device: Device = device
         self._lock = threading.Lock()
-        self._current: _Lease | None = None
+        self._current: _ParentInUse | None = None
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -166,29 +166,29 @@ class Runner:
             current.parent.close()
 
     @contextmanager
-    def _warm_parent(self) -> Iterator[WarmParent]:
+    def _warm_parent(self) -> Iterator[ParentProcess]:
         """Hold a live warm parent for the length of a job."""
         with self._lock:
-            lease = self._live_lease()
-            lease.running += 1
-            lease.served += 1
+            in_use = self._live_parent()
+            in_use.running += 1
+            in_use.served += 1
         try:
-            yield lease.parent
+            yield in_use.parent
         finally:
             with self._lock:
-                lease.running -= 1
-                is_over = lease.running == 0 and lease is not self._current
+                in_use.running -= 1
+                is_over = in_use.running == 0 and in_use is not self._current
             if is_over:
-                lease.parent.close()
+                in_use.parent.close()
 
-    def _live_lease(self) -> _Lease:
-        """The current warm parent, or a new one where that is dead or has served its time."""
+    def _live_parent(self) -> _ParentInUse:
+        """Return the current warm parent, or a new one if it is dead or has served its time."""
         if self._is_closed:
             raise RuntimeError("this runner is closed; make another to run jobs")
         old = self._current
         if old is not None and old.parent.is_alive and old.served < self._recycle_after:
             return old
-        self._current = _Lease(WarmParent(self._jobs, self._environment, self._device))
+        self._current = _ParentInUse(ParentProcess(self._jobs, self._environment, self._device))
         if old is not None and old.running == 0:
             old.parent.close()
         return self._current
@@ -208,7 +208,7 @@ def _watch(own: JobFiles, deadline: float, on_tick: OnTick) -> _Watched:
             return _Watched.CANCELLED
 
 
-def _kill(job: socket.socket, parent: WarmParent) -> Ended | None:
+def _kill(job: socket.socket, parent: ParentProcess) -> Ended | None:
     """Have a job killed, and wait until it is."""
     job.settimeout(_KILL_TIMEOUT_S)
     try:
@@ -221,7 +221,7 @@ def _kill(job: socket.socket, parent: WarmParent) -> Ended | None:
 
 
 def _read_end(job: socket.socket) -> Ended | None:
-    """The zygote's report; None if it died instead."""
+    """Return the warm parent's report; None if it died instead."""
     try:
         message = job.recv(MAX_MESSAGE_BYTES)
     except ConnectionResetError:

@@ -10,8 +10,8 @@ from workers.__main__ import check_gpu
 from workers.child import gpu
 from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, SecurityEvent
+from workers.runner.parent_process import RunnerError
 from workers.runner.supervisor import Runner
-from workers.runner.warm_parent import RunnerError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

@@ -55,7 +55,7 @@ class Jobs:
 
 
 MakeJobs = Callable[..., Jobs]
-Zygotes = Callable[[], list[psutil.Process]]
+WarmParents = Callable[[], list[psutil.Process]]
 AssertGone = Callable[..., None]
 
 
@@ -86,14 +86,14 @@ def make_jobs() -> Iterator[MakeJobs]:
 
 
 @pytest.fixture
-def zygotes() -> Zygotes:
+def warm_parents() -> WarmParents:
     """The warm parents that this process has."""
 
     def find() -> list[psutil.Process]:
         return [
             child
             for child in psutil.Process().children()
-            if "workers.child.zygote" in child.cmdline()
+            if "workers.child.warm_parent" in child.cmdline()
         ]
 
     return find

@@ -19,7 +19,7 @@ from workers.runner.outcome import Cancelled, Succeeded
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.workers.runner.conftest import AssertGone, Jobs, MakeJobs, Zygotes
+    from tests.workers.runner.conftest import AssertGone, Jobs, MakeJobs, WarmParents
 
 
 def test_result_carries_header_and_sections(jobs: Jobs) -> None:
@@ -217,13 +217,13 @@ def test_one_slow_job_does_not_hold_up_another(jobs: Jobs) -> None:
         assert isinstance(running.result(), Cancelled)
 
 
-def test_no_descriptor_and_no_process_is_left_behind(jobs: Jobs, zygotes: Zygotes) -> None:
+def test_no_descriptor_and_no_process_is_left_behind(jobs: Jobs, warm_parents: WarmParents) -> None:
     jobs.run("echo", b"x")
-    (zygote,) = zygotes()
+    (warm_parent,) = warm_parents()
 
     def count() -> tuple[int, int, int, int]:
         ours = psutil.Process().num_fds()
-        return ours, zygote.num_fds(), len(zygote.children()), zygote.num_threads()
+        return ours, warm_parent.num_fds(), len(warm_parent.children()), warm_parent.num_threads()
 
     time.sleep(0.1)
     before = count()

@@ -14,17 +14,17 @@ import psutil
 import pytest
 
 from service.contract.failures import FailureCode
-from workers.child.zygote import require_single_thread
+from workers.child.warm_parent import require_single_thread
+from workers.runner.parent_process import RunnerError
 from workers.runner.supervisor import Runner
-from workers.runner.warm_parent import RunnerError
 
 if TYPE_CHECKING:
-    from tests.workers.runner.conftest import AssertGone, MakeJobs, Zygotes
+    from tests.workers.runner.conftest import AssertGone, MakeJobs, WarmParents
     from workers.protocol.progress import Progress
 
 
 def test_killed_parent_loses_its_jobs_and_is_replaced(
-    make_jobs: MakeJobs, zygotes: Zygotes, assert_gone: AssertGone
+    make_jobs: MakeJobs, warm_parents: WarmParents, assert_gone: AssertGone
 ) -> None:
     jobs = make_jobs()
     child: list[int] = []
@@ -38,33 +38,35 @@ def test_killed_parent_loses_its_jobs_and_is_replaced(
     assert jobs.fail("hang", on_tick=kill_parent_when_running).failure.code == FailureCode.LOST
     assert_gone(*child)
     jobs.succeed("echo")
-    assert len(zygotes()) == 1
+    assert len(warm_parents()) == 1
 
 
 def test_parent_outlives_the_thread_that_asked_for_it(
-    make_jobs: MakeJobs, zygotes: Zygotes
+    make_jobs: MakeJobs, warm_parents: WarmParents
 ) -> None:
     jobs = make_jobs()
     starter = threading.Thread(target=jobs.runner.start)
     starter.start()
     starter.join()
-    (zygote,) = zygotes()
+    (warm_parent,) = warm_parents()
     jobs.succeed("echo")
-    assert zygotes() == [zygote]
+    assert warm_parents() == [warm_parent]
 
 
-def test_parent_is_replaced_after_its_share_of_jobs(make_jobs: MakeJobs, zygotes: Zygotes) -> None:
+def test_parent_is_replaced_after_its_share_of_jobs(
+    make_jobs: MakeJobs, warm_parents: WarmParents
+) -> None:
     jobs = make_jobs(recycle_after=2)
     pids = []
     for _ in range(4):
         jobs.succeed("echo")
-        pids += [zygote.pid for zygote in zygotes()]
+        pids += [warm_parent.pid for warm_parent in warm_parents()]
     assert pids[0] == pids[1] != pids[2] == pids[3]
     assert len(pids) == 4
 
 
 def test_parent_is_replaced_without_disturbing_the_jobs_it_still_has(
-    make_jobs: MakeJobs, zygotes: Zygotes
+    make_jobs: MakeJobs, warm_parents: WarmParents
 ) -> None:
     jobs = make_jobs(recycle_after=1)
     nested = []
@@ -77,17 +79,17 @@ def test_parent_is_replaced_without_disturbing_the_jobs_it_still_has(
     jobs.succeed("slowly", on_tick=run_another)
     assert nested
     jobs.runner.close()
-    assert zygotes() == []
+    assert warm_parents() == []
 
 
 def test_closed_runner_leaves_nothing_and_runs_nothing(
-    make_jobs: MakeJobs, zygotes: Zygotes
+    make_jobs: MakeJobs, warm_parents: WarmParents
 ) -> None:
     jobs = make_jobs()
     jobs.succeed("echo")
     jobs.runner.close()
     jobs.runner.close()
-    assert zygotes() == []
+    assert warm_parents() == []
     with pytest.raises(RuntimeError, match="closed"):
         jobs.run("echo")
 
@@ -132,10 +134,10 @@ def test_killed_supervisor_leaves_no_orphan(assert_gone: AssertGone) -> None:
         text=True,
     ) as supervisor:
         child = int(supervisor.stdout.readline())
-        zygote = psutil.Process(child).ppid()
-        assert psutil.Process(zygote).ppid() == supervisor.pid
+        warm_parent = psutil.Process(child).ppid()
+        assert psutil.Process(warm_parent).ppid() == supervisor.pid
         os.kill(supervisor.pid, signal.SIGKILL)
-    assert_gone(zygote, child)
+    assert_gone(warm_parent, child)
 
 
 def test_supervisor_is_free_of_torch() -> None:

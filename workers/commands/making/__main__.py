@@ -20,7 +20,7 @@ from workers.commands.making.arrays import DEFAULT_LIMIT
 from workers.commands.making.files import from_words, spec_path, write_spec
 from workers.commands.making.trial import Trial
 from workers.protocol.errors import JobError
-from workers.runner.warm_parent import RunnerError
+from workers.runner.parent_process import RunnerError
 
 console = Console(highlight=False, soft_wrap=True)
 

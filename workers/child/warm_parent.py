@@ -1,11 +1,11 @@
 """The warm parent: imports torch once, then forks one child for each job in milliseconds.
 
-Run as `python -m workers.child.zygote FD MODULE:TABLE [--device cuda]` with a control socket as
-FD; the module may have a function `rehearse`, which is called before the first fork. It is started
-with exec and never forked, so that no secret of the process that starts it is in its memory. It
-stays single-threaded for life, because a thread pool does not survive a fork (libgomp deadlocks the
-child), and never starts CUDA, which does not either. It exits when the control socket closes, and
-dies with the process that started it.
+Run as `python -m workers.child.warm_parent FD MODULE:TABLE [--device cuda]` with a control socket
+as FD; the module may have a function `rehearse`, which is called before the first fork. It is
+started with exec and never forked, so that no secret of the process that starts it is in its
+memory. It stays single-threaded for life, because a thread pool does not survive a fork (libgomp
+deadlocks the child), and never starts CUDA, which does not either. It exits when the control socket
+closes, and dies with the process that started it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class _Child:
     forked: float
 
 
-class Zygote:
+class WarmParent:
     """Forks on request, and tells each job's socket how its child ended.
 
     Args:
@@ -206,7 +206,7 @@ def main() -> None:
     # From here on its death shows as the end of the control socket, after which everything that
     # children have started is killed. A signal in the middle of that would leave some of it alive.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Zygote(control, jobs).serve()
+    WarmParent(control, jobs).serve()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The supervisor's hold on one zygote process."""
+"""The process of a warm parent, as its supervisor starts, asks and ends it."""
 
 import os
 import select
@@ -50,8 +50,8 @@ class RunnerError(Exception):
     """The warm parent cannot be started: the installation is at fault, not the job."""
 
 
-class WarmParent:
-    """A running zygote.
+class ParentProcess:
+    """A running warm parent.
 
     Args:
         jobs: `MODULE:TABLE` of what it can run.
@@ -73,7 +73,7 @@ class WarmParent:
             sys.executable,
             "-P",  # the working directory is not a place to import from
             "-m",
-            "workers.child.zygote",
+            "workers.child.warm_parent",
             str(theirs.fileno()),
             jobs,
             f"--device={device}",
