@@ -135,7 +135,7 @@ def worker(data_dir: DataDir = None) -> None:
     settings = _settings(data_dir)
     # The worker is a program of its own, which this package knows by name only.
     environment = os.environ | {"PHISCOPE_DATA_DIR": str(settings.data_dir.absolute())}
-    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606 -- no shell
+    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606 - no shell
 
 
 @cli.command()

@@ -221,7 +221,7 @@ class ProbeSpec(WritesWhatWasSet):
             if values is not None and len(set(values)) < len(values):
                 raise ValueError(f"{key} holds the same entry twice; expected distinct ones")
         if self.task == "multilabel":
-            if labels is not None and len(labels) != 2:  # noqa: PLR2004  (not carried, carried)
+            if labels is not None and len(labels) != 2:  # noqa: PLR2004 - not carried, carried
                 raise ValueError(
                     f"class_labels has {len(labels)} entries with task 'multilabel'; expected two: "
                     "what is stored for a label that a sample does not carry, and for one it does"

@@ -56,7 +56,7 @@ class WritesWhatWasSet(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_serializer(mode="wrap")
-    def _omit_unset(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202 -- a return annotation would replace the fields in the JSON Schema
+    def _omit_unset(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a return annotation would replace the fields in the JSON Schema
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
 

@@ -340,7 +340,7 @@ def main() -> None:
 def _line(*cells: object) -> None:
     widths = (12, 5, 48, 9, 9, 8, 9)
     line = "  ".join(f"{cell:{width}}" for cell, width in zip(map(str, cells), widths, strict=True))
-    print(line, flush=True)  # noqa: T201 (a script that talks to people)
+    print(line, flush=True)  # noqa: T201 - a script that talks to people
 
 
 if __name__ == "__main__":

@@ -120,10 +120,10 @@ class Addition:
     def name(self) -> str:
         return f"addition-{self.modulus}"
 
-    def missing(self, directory: Path) -> str | None:  # noqa: ARG002  # it is made up, not read
+    def missing(self, directory: Path) -> str | None:  # noqa: ARG002 - it is made up, not read
         return None
 
-    def load(self, directory: Path) -> Problem:  # noqa: ARG002  # likewise
+    def load(self, directory: Path) -> Problem:  # noqa: ARG002 - likewise
         first, second = np.divmod(np.arange(self.modulus**2), self.modulus)
         pairs = Samples(np.stack([first, second], 1), (first + second) % self.modulus)
         order = np.random.default_rng(SEED).permutation(len(pairs))

@@ -8,7 +8,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def read(picture: str) -> ET.Element:
-    return ET.fromstring(picture)  # noqa: S314  # we have just written it
+    return ET.fromstring(picture)  # noqa: S314 - we have just written it
 
 
 def test_lines_are_drawn_to_scale_and_named() -> None:

@@ -47,7 +47,7 @@ def head_by_class(extractor: Extractor) -> Tensor | None:
     if len(chosen) > 1:
         return weight[chosen]
     # One of two probabilities stands for both, as a single logit does.
-    return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004  (two classes)
+    return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004 - two classes
 
 
 def classes_told(extractor: Extractor, answer: Answer) -> int | None:

@@ -87,7 +87,7 @@ def open_subject(
         return open_on("cpu")
     try:
         return open_on(device)
-    except Exception as error:  # noqa: BLE001 -- whatever it is: if the model is at fault, the CPU shows it
+    except Exception as error:  # noqa: BLE001 - whatever it is: if the model is at fault, the CPU shows it
         warning = (
             "ran_on_cpu: the model does not run on a GPU as it was saved, so it ran on the CPU, "
             f"which takes longer: {_reason(error)}"

@@ -48,7 +48,7 @@ def run_child(
         progress.confined()
         _write_result(files.result, _run_job(request, inputs, progress, jobs), request.limits)
         exit_code = 0
-    except BaseException:  # noqa: BLE001 -- whatever it was, the process ends and the log says why
+    except BaseException:  # noqa: BLE001 - whatever it was, the process ends and the log says why
         traceback.print_exc()
     finally:
         os._exit(exit_code)
@@ -88,7 +88,7 @@ def _run_job(
         return encode_result(job(request.job.arguments, inputs, progress))
     except JobError as error:
         return encode_failure(error.failure)
-    except Exception as error:  # noqa: BLE001 -- a job runs other people's models, which raise anything
+    except Exception as error:  # noqa: BLE001 - a job runs other people's models, which raise anything
         traceback.print_exc()
         return encode_failure(_unexpected(error, request.limits))
 

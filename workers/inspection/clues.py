@@ -71,7 +71,7 @@ def read_expectation(failing: Failing) -> Expectation | None:
 def forms_of_weight(weight: Tensor) -> list[Form]:
     """Inputs that a weight could be made for, judged by its shape alone."""
     width = weight.shape[1]
-    if weight.dim() == 2:  # noqa: PLR2004  (a matrix)
+    if weight.dim() == 2:  # noqa: PLR2004 - a matrix
         return [Form((width,), _dtype(weight)), Form((None, width), _dtype(weight))]
     return [Form((width, *_free(weight.dim() - 2)), _dtype(weight))]
 
@@ -116,7 +116,7 @@ def _recurrence(failing: Failing) -> Expectation | None:
 
 def _convolution(failing: Failing) -> Expectation | None:
     weight, step = failing.largest(), failing.step
-    if weight is None or weight.dim() < 3:  # noqa: PLR2004  (channels out and in, and a kernel)
+    if weight is None or weight.dim() < 3:  # noqa: PLR2004 - channels out and in, and a kernel
         return None
     is_transposed = "transpose" in step.name or bool(step.argument("transposed"))
     groups = cast("int | None", step.argument("groups"))

@@ -206,7 +206,7 @@ def _judge(outputs: Sequence[Output], rows: int, inputs: int) -> Clue | None:
     Outputs for each position may be meant, or come from an input with an axis too many.
     """
     shapes = [tuple(output.tensor.shape) for output in outputs]
-    if any(len(shape) <= 2 and shape[:1] == (rows,) for shape in shapes):  # noqa: PLR2004  (a matrix)
+    if any(len(shape) <= 2 and shape[:1] == (rows,) for shape in shapes):  # noqa: PLR2004 - a matrix
         return None
     everything = frozenset(range(inputs))
     if any(shape[:1] == (rows,) for shape in shapes) or not shapes[0]:

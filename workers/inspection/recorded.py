@@ -57,7 +57,7 @@ def _fixed(size: object) -> int | None:
 
 def _traced(file: BinaryIO) -> Recorded | None:
     file.seek(0)
-    reader: Any = torch._C.PyTorchFileReader(file)  # noqa: SLF001  (there is no public one)
+    reader: Any = torch._C.PyTorchFileReader(file)  # noqa: SLF001 - there is no public one
     if not reader.has_record("traced_inputs.pkl"):
         return None
     file.seek(0)

@@ -310,7 +310,7 @@ def _bad_label(
             f'"class_labels": {distinct.tolist()} in the spec; list them in the order of the '
             "model's outputs."
         )
-    may_be_values = stored.values.ndim <= 2  # noqa: PLR2004  (rows and columns)
+    may_be_values = stored.values.ndim <= 2  # noqa: PLR2004 - rows and columns
     values = 'set "task": "regression" for values, ' if may_be_values else ""
     advice.append(f"Number the classes from 0, {values}{NO_TARGET}")
     return unreadable(

@@ -208,4 +208,4 @@ def _recognise(head: bytes, total: int) -> str:
 
 def _is_text(head: bytes) -> bool:
     """Whether this can be the beginning of a text in ASCII, UTF-8 or an older encoding."""
-    return not any(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in head)  # noqa: PLR2004  (the first printable one)
+    return not any(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in head)  # noqa: PLR2004 - the first printable one

@@ -73,7 +73,7 @@ def settle(
 
 def _as_logit(stored: StoredTargets, found: Targets, model: ModelView) -> Iterator[str]:
     """What a single output without a link is taken for, where the labels are 0 and 1."""
-    is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004  (two)
+    is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004 - two
     is_number = not (stored.is_text or stored.is_float or stored.is_one_hot)
     if is_binary and is_number and found.labels is None and model.is_bare_output:
         yield (
@@ -183,12 +183,12 @@ def _two_classes(distinct: npt.NDArray[np.generic]) -> str:
     """What to set if whole-valued floats are the labels of two classes."""
     labels = [int(label) for label in distinct.tolist() if abs(label) < _LARGEST]
     others = [label for label in labels if label not in {0, 1}]
-    if len(distinct) == len(labels) == 2:  # noqa: PLR2004  (two classes)
+    if len(distinct) == len(labels) == 2:  # noqa: PLR2004 - two classes
         return (
             'If they are labels of two classes, set "task": "classification" and '
             f'"class_labels": {labels}, the second for the class of a large output.'
         )
-    if len(distinct) == len(labels) == 3 and len(others) == 1:  # noqa: PLR2004  (0, 1 and another)
+    if len(distinct) == len(labels) == 3 and len(others) == 1:  # noqa: PLR2004 - 0, 1 and another
         return (
             f"If they are labels of two classes, and {others[0]} marks what is to be left out, set "
             f'"task": "classification" and "ignore_label": {others[0]}.'

@@ -55,7 +55,7 @@ def test_a_model_saved_as_the_page_says_is_read(
     code = re.findall(r"```python\n(.*?)```", models(), re.DOTALL)[place]
     model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5))
     with quiet():
-        exec(code, {"torch": torch, "model": model, "example": torch.randn(2, 12)})  # noqa: S102  # the page's code is what is tested
+        exec(code, {"torch": torch, "model": model, "example": torch.randn(2, 12)})  # noqa: S102 - the page's code is what is tested
     (archive,) = tmp_path.iterdir()
     extractor = discover(load(archive.read_bytes()), (torch.randn(16, 12),))
     assert extractor.run((torch.randn(37, 12),)).phi.shape == (37, 16)

@@ -30,7 +30,7 @@ def main() -> int:
     arguments = _arguments()
     try:
         _make(arguments)
-    except Exception as error:  # noqa: BLE001 -- a dataset is someone's program, which raises anything
+    except Exception as error:  # noqa: BLE001 - a dataset is someone's program, which raises anything
         message, hint = _words(error, arguments.source)
         console.print(f"[bold red]phiscope:[/] {escape(message)}")
         if hint is not None:
@@ -111,7 +111,7 @@ def _describe(path: Path, beside: Path, summary: ProbeSummary) -> None:
         names = summary.spec.class_names or [str(k) for k in range(len(summary.class_counts))]
         counts = [f"{name} {n:,}" for name, n in zip(names, summary.class_counts, strict=False)]
         shown = ", ".join(counts[:10])
-        console.print(f"  labels  {shown}{' …' if len(counts) > 10 else ''}", markup=False)  # noqa: PLR2004  (as many as fit a line)
+        console.print(f"  labels  {shown}{' …' if len(counts) > 10 else ''}", markup=False)  # noqa: PLR2004 - as many as fit a line
     console.print(f"[bold]{beside}[/]  the spec, complete")
 
 

@@ -100,7 +100,7 @@ def _varies(source: object) -> str:
             first, again = _named(dataset[row]), _named(dataset[row])
             pairs = [(name, _array(name, row, first[name]), again[name]) for name in first]
             name = next((n for n, a, b in pairs if not _equal(a, _array(n, row, b))), None)
-        except Exception:  # noqa: BLE001 -- these samples may be none of those that were taken
+        except Exception:  # noqa: BLE001 - these samples may be none of those that were taken
             return ""
         if name is not None:
             return (

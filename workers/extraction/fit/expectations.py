@@ -220,7 +220,7 @@ def _linear(step: Step, _: Callable[[Tensor], bool]) -> _Reading | None:
 
 def _product(step: Step, depends: Callable[[Tensor], bool]) -> _Reading | None:
     factors = step.tensors()[-2:]
-    if len(factors) != 2 or depends(factors[0]) == depends(factors[1]):  # noqa: PLR2004 -- a product
+    if len(factors) != 2 or depends(factors[0]) == depends(factors[1]):  # noqa: PLR2004 - a product
         return None
     left, right = factors
     if depends(left):

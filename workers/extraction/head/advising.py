@@ -125,7 +125,7 @@ def widths(answer: Tensor) -> set[int]:
         return set(answer.shape[1:])  # one of these axes is that of the outputs
     columns = answer.shape[1] if answer.dim() > 1 else 1
     # The probabilities of two classes may be made of one output.
-    return {columns, 1} if columns == 2 else {columns}  # noqa: PLR2004  (two classes)
+    return {columns, 1} if columns == 2 else {columns}  # noqa: PLR2004 - two classes
 
 
 def last_layer(

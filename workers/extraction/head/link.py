@@ -124,7 +124,7 @@ class Link:
     def _takes_any_number(self) -> bool:
         """Whether nothing in the operations can depend on how many rows there are."""
         return (
-            self.outputs.dim() == 2  # noqa: PLR2004  (rows and classes)
+            self.outputs.dim() == 2  # noqa: PLR2004 - rows and classes
             and self.class_axis == self.answer_axis == 1
             and not any(map(_moves, self.hops))
             and all(

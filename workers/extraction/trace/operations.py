@@ -31,7 +31,7 @@ class Operation:
 @functools.cache
 def describe(func: OpOverload) -> Operation:
     """Reads the schema of an operation."""
-    schema = func._schema  # noqa: SLF001  (torch has no public access to schemas)
+    schema = func._schema  # noqa: SLF001 - torch has no public access to schemas
     return Operation(
         name=schema.name,
         arguments=tuple(a.name for a in schema.arguments),

@@ -105,7 +105,7 @@ def _exported_call(model: fx.GraphModule, given: Sequence[int]) -> _Call:
 
 def _call_spec(model: fx.GraphModule) -> pytree.TreeSpec:
     """How the call of an exported program nests its values; torch has no public name for it."""
-    return cast("pytree.TreeSpec", cast("Any", model)._in_spec)  # noqa: SLF001
+    return cast("pytree.TreeSpec", cast("Any", model)._in_spec)  # noqa: SLF001 - there is no public name
 
 
 def as_saved(model: nn.Module) -> nn.Module:
@@ -173,7 +173,7 @@ class _Leaf:
 
 def _leaves(model: fx.GraphModule) -> list[_Leaf]:
     nodes = model.graph.find_nodes(op="placeholder")
-    named: Sequence[str] = cast("Any", model.graph)._codegen.pytree_info.orig_args  # noqa: SLF001 -- there is no public name for it
+    named: Sequence[str] = cast("Any", model.graph)._codegen.pytree_info.orig_args  # noqa: SLF001 - there is no public name for it
     names = _names(_call_spec(model), named)
     leaves = []
     for position, (name, node) in enumerate(zip(names, nodes, strict=True)):

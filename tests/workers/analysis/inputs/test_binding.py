@@ -124,7 +124,7 @@ class Sequence(nn.Module):
         self,
         x: Tensor,
         scale: Tensor | None = None,
-        flag: bool = True,  # noqa: ARG002 -- it is there to be left out
+        flag: bool = True,  # noqa: ARG002 - it is there to be left out
         lengths: Tensor | None = None,
     ) -> Tensor:
         return self.head(self.phi(x, lengths, scale))

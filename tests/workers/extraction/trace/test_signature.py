@@ -120,7 +120,7 @@ CALLS: list[Any] = [
 
 
 @pytest.mark.parametrize(("kind", "args", "kwargs", "shapes", "names", "phi"), CALLS)
-def test_an_exported_program_is_called_as_it_was_exported(  # noqa: PLR0917 -- a row of a table
+def test_an_exported_program_is_called_as_it_was_exported(  # noqa: PLR0917 - a row of a table
     kind: type[Base], args: Any, kwargs: Any, shapes: Any, names: list[str], phi: Any
 ) -> None:
     model = kind()

@@ -5,4 +5,4 @@ from zoo.table import rows
 if __name__ == "__main__":
     for row in rows():
         residual = "" if row.residual is None else f"{row.residual:.1e}"
-        print(f"{row.family:24} {row.archive:36} {row.outcome:36} {residual}")  # noqa: T201  # a command
+        print(f"{row.family:24} {row.archive:36} {row.outcome:36} {residual}")  # noqa: T201 - a command

@@ -31,7 +31,7 @@ def save(model: nn.Module, example: tuple[Tensor, ...], way: str) -> bytes:
     return on_gpu(archive) if way.endswith("_on_gpu") else archive
 
 
-def _script(model: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:  # noqa: ARG001  # one signature for all ways
+def _script(model: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:  # noqa: ARG001 - one signature for all ways
     return torch.jit.script(model)
 
 
@@ -59,7 +59,7 @@ def _export(model: nn.Module, example: tuple[Tensor, ...], *, dynamic: bool) -> 
 
 
 def _pickle(content: Callable[[nn.Module], object]) -> Callable[..., bytes]:
-    def write(model: nn.Module, example: tuple[Tensor, ...]) -> bytes:  # noqa: ARG001  # one signature for all ways
+    def write(model: nn.Module, example: tuple[Tensor, ...]) -> bytes:  # noqa: ARG001 - one signature for all ways
         file = io.BytesIO()
         torch.save(content(model), file)
         return file.getvalue()

@@ -92,7 +92,7 @@ def _contracted(step: Step, operand: int, features: Tensor, constant: Tensor) ->
 
 def _einsum_factors(step: Step) -> tuple[Tensor, ...]:
     tensors = cast("list[Tensor]", step.argument("tensors"))
-    if len(tensors) != 2:  # noqa: PLR2004  (Φ and W)
+    if len(tensors) != 2:  # noqa: PLR2004 - Φ and W
         raise not_a_head(step, f"it multiplies {len(tensors)} tensors")
     return tuple(tensors)
 
