@@ -73,7 +73,7 @@ def settle(
 
 def _as_logit(stored: StoredTargets, found: Targets, model: ModelView) -> Iterator[str]:
     """What a single output without a link is taken for, where the labels are 0 and 1."""
-    is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004 - two
+    is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004 - two classes
     is_number = not (stored.is_text or stored.is_float or stored.is_one_hot)
     if is_binary and is_number and found.labels is None and model.is_bare_output:
         yield (
