@@ -111,13 +111,13 @@ def diagnosing(given: Sample) -> Callable[[], object]:
     """What finds every figure from the sums, with all that the job gives it."""
     folds, outputs = sums(given), given.outputs
     answer = Answer.of_logits("classification", CLASSES)
-    told = outputs.argmax(1)
+    predicted = outputs.argmax(1)
     performances: list[Performance] = [
         answer.measure(outputs[part], given.labels[part])
         for part in torch.arange(len(outputs)).chunk(len(folds))
     ]
     kept = torch.arange(len(outputs))[:: max(1, len(outputs) // KEPT_ROWS)][:KEPT_ROWS]
-    rows = Rows(given.phi[kept], told[kept], given.labels[kept], answer.decide)
+    rows = Rows(given.phi[kept], predicted[kept], given.labels[kept], answer.decide)
     return lambda: diagnose(
         folds,
         task="classification",
@@ -147,7 +147,12 @@ def measure_layer(p: int, most: int, clock: Clock) -> None:
         (least["sums"] + least["diagnose"]) / least["pca"],
     )
     line(
-        WIDTHS, f"{p:,}", f"{len(double):,}", times, *map(told_seconds, seconds), *map(told, ratios)
+        WIDTHS,
+        f"{p:,}",
+        f"{len(double):,}",
+        times,
+        *map(in_seconds, seconds),
+        *map(as_ratio, ratios),
     )
 
 
@@ -203,7 +208,7 @@ def measure_network(given: Network, most: int, clock: Clock) -> None:
     least = least_seconds(ways, times, clock)
     seconds = (least["forward"], least["extraction"], min(diagnosis), least["total"])
     ratios = (least[way] / least["forward"] for way in ("extraction", "total"))
-    cells = (*map(told_seconds, seconds), *map(told, ratios))
+    cells = (*map(in_seconds, seconds), *map(as_ratio, ratios))
     line(NETWORK_WIDTHS, given.name, f"{len(x):,}", size, times, *cells)
 
 
@@ -252,16 +257,16 @@ NETWORK_WIDTHS = (17, 7, 6, 6, 9, 11, 10, 9, 19, 14)
 
 def line(widths: tuple[int, ...], *cells: object) -> None:
     """Print a line as soon as it is known."""
-    told_cells = (f"{cell:>{width}}" for cell, width in zip(map(str, cells), widths, strict=True))
-    print(" ".join(told_cells), flush=True)  # noqa: T201 - it is what the script is for
+    aligned = (f"{cell:>{width}}" for cell, width in zip(map(str, cells), widths, strict=True))
+    print(" ".join(aligned), flush=True)  # noqa: T201 - it is what the script is for
 
 
-def told_seconds(seconds: float) -> str:
+def in_seconds(seconds: float) -> str:
     """Four digits of it."""
     return f"{seconds:.4g}" if seconds < 1_000 else f"{seconds:.0f}"
 
 
-def told(ratio: float) -> str:
+def as_ratio(ratio: float) -> str:
     """Two digits after the point."""
     return f"{ratio:.2f}"
 

@@ -50,8 +50,8 @@ def head_by_class(extractor: Extractor) -> Tensor | None:
     return weight[[1 - int(chosen), int(chosen)]] if len(weight) == 2 else None  # noqa: PLR2004 - two classes
 
 
-def classes_told(extractor: Extractor, answer: Answer) -> int | None:
-    """How many classes the model's answer tells apart; None where that is not known.
+def count_predicted_classes(extractor: Extractor, answer: Answer) -> int | None:
+    """Count the classes that the model can predict; None where that is not known.
 
     Args:
         extractor: What was found in the model.

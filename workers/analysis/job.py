@@ -12,7 +12,7 @@ from service.contract.failures import FailureCode
 from service.contract.probe_spec import ProbeSpec
 from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
-from workers.analysis.answering import classes_told, head_by_class
+from workers.analysis.answering import count_predicted_classes, head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
@@ -138,7 +138,7 @@ def analyse(
             head=head_by_class(extractor),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
-            classes=classes_told(extractor, evaluation.answer),
+            classes=count_predicted_classes(extractor, evaluation.answer),
             basis=evaluation.basis,
             space=evaluation.space,
             precision=_REDUCED.get(extractor.feature_map.dtype),

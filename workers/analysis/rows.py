@@ -43,7 +43,7 @@ class KeptRows:
         self._seen = 0
         self._places: list[Tensor] = []
         self._features: list[Tensor] = []
-        self._answers: list[Tensor] = []
+        self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
     @property
@@ -61,7 +61,7 @@ class KeptRows:
     def add(
         self,
         phi: Tensor,
-        told: Tensor | None,
+        predicted: Tensor | None,
         labels: Tensor | None,
         *,
         places: Tensor | None = None,
@@ -71,8 +71,8 @@ class KeptRows:
 
         Args:
             phi: Features `(rows, p)`.
-            told: What the model decides for each row: a class, `(rows,)`, or which labels it has,
-                `(rows, L)`; None where it decides nothing.
+            predicted: What the model predicts for each row: a class, `(rows,)`, or which labels it
+                has, `(rows, L)`; None where it predicts neither.
             labels: The truth likewise; None for regression and without targets.
             places: Where these rows are among all that the model gave for the batch; None: they
                 are all.
@@ -85,7 +85,7 @@ class KeptRows:
         self._seen += len(phi) if seen is None else seen
         for kept, values in (
             (self._features, phi),
-            (self._answers, told),
+            (self._predicted, predicted),
             (self._labels, labels),
         ):
             if values is not None:
@@ -99,7 +99,7 @@ class KeptRows:
         """
         return Rows(
             features=torch.cat(self._features),
-            answers=torch.cat(self._answers) if self._answers else None,
+            answers=torch.cat(self._predicted) if self._predicted else None,
             labels=torch.cat(self._labels) if self._labels else None,
             decide=decide,
         )

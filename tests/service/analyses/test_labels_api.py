@@ -46,8 +46,8 @@ def analysis(
 
 def accuracy(model: nn.Module, labels: np.ndarray) -> float:
     with torch.inference_mode():
-        told = model(torch.from_numpy(X)).argmax(1).numpy()
-    return float((told == labels).mean())
+        predicted = model(torch.from_numpy(X)).argmax(1).numpy()
+    return float((predicted == labels).mean())
 
 
 @pytest.mark.parametrize(

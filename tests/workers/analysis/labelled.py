@@ -40,8 +40,8 @@ def truth(model: nn.Sequential, x: np.ndarray, labels: np.ndarray) -> tuple[floa
     outputs = model[2](features)
     if outputs.ndim > 2:
         features, outputs = (maps.movedim(1, -1).flatten(0, 2) for maps in (features, outputs))
-    told = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
-    right = told.numpy() == labels.reshape(-1)
+    predicted = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
+    right = predicted.numpy() == labels.reshape(-1)
     phi = features.double().numpy()
     targets = np.eye(labels.max() + 1)[labels.reshape(-1)]
     targets, phi = targets - targets.mean(0), phi - phi.mean(0)

@@ -145,10 +145,10 @@ def test_tokens_that_are_left_out_count_in_nothing(label: int) -> None:
     rows, labels = TOKENS[~out], TAGS[~out]
     with torch.inference_mode():
         phi = tagger()[:2](torch.from_numpy(rows)).double().numpy()
-        told = tagger()(torch.from_numpy(rows)).argmax(1).numpy()
+        predicted = tagger()(torch.from_numpy(rows)).argmax(1).numpy()
     eigenvalues = np.linalg.eigvalsh(phi.T @ phi / len(phi))[::-1]
     np.testing.assert_allclose(report["spectrum"]["eigenvalues"], eigenvalues, rtol=1e-5)
-    assert report["performance"]["accuracy"] == (told == labels).mean()
+    assert report["performance"]["accuracy"] == (predicted == labels).mean()
     assert report["probe"]["ignored"] == out.sum()
 
 

@@ -42,7 +42,7 @@ class Beside(Alone):
 
 
 @torch.inference_mode()
-def told(model: nn.Module) -> np.ndarray:
+def predicted_classes(model: nn.Module) -> np.ndarray:
     """The largest output of each sample."""
     return model(torch.from_numpy(X)).argmax(1).numpy()
 
@@ -115,8 +115,8 @@ def test_most_outputs_are_named_and_the_answers_are_guesses() -> None:
 
 def test_a_classifier_whose_probe_lacks_some_classes_is_told_nothing() -> None:
     model = embedding(5)
-    answers = told(model)
-    y = np.where(answers == 1, 2, answers)
+    predicted = predicted_classes(model)
+    y = np.where(predicted == 1, 2, predicted)
     assert len(np.unique(y)) == 4
     assert notes_of(model, y) == []
 
@@ -187,7 +187,7 @@ def test_names_of_some_outputs_are_refused(kind: str) -> None:
     assert option_in(failure.hint or "") == {"features_output": 0}
     spec = {"class_names": [*NAMED["class_names"], "eel", "fox"]}
     report = analysed(scripted(embedding(6)), probe(6), spec=spec)
-    assert report["performance"]["accuracy"] == (told(embedding(6)) == labels).mean()
+    assert report["performance"]["accuracy"] == (predicted_classes(embedding(6)) == labels).mean()
     choice = FeatureMapChoice(features_output=0)
     report = analysed(scripted(embedding(6)), probe(4), spec=NAMED, feature_map=choice)
     assert report["feature_map"]["outputs"] == 0
@@ -197,7 +197,9 @@ def test_names_of_the_outputs_that_are_listed_are_taken() -> None:
     spec = {**NAMED, "class_labels": [3, 2, 1, 0]}
     labels = np.arange(N) % 4
     report = analysed(scripted(embedding(6)), {"x": X, "y": labels}, spec=spec)
-    assert report["performance"]["accuracy"] == (told(embedding(6)) == 3 - labels).mean()
+    assert (
+        report["performance"]["accuracy"] == (predicted_classes(embedding(6)) == 3 - labels).mean()
+    )
 
 
 class SomeClasses(nn.Module):
@@ -214,7 +216,7 @@ class SomeClasses(nn.Module):
 def test_classes_are_those_of_the_answer() -> None:
     labels = np.arange(N) % 4
     report = analysed(scripted(SomeClasses()), {"x": X, "y": labels}, spec=NAMED)
-    assert report["performance"]["accuracy"] == (told(SomeClasses()) == labels).mean()
+    assert report["performance"]["accuracy"] == (predicted_classes(SomeClasses()) == labels).mean()
     assert not [w for w in report["verdict"]["warnings"] if "no sample" in w]
 
 
@@ -244,9 +246,9 @@ def test_features_alone_tell_of_no_classes() -> None:
 
 def test_a_good_classifier_whose_probe_has_two_classes_of_many_is_told_nothing() -> None:
     model = embedding(10)
-    answers = told(model)
-    frequent = np.argsort(np.bincount(answers, minlength=10))[-2:]
-    rows = np.isin(answers, frequent)
-    report = analysed(scripted(model), {"x": X[rows], "y": answers[rows]})
+    predicted = predicted_classes(model)
+    frequent = np.argsort(np.bincount(predicted, minlength=10))[-2:]
+    rows = np.isin(predicted, frequent)
+    report = analysed(scripted(model), {"x": X[rows], "y": predicted[rows]})
     assert report["performance"]["accuracy"] == 1
     assert not [note for note in report["probe"]["notes"] if OPTION in note]
