@@ -13,7 +13,7 @@ from service.report.card import MetricCard
 from service.report.document import CARDS
 
 
-def metrics() -> str:
+def metric_cards() -> str:
     """Write one section for each figure of a report."""
     sections = [
         "# What every figure means",

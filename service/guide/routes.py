@@ -60,7 +60,7 @@ PAGES: dict[str, _Page] = {
     "gpu": _Page("On a GPU", _written("gpu")),
     "operations": _Page("Watching over it", _written("operations")),
     "reproduction": _Page("What the paper found, reproduced", _written("reproduction")),
-    "metrics": _Page("What every figure means", generated.metrics),
+    "metrics": _Page("What every figure means", generated.metric_cards),
     "failures": _Page("Why an analysis failed", generated.failures),
     "problems": _Page("Errors of the API", generated.problems),
     "settings": _Page("Settings", generated.settings),

@@ -18,7 +18,7 @@ from workers.analysis.evaluation import count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.inputs import Fitted, fit_alike
 from workers.analysis.layers import LayerPass
-from workers.analysis.opening import batch_size, open_subject
+from workers.analysis.opening import batch_size, prepare_model
 from workers.analysis.rows import count_rows, model_view
 from workers.analysis.timing import timed
 from workers.analysis.unnamed_outputs import unnamed_outputs
@@ -89,12 +89,12 @@ def analyse(
     progress.report(Stage.READING_PROBE)
     with timed(timings, "probe"):
         probe = _load_probe(probe_file, request.spec, request)
-    subject = open_subject(
+    prepared = prepare_model(
         model_file, probe, options, request.device, progress=progress, timings=timings
     )
-    extractor = subject.extractor
+    extractor = prepared.extractor
     with timed(timings, "head"):
-        fitted = _with_settled_targets(subject.fitted, extractor)
+        fitted = _with_settled_targets(prepared.fitted, extractor)
         probe = fitted.probe
         weights = RowWeights(probe, options.class_weighting)
         problem = _problem(extractor, probe, held_out=request.eval_spec is not None)
@@ -109,9 +109,9 @@ def analyse(
         layers = None
         if options.layers == "all":
             layers = LayerPass.prepare(
-                subject.fitted.model,
+                prepared.fitted.model,
                 extractor,
-                subject.first,
+                prepared.first,
                 request.layers_bytes,
                 n=len(probe),
                 seed=options.seed,
@@ -159,10 +159,10 @@ def analyse(
         with timed(timings, "held_out"), blaming_eval_probe(), _explained():
             eval_fitted = _with_settled_targets(
                 fit_alike(
-                    subject.saved,
+                    prepared.saved,
                     _load_probe(eval_files[0], request.eval_spec, request),
                     fitted,
-                    subject.device,
+                    prepared.device,
                 ),
                 extractor,
                 like=probe.targets,
@@ -192,7 +192,7 @@ def analyse(
                 extractor,
                 evaluation,
                 [
-                    *subject.warnings,
+                    *prepared.warnings,
                     *evaluation.warnings,
                     *([] if layers is None else layers.warnings),
                     *eval_warnings,
@@ -202,7 +202,7 @@ def analyse(
             "performance": layout.performance_part(evaluation, problem.rows / len(probe)),
             "held_out": held_out,
             "layers": layer_figures,
-            "provenance": layout.provenance_part(extractor, problem, timings, subject.device),
+            "provenance": layout.provenance_part(extractor, problem, timings, prepared.device),
         },
         sections={
             "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),

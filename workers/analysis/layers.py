@@ -13,7 +13,7 @@ from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
 from workers.diagnostics.layers import LayerDiagnosis, LayerProjections, diagnose_layer
 from workers.diagnostics.output_space import OutputSpace
 from workers.extraction import Extractor
-from workers.extraction.layers.watching import Layer, LayerTap, find_layers, some
+from workers.extraction.layers.watching import LayerExecution, LayerTap, find_layers, some
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.execution import Batch
 
@@ -33,7 +33,7 @@ class LayerPass:
     """
 
     def __init__(
-        self, layers: list[Layer], sums: LayerSums, tap: LayerTap, warnings: list[str]
+        self, layers: list[LayerExecution], sums: LayerSums, tap: LayerTap, warnings: list[str]
     ) -> None:
         self.tap = tap
         self.warnings = warnings
@@ -139,11 +139,11 @@ class LayerPass:
 
 
 def _affordable(
-    layers: tuple[Layer, ...], functions: int, budget: int
-) -> tuple[list[Layer], list[Layer]]:
+    layers: tuple[LayerExecution, ...], functions: int, budget: int
+) -> tuple[list[LayerExecution], list[LayerExecution]]:
     """Divide the layers into those whose sums and report fit into the bounds, and the widest."""
     by_width = sorted(layers, key=lambda layer: layer.p)
-    kept: list[Layer] = []
+    kept: list[LayerExecution] = []
     needed = features = 0
     for layer in by_width[:MAX_LAYERS]:
         needed += _bytes(layer, functions)
@@ -155,7 +155,9 @@ def _affordable(
     return [x for x in layers if x in chosen], by_width[len(kept) :]
 
 
-def _affordable_in_folds(layers: list[Layer], functions: int, budget: int) -> set[Layer]:
+def _affordable_in_folds(
+    layers: list[LayerExecution], functions: int, budget: int
+) -> set[LayerExecution]:
     """The layers, from the narrowest on, for which there is memory for sums by fold."""
     needed = sum(_bytes(layer, functions) for layer in layers)
     chosen = set()
@@ -167,17 +169,17 @@ def _affordable_in_folds(layers: list[Layer], functions: int, budget: int) -> se
     return chosen
 
 
-def _bytes(layer: Layer, functions: int) -> int:
+def _bytes(layer: LayerExecution, functions: int) -> int:
     """Memory of a layer's sums with itself and with outputs and targets."""
     return _BYTES * layer.p * (layer.p + functions)
 
 
-def _working_bytes(layer: Layer) -> int:
+def _working_bytes(layer: LayerExecution) -> int:
     """Memory that comes and goes while a layer's figures are found."""
     return _BYTES * _WORKING_MATRICES * layer.p**2
 
 
-def _too_wide(left_out: list[Layer], functions: int, budget: int) -> str:
+def _too_wide(left_out: list[LayerExecution], functions: int, budget: int) -> str:
     needed = sum(_bytes(layer, functions) for layer in left_out)
     working = _working_bytes(left_out[-1])
     return (
@@ -189,7 +191,7 @@ def _too_wide(left_out: list[Layer], functions: int, budget: int) -> str:
     )
 
 
-def _without_intervals(layers: list[Layer], functions: int, budget: int) -> str:
+def _without_intervals(layers: list[LayerExecution], functions: int, budget: int) -> str:
     needed = (LAYER_FOLDS - 1) * sum(_bytes(layer, functions) for layer in layers)
     by_width = sorted(layers, key=lambda layer: layer.p)
     return (
@@ -200,12 +202,12 @@ def _without_intervals(layers: list[Layer], functions: int, budget: int) -> str:
     )
 
 
-def _widths(layers: list[Layer]) -> str:
+def _widths(layers: list[LayerExecution]) -> str:
     """Layers in order of width, named from the widest on."""
     return some([f"{layer.name} (p = {layer.p:,})" for layer in reversed(layers)])
 
 
-def _entry(layer: Layer, diagnosis: LayerDiagnosis) -> JsonValue:
+def _entry(layer: LayerExecution, diagnosis: LayerDiagnosis) -> JsonValue:
     ranks = diagnosis.effective_rank
     bounds = diagnosis.confidence_interval
     return {

@@ -25,8 +25,8 @@ _LISTED = 16
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, ready to be evaluated.
+class PreparedModel:
+    """A loaded model that is ready to be evaluated.
 
     Attributes:
         saved: The model as it was loaded.
@@ -45,7 +45,7 @@ class Subject:
     warnings: tuple[str, ...] = ()
 
 
-def open_subject(
+def prepare_model(
     file: BinaryIO,
     probe: ProbeData,
     options: Options,
@@ -53,7 +53,7 @@ def open_subject(
     *,
     progress: ProgressWriter,
     timings: MutableMapping[str, float],
-) -> Subject:
+) -> PreparedModel:
     """Load a model and locate its head; on the CPU where a GPU does not run it as it was saved.
 
     Args:
@@ -69,7 +69,7 @@ def open_subject(
     """
     choice = None if options.feature_map == "auto" else options.feature_map
 
-    def open_on(device: Device) -> Subject:
+    def open_on(device: Device) -> PreparedModel:
         progress.report(Stage.LOADING_MODEL)
         with timed(timings, "loading"):
             loaded = open_model(file, device)
@@ -81,7 +81,7 @@ def open_subject(
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
             warnings = (*loaded.warnings, *_beside(extractor, fitted))
-            return Subject(loaded.model, fitted, extractor, first, device, warnings)
+            return PreparedModel(loaded.model, fitted, extractor, first, device, warnings)
 
     if device == "cpu":
         return open_on("cpu")
@@ -93,8 +93,8 @@ def open_subject(
             f"which takes longer: {_reason(error)}"
         )
     file.seek(0)
-    subject = open_on("cpu")
-    return replace(subject, warnings=(warning, *subject.warnings))
+    prepared = open_on("cpu")
+    return replace(prepared, warnings=(warning, *prepared.warnings))
 
 
 def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:

@@ -13,7 +13,7 @@ from support import multilayer, npz, scripted
 from service.contract.failures import FailureCode
 from service.contract.options import Options
 from service.contract.probe_spec import ProbeSpec
-from workers.analysis.opening import Subject, open_subject
+from workers.analysis.opening import PreparedModel, prepare_model
 from workers.probes.probe import load_probe
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.errors import JobError
@@ -32,26 +32,26 @@ def progress() -> Iterator[ProgressWriter]:
     os.close(nowhere)
 
 
-def opened(progress: ProgressWriter, device: Device, features: int = 64) -> Subject:
+def opened(progress: ProgressWriter, device: Device, features: int = 64) -> PreparedModel:
     rows = np.random.default_rng(0).random((60, features), dtype=np.float32)
     probe = load_probe(io.BytesIO(npz(x=rows)), ProbeSpec(input="x"), ProbeLimits())
     archive = io.BytesIO(scripted(multilayer()))
-    return open_subject(archive, probe, Options(), device, progress=progress, timings={})
+    return prepare_model(archive, probe, Options(), device, progress=progress, timings={})
 
 
 def test_it_falls_back_to_the_cpu_and_says_so(progress: ProgressWriter) -> None:
-    subject = opened(progress, "cuda")
-    assert subject.device == "cpu"
-    (warning,) = subject.warnings
+    prepared = opened(progress, "cuda")
+    assert prepared.device == "cpu"
+    (warning,) = prepared.warnings
     assert warning.startswith("ran_on_cpu: ")
     assert "CUDA" in warning
     assert "not_a_model" not in warning
-    assert subject.extractor.feature_map.p == 64
+    assert prepared.extractor.feature_map.p == 64
 
 
 def test_where_nothing_else_was_asked_for_there_is_no_warning(progress: ProgressWriter) -> None:
-    subject = opened(progress, "cpu")
-    assert (subject.device, subject.warnings) == ("cpu", ())
+    prepared = opened(progress, "cpu")
+    assert (prepared.device, prepared.warnings) == ("cpu", ())
 
 
 def test_what_the_model_is_at_fault_for_is_told_as_ever(progress: ProgressWriter) -> None:
@@ -67,10 +67,10 @@ def test_columns_that_a_model_does_not_take_are_named(progress: ProgressWriter) 
     table = pd.DataFrame(rows, columns=["fold", *names]).assign(label=np.arange(60) % 10)
     content = table.to_csv(index=False).encode()
 
-    def opened_with(spec: ProbeSpec) -> Subject:
+    def opened_with(spec: ProbeSpec) -> PreparedModel:
         probe = load_probe(io.BytesIO(content), spec, ProbeLimits())
         archive = io.BytesIO(scripted(multilayer()))
-        return open_subject(archive, probe, Options(), "cpu", progress=progress, timings={})
+        return prepare_model(archive, probe, Options(), "cpu", progress=progress, timings={})
 
     with pytest.raises(JobError) as caught:
         opened_with(ProbeSpec())
@@ -80,5 +80,5 @@ def test_columns_that_a_model_does_not_take_are_named(progress: ProgressWriter) 
     with pytest.raises(JobError) as caught:
         opened_with(ProbeSpec(columns=["fold", *names]))
     assert 'leave it out of "columns"' in (caught.value.failure.hint or "")
-    subject = opened_with(ProbeSpec(exclude=["fold"]))
-    assert list(subject.fitted.probe.columns) == names
+    prepared = opened_with(ProbeSpec(exclude=["fold"]))
+    assert list(prepared.fitted.probe.columns) == names

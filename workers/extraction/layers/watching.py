@@ -33,7 +33,7 @@ _NAME_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerExecution:
     """One execution of a weight layer, and where its features appear.
 
     Attributes:
@@ -41,7 +41,7 @@ class Layer:
             it is, such as `aten::conv2d #3`. A further execution is marked likewise: `fc #2`.
         kind: The operation, such as `conv2d`.
         p: Number of features: channels.
-        step: The operation that gives them, by its position in `Layers.operations`.
+        step: The operation that gives them, by its position in `FoundLayers.operations`.
         samples: The axis of the samples.
         channels: The axis of the channels.
         dims: How many axes there are.
@@ -68,7 +68,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class FoundLayers:
     """What one model's runs consist of.
 
     Attributes:
@@ -78,7 +78,7 @@ class Layers:
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
-    found: tuple[Layer, ...]
+    found: tuple[LayerExecution, ...]
     operations: tuple[OpOverload, ...]
     warnings: tuple[str, ...]
 
@@ -91,7 +91,7 @@ class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook
         operations: The operations of a run.
     """
 
-    def __init__(self, layers: Sequence[Layer], operations: Sequence[OpOverload]) -> None:
+    def __init__(self, layers: Sequence[LayerExecution], operations: Sequence[OpOverload]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._layers = layers
         self._operations = operations
@@ -171,7 +171,7 @@ class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook
 
 
 @torch.inference_mode()
-def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> Layers:
+def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> FoundLayers:
     """Finds every weight layer whose features have a value for each sample and channel.
 
     Args:
@@ -191,7 +191,7 @@ def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> Layers:
     operations = tuple(step.func for step in tape.steps)
     if operations != tuple(step.func for step in smaller.steps):
         raise _differ(f"For {fewer} samples it runs other operations than for {rows}.")
-    found: list[Layer] = []
+    found: list[LayerExecution] = []
     left_out: list[str] = []
     values = follow_layers(tape, extractor.heads)
     names = _names(model, [tape.steps[value.layer] for value in values])
@@ -204,8 +204,8 @@ def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> Layers:
             continue
         kind = tape.steps[value.layer].name.rpartition("::")[2].lstrip("_")
         p = shape[value.channels]
-        found.append(Layer(name, kind, p, value.step, samples, value.channels, len(shape)))
-    return Layers(tuple(found), operations, _warnings(left_out, rows))
+        found.append(LayerExecution(name, kind, p, value.step, samples, value.channels, len(shape)))
+    return FoundLayers(tuple(found), operations, _warnings(left_out, rows))
 
 
 class _Recording(Tape):  # type: ignore[no-untyped-call]  # as for the tap

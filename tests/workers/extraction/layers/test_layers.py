@@ -21,7 +21,7 @@ from layered import (
 from torch import Tensor, nn
 
 from workers.extraction import Extracted, discover
-from workers.extraction.layers.watching import Layers, LayerTap, find_layers
+from workers.extraction.layers.watching import FoundLayers, LayerTap, find_layers
 from workers.protocol.errors import JobError
 
 Archive = Callable[..., torch.jit.ScriptModule]
@@ -145,7 +145,7 @@ CASES = {
 }
 
 
-def run(model: nn.Module, *batches: Tensor) -> tuple[Layers, Extracted, list[Tensor]]:
+def run(model: nn.Module, *batches: Tensor) -> tuple[FoundLayers, Extracted, list[Tensor]]:
     """Finds the layers on a first batch; what they and Φ are on the last."""
     extractor = discover(model, (batches[0],))
     layers = find_layers(model, extractor, (batches[0],))
