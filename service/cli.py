@@ -21,9 +21,9 @@ from service.client import ApiError
 from service.commands import probes
 from service.commands import security as quarantine
 from service.http.listening import describe, listen
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 from service.local.supervisor import unwind_on_termination
-from service.local.up import Stack
+from service.local.up import LocalPhiscope
 from service.platform import logs
 from service.platform.database import open_engine
 from service.platform.migration import upgrade
@@ -55,7 +55,7 @@ def main() -> None:
     """Run the command line; a failure is one message and exit status 1, never a traceback."""
     try:
         cli()
-    except (LocalStackError, ValueError) as error:
+    except (LocalError, ValueError) as error:
         _fail(str(error))
     except OperationalError as error:
         _fail(f"The database does not answer: {str(error.orig).strip()}")
@@ -84,14 +84,14 @@ def up(host: Host = "127.0.0.1", port: Port = DEFAULT_PORT, data_dir: DataDir = 
     """Start everything: API and worker, and databases of its own unless their URLs are set."""
     with (
         _until_interrupted(),
-        Stack(_settings(data_dir), host, port, announce=console.print) as stack,
+        LocalPhiscope(_settings(data_dir), host, port, announce=console.print) as phiscope,
     ):
-        console.print(f"[bold]Phiscope[/] {__version__} is up: [bold]{stack.url}[/]")
-        console.print(f"  {stack.url}/docs   the API, to read and to try", soft_wrap=True)
-        console.print(f"  {stack.url}/guide  what every figure means", soft_wrap=True)
-        console.print(f"  {stack.data_dir}  holds its data", soft_wrap=True)
+        console.print(f"[bold]Phiscope[/] {__version__} is up: [bold]{phiscope.url}[/]")
+        console.print(f"  {phiscope.url}/docs   the API, to read and to try", soft_wrap=True)
+        console.print(f"  {phiscope.url}/guide  what every figure means", soft_wrap=True)
+        console.print(f"  {phiscope.data_dir}  holds its data", soft_wrap=True)
         console.print("  No API keys in this version. Ctrl-C stops it.")
-        stack.wait()
+        phiscope.wait()
 
 
 @cli.command()

@@ -25,7 +25,7 @@ from sqlalchemy import Engine, create_engine
 from torch import nn
 
 from service.client import Client
-from service.local import LocalStack
+from service.local import LocalDatabases
 from service.platform.migration import upgrade
 from service.tables.workers import Worker
 from workers.protocol.requests import Ended
@@ -98,7 +98,10 @@ class ServedApi:
 @contextmanager
 def served_api(directory: Path) -> Iterator[ServedApi]:
     """Run `phiscope serve` on databases of its own."""
-    with LocalStack(directory / "databases") as local, socket.create_server(("127.0.0.1", 0)) as at:
+    with (
+        LocalDatabases(directory / "databases") as local,
+        socket.create_server(("127.0.0.1", 0)) as at,
+    ):
         engine = create_engine(local.database_url)
         upgrade(engine)
         process = subprocess.Popen(

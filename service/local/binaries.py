@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 
 POSTGRES_VARIABLE = "PHISCOPE_PG_BIN"
 VALKEY_VARIABLE = "PHISCOPE_VALKEY_BIN"
@@ -29,7 +29,7 @@ def find_postgres() -> PostgresPrograms:
     """Find PostgreSQL: `PHISCOPE_PG_BIN`, then the wheel, then PATH.
 
     Raises:
-        LocalStackError: It is in none of them, or not in the directory the variable names.
+        LocalError: It is in none of them, or not in the directory the variable names.
     """
     directory = _directory_in(POSTGRES_VARIABLE) or _postgres_wheel()
     programs = [_find([name], directory) for name in ("initdb", "postgres")]
@@ -43,7 +43,7 @@ def find_valkey() -> Path:
     """Find Valkey, or Redis in its place: `PHISCOPE_VALKEY_BIN`, then the wheel, then PATH.
 
     Raises:
-        LocalStackError: It is in none of them, or not in the directory the variable names.
+        LocalError: It is in none of them, or not in the directory the variable names.
     """
     directory = _directory_in(VALKEY_VARIABLE) or _valkey_wheel()
     server = _find(["valkey-server", "redis-server"], directory)
@@ -86,14 +86,14 @@ def _find(names: Sequence[str], directory: Path | None) -> Path | None:
     return None
 
 
-def _missing(what: str, variable: str) -> LocalStackError:
+def _missing(what: str, variable: str) -> LocalError:
     named = os.environ.get(variable)
     if named:
-        return LocalStackError(
+        return LocalError(
             f"{variable} is {named}, but that directory does not hold {what}. "
             "Name the directory that does, or unset the variable."
         )
-    return LocalStackError(
+    return LocalError(
         f"{what} was not found. Install it with `pip install 'phiscope[local]'`, "
         f"or name the directory that holds it in {variable}."
     )

@@ -1,4 +1,4 @@
-"""`phiscope demo`: a stack for the demonstration, and the program that trains and asks."""
+"""`phiscope demo`: a local Phiscope for the demonstration, and the program that trains and asks."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.local.up import Stack
+from service.local.up import LocalPhiscope
 from service.platform.settings import Settings
 
 console = Console(highlight=False)
@@ -25,7 +25,7 @@ def run(port: int, data_dir: Path | None) -> int:
         The exit status.
 
     Raises:
-        LocalStackError: Something does not start.
+        LocalError: Something does not start.
     """
     with ExitStack() as undo:
         if data_dir is None:
@@ -36,15 +36,15 @@ def run(port: int, data_dir: Path | None) -> int:
         # Its own databases, whatever the environment says: a demonstration leaves others' alone.
         settings = Settings(data_dir=data_dir, database_url=None, broker_url=None, storage_url=None)
         console.print("Starting PostgreSQL, Valkey, the API and a worker …")
-        stack = Stack(
+        phiscope = LocalPhiscope(
             settings, "127.0.0.1", port, announce=console.print, log_dir=data_dir / "logs"
         )
-        undo.enter_context(stack)
-        console.print(f"Phiscope listens at {stack.url}\n")
+        undo.enter_context(phiscope)
+        console.print(f"Phiscope listens at {phiscope.url}\n")
         # The program is named and not imported: it needs torch, this package does not.
-        program = subprocess.Popen([sys.executable, "-m", "workers.commands.demo", stack.url])
+        program = subprocess.Popen([sys.executable, "-m", "workers.commands.demo", phiscope.url])
         try:
-            stack.wait(until=lambda: program.poll() is not None)
+            phiscope.wait(until=lambda: program.poll() is not None)
         finally:
             program.terminate()
             status = program.wait()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 
 # A socket's path, with its final NUL, must fit into 108 bytes (unix(7)).
 SOCKET_PATH_BYTES = 107
@@ -29,7 +29,7 @@ def prepare(directory: Path, *parts: str) -> None:
     """Create the data directory and those below it that are missing, for the owner only.
 
     Raises:
-        LocalStackError: One of them cannot be created or written.
+        LocalError: One of them cannot be created or written.
     """
     for path in (directory, *(directory / part for part in parts)):
         try:
@@ -42,7 +42,7 @@ def prepare(directory: Path, *parts: str) -> None:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[int]:
-    """Hold the data directory, so that no second stack works on it.
+    """Hold the data directory, so that no second Phiscope works on it.
 
     The lock belongs to the open file, not to this process: children that inherit the file hold it
     as well. So it is free only when the last process that may write here is gone, even if this
@@ -52,7 +52,7 @@ def exclusive(directory: Path) -> Iterator[int]:
         The descriptor of the locked file, for children to inherit.
 
     Raises:
-        LocalStackError: Another process holds it, or it cannot be locked.
+        LocalError: Another process holds it, or it cannot be locked.
     """
     path = directory / "lock"
     try:
@@ -73,7 +73,7 @@ def socket_directory(data_directory: Path) -> Iterator[Path]:
     """Provide an empty directory for sockets, for the owner only, whose path is short and plain.
 
     It is `run` in the data directory; where that path is too long or has characters that URLs
-    reserve, `run` is a link to a directory in /tmp. What a killed stack left there goes first.
+    reserve, `run` is a link to a directory in /tmp. What killed databases left there goes first.
     """
     run = data_directory / "run"
     _clear(run)
@@ -107,12 +107,12 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 def _refuse_if_held(holder: str, directory: Path, *, waited: float) -> None:
     if _runs(holder) and waited > GHOST_SECONDS:
-        raise LocalStackError(
+        raise LocalError(
             f"The data directory {directory} is in use by another Phiscope, process {holder}. "
             "Stop that one first, or choose another directory with --data-dir."
         )
     if waited > PATIENCE_SECONDS:
-        raise LocalStackError(
+        raise LocalError(
             f"The data directory {directory} is still in use by databases of an earlier Phiscope, "
             f"process {holder or 'unknown'}, which is gone. They did not end within "
             f"{PATIENCE_SECONDS:g} s. Find them with `fuser {directory / 'lock'}` and end them."
@@ -144,8 +144,8 @@ def _clear(run: Path) -> None:
         shutil.rmtree(run)
 
 
-def _unusable(directory: Path, error: OSError) -> LocalStackError:
-    return LocalStackError(
+def _unusable(directory: Path, error: OSError) -> LocalError:
+    return LocalError(
         f"The data directory {directory} cannot be used: {error.strerror}. It must be a directory "
         "that you may write. Change its permissions, or choose another with --data-dir."
     )

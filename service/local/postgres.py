@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 
 from service.local.binaries import PostgresPrograms
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 from service.local.processes import Child, tail, tied_to_this_process
 
 USER = "phiscope"
@@ -80,7 +80,7 @@ class Postgres(Child):
         """Start the server and wait until it answers; create its data directory at first.
 
         Raises:
-            LocalStackError: The data is another version's, or the server does not come up.
+            LocalError: The data is another version's, or the server does not come up.
         """
         if not self._directory.exists():
             self._create()
@@ -116,7 +116,7 @@ class Postgres(Child):
                 check=False,
             )
         if result.returncode != 0:
-            raise LocalStackError(
+            raise LocalError(
                 f"PostgreSQL could not create its data directory {self._directory}."
                 f"{tail(self._log)}"
             )
@@ -127,7 +127,7 @@ class Postgres(Child):
         found = _major_version_of_data(self._directory)
         expected = _major_version_of_program(self._programs.postgres)
         if found != expected:
-            raise LocalStackError(
+            raise LocalError(
                 f"The data in {self._directory} was written by PostgreSQL {found}, but "
                 f"{self._programs.postgres} is PostgreSQL {expected}, which cannot read it. "
                 f"Name the programs of PostgreSQL {found} in PHISCOPE_PG_BIN, "
@@ -183,7 +183,7 @@ def _major_version_of_data(directory: Path) -> str:
     try:
         return (directory / "PG_VERSION").read_text().strip()
     except OSError as error:
-        raise LocalStackError(
+        raise LocalError(
             f"{directory} is not a data directory of PostgreSQL: its file PG_VERSION cannot be "
             f"read ({error.strerror}). Choose another directory with --data-dir."
         ) from error
@@ -196,7 +196,7 @@ def _major_version_of_program(postgres: Path) -> str:
             [str(postgres), "--version"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise LocalStackError(f"Cannot run {postgres}: {error}.") from error
+        raise LocalError(f"Cannot run {postgres}: {error}.") from error
     return answer.partition("(PostgreSQL) ")[2].partition(".")[0]
 
 

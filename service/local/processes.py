@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from service.local import launch
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 
 POLL_SECONDS = 0.02
 # How long a process may take to end once it was told to drop everything.
@@ -73,7 +73,7 @@ class Child:
         """Start the process; does not wait until it is ready.
 
         Raises:
-            LocalStackError: Its log cannot be written.
+            LocalError: Its log cannot be written.
         """
         output = None if self.log is None else _fresh_log(self.log)
         try:
@@ -111,7 +111,7 @@ class Child:
             seconds: How long to wait. When they are over, the process is killed.
 
         Raises:
-            LocalStackError: It ended, or took too long; with the end of its log.
+            LocalError: It ended, or took too long; with the end of its log.
         """
         deadline = time.monotonic() + seconds
         while not is_ready():
@@ -136,7 +136,7 @@ class Child:
         """Raise an error that says what this child did, and shows the end of its log."""
         status = self.poll()
         reason = "" if status is None else f" ({describe_exit(status)})"
-        raise LocalStackError(f"{self.name} {what}{reason}.{tail(self.log)}")
+        raise LocalError(f"{self.name} {what}{reason}.{tail(self.log)}")
 
     def _end(self, number: signal.Signals, seconds: float) -> bool:
         """Send the signal to a running child; say whether it has ended, at last after `seconds`."""
@@ -204,4 +204,4 @@ def _fresh_log(log: Path) -> int:
             log.replace(log.with_name(f"{log.name}.1"))
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LocalStackError(f"Cannot write the log {log}: {error.strerror}.") from error
+        raise LocalError(f"Cannot write the log {log}: {error.strerror}.") from error

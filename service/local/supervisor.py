@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 from service.local.processes import Child, describe_exit, stop_all
 
 POLL_SECONDS = 0.2
@@ -80,7 +80,7 @@ class Supervisor:
             until: Ends the waiting when it says so.
 
         Raises:
-            LocalStackError: A child ended again and again without really starting.
+            LocalError: A child ended again and again without really starting.
         """
         with suppress(KeyboardInterrupt):
             while not until():
@@ -127,7 +127,7 @@ class _Kept:
         self._restart_at = None
         try:
             self._child.start()
-        except LocalStackError as error:
+        except LocalError as error:
             announce(str(error))
             self._plan_restart(now)
 

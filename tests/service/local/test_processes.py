@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.local import Child, LocalStackError
+from service.local import Child, LocalError
 
 
 def test_ready_when_it_says_so(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_ended_before_it_was_ready_shows_the_end_of_its_log(tmp_path: Path) -> N
     script = "for i in $(seq 1000); do echo line $i; done; echo out of luck >&2; exit 3"
     child = Child("server", ["sh", "-c", script], log=log)
     child.start()
-    with pytest.raises(LocalStackError) as it:
+    with pytest.raises(LocalError) as it:
         child.wait_ready(lambda: False, 10)
     first, *shown = str(it.value).splitlines()
     assert first == f"server ended before it was ready (exit status 3). The end of its log, {log}:"
@@ -33,7 +33,7 @@ def test_ended_before_it_was_ready_shows_the_end_of_its_log(tmp_path: Path) -> N
 def test_not_ready_in_time_is_killed(tmp_path: Path) -> None:
     child = Child("server", ["sleep", "60"], log=tmp_path / "server.log")
     child.start()
-    with pytest.raises(LocalStackError, match=r"was not ready within 0\.2 s \(killed by SIGKILL\)"):
+    with pytest.raises(LocalError, match=r"was not ready within 0\.2 s \(killed by SIGKILL\)"):
         child.wait_ready(lambda: False, 0.2)
     assert child.poll() == -signal.SIGKILL
 
@@ -41,7 +41,7 @@ def test_not_ready_in_time_is_killed(tmp_path: Path) -> None:
 def test_program_that_does_not_exist(tmp_path: Path) -> None:
     child = Child("server", [str(tmp_path / "nothing")], log=tmp_path / "server.log")
     child.start()
-    with pytest.raises(LocalStackError, match=r"Cannot run .*/nothing: No such file"):
+    with pytest.raises(LocalError, match=r"Cannot run .*/nothing: No such file"):
         child.wait_ready(lambda: False, 10)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it publishes no types
 import pytest
 
-from service.local import LocalStackError, Supervisor
+from service.local import LocalError, Supervisor
 
 Supervise = Callable[..., subprocess.Popen[str]]
 AssertGone = Callable[[list[psutil.Process], float], None]
@@ -20,7 +20,7 @@ SCRIPT = """
 import signal
 import sys
 from contextlib import suppress
-from service.local import LocalStackError, Supervisor, unwind_on_termination
+from service.local import LocalError, Supervisor, unwind_on_termination
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 try:
     with suppress(KeyboardInterrupt), unwind_on_termination(), Supervisor() as supervisor:
@@ -28,7 +28,7 @@ try:
             supervisor.spawn(f"child {place}", ["sh", "-c", script])
         print("up", flush=True)
         supervisor.wait()
-except LocalStackError as error:
+except LocalError as error:
     sys.exit(str(error))
 """
 
@@ -147,5 +147,5 @@ def test_waiting_ends_when_the_caller_has_seen_enough(tmp_path: Path) -> None:
 def test_waiting_for_the_caller_still_notices_a_child_that_fails(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         supervisor.spawn("child", ["sh", "-c", "exit 3"])
-        with pytest.raises(LocalStackError, match="soon after its start"):
+        with pytest.raises(LocalError, match="soon after its start"):
             supervisor.wait(until=(tmp_path / "never").exists)

@@ -13,7 +13,7 @@ import pytest
 from support import flattening
 
 from service.client import Client
-from service.local import LocalStack
+from service.local import LocalDatabases
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("migrations")
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Databases that somebody else runs, as far as the parts can tell."""
-    with LocalStack(tmp_path / "databases") as local:
+    with LocalDatabases(tmp_path / "databases") as local:
         yield os.environ | {
             "PHISCOPE_DATABASE_URL": local.database_url,
             "PHISCOPE_BROKER_URL": local.broker_url,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from service import __version__
-from service.local import LocalStack
+from service.local import LocalDatabases
 from service.platform.migration import upgrade
 from service.tables.workers import Worker
 from workers.supervision.registry import Description, Registry
@@ -105,7 +105,7 @@ def test_a_database_that_goes_away_and_comes_back_is_survived(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory = tmp_path_factory.mktemp("away")
-    with LocalStack(directory) as local:
+    with LocalDatabases(directory) as local:
         url = local.database_url
         engine = create_engine(url, pool_pre_ping=True)
         upgrade(engine)
@@ -116,7 +116,7 @@ def test_a_database_that_goes_away_and_comes_back_is_survived(
         time.sleep(0.3)
     assert {entry["event"] for entry in logs} == {"worker cannot be registered"}
     assert registry.is_alive()
-    with LocalStack(directory) as local:
+    with LocalDatabases(directory) as local:
         assert local.database_url == url
         wait_for_beat(engine, before.seen_at)
         registry.stop()

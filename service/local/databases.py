@@ -8,13 +8,13 @@ from typing import Self
 
 from service.local import directory
 from service.local.binaries import find_postgres, find_valkey
-from service.local.errors import LocalStackError
+from service.local.errors import LocalError
 from service.local.postgres import Postgres
 from service.local.processes import Child, stop_all
 from service.local.valkey import Valkey
 
 
-class LocalStack:
+class LocalDatabases:
     """PostgreSQL and Valkey, private to one data directory.
 
     Use it as a context manager from the main thread: both end when the thread that started them
@@ -65,11 +65,11 @@ class LocalStack:
         """Take the data directory and start both servers; returns when both answer.
 
         Raises:
-            LocalStackError: The directory is in use or not writable, a program is missing, the
+            LocalError: The directory is in use or not writable, a program is missing, the
                 data is of another version, or a server does not come up.
         """
         if sys.platform != "linux":
-            raise LocalStackError(
+            raise LocalError(
                 "The embedded databases need Linux. Elsewhere, start PostgreSQL and Valkey (or "
                 "Redis) yourself, and set PHISCOPE_DATABASE_URL and PHISCOPE_BROKER_URL."
             )
@@ -107,5 +107,5 @@ class LocalStack:
 
     def _running(self) -> tuple[Postgres, Valkey]:
         if self._parts is None:
-            raise RuntimeError("The local stack is not running: call start() first.")
+            raise RuntimeError("The local databases are not running: call start() first.")
         return self._parts

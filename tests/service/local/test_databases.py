@@ -18,7 +18,7 @@ import sqlalchemy
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
-from service.local import LocalStack, LocalStackError
+from service.local import LocalDatabases, LocalError
 from service.local.binaries import find_postgres
 
 HERE = Path(__file__).parent
@@ -33,7 +33,7 @@ def environment_is_open() -> bool:
 
 @dataclass(frozen=True)
 class Held:
-    """A stack that another process holds open."""
+    """Databases that another process holds open."""
 
     process: subprocess.Popen[str]
     database_url: str
@@ -62,7 +62,7 @@ def held(command: Sequence[str]) -> Iterator[Held]:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line, "the stack did not start; the reason stands on standard error"
+            assert line, "the databases did not start; the reason stands on standard error"
             yield Held(process, **json.loads(line))
         finally:
             process.terminate()
@@ -71,7 +71,7 @@ def held(command: Sequence[str]) -> Iterator[Held]:
 
 @pytest.fixture
 def hold() -> Iterator[Hold]:
-    """Starts a stack in a process of its own, and ends it after the test."""
+    """Starts databases in a process of their own, and ends them after the test."""
     with ExitStack() as ends:
 
         def start(data_dir: Path, prefix: Sequence[str] = ()) -> Held:
@@ -116,33 +116,33 @@ def get(broker_url: str) -> object:
         return message.payload
 
 
-def write_one_of_each(stack: Held | LocalStack) -> None:
-    query(stack.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    put(stack.broker_url, "kept")
+def write_one_of_each(databases: Held | LocalDatabases) -> None:
+    query(databases.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    put(databases.broker_url, "kept")
 
 
-def assert_both_kept(stack: Held | LocalStack) -> None:
-    assert query(stack.database_url, "SELECT answer FROM kept") == [(42,)]
-    assert get(stack.broker_url) == "kept"
+def assert_both_kept(databases: Held | LocalDatabases) -> None:
+    assert query(databases.database_url, "SELECT answer FROM kept") == [(42,)]
+    assert get(databases.broker_url) == "kept"
 
 
 def test_starts_quickly_and_keeps_what_it_was_given(tmp_path: Path) -> None:
     started = time.monotonic()
-    with LocalStack(tmp_path / "data") as stack:
+    with LocalDatabases(tmp_path / "data") as databases:
         first_start = time.monotonic() - started
-        write_one_of_each(stack)
+        write_one_of_each(databases)
     started = time.monotonic()
-    with LocalStack(tmp_path / "data") as stack:
+    with LocalDatabases(tmp_path / "data") as databases:
         second_start = time.monotonic() - started
-        assert_both_kept(stack)
+        assert_both_kept(databases)
     # 0.75 and 0.17 s on an idle machine with two cores.
     assert first_start < 15
     assert second_start < 8
 
 
 def test_database_url_is_for_sqlalchemy(tmp_path: Path) -> None:
-    with LocalStack(tmp_path / "data") as stack:
-        engine = sqlalchemy.create_engine(stack.database_url)
+    with LocalDatabases(tmp_path / "data") as databases:
+        engine = sqlalchemy.create_engine(databases.database_url)
         with engine.connect() as connection:
             statement = "SELECT current_database(), current_user"
             assert connection.execute(sqlalchemy.text(statement)).one() == ("phiscope", "phiscope")
@@ -150,8 +150,8 @@ def test_database_url_is_for_sqlalchemy(tmp_path: Path) -> None:
 
 
 def test_listens_on_private_unix_sockets_only(tmp_path: Path, hold: Hold) -> None:
-    stack = hold(tmp_path / "data")
-    sockets = [psutil.Process(pid).net_connections(kind="inet") for pid in stack.pids]
+    databases = hold(tmp_path / "data")
+    sockets = [psutil.Process(pid).net_connections(kind="inet") for pid in databases.pids]
     assert sockets == [[], []]
     run = tmp_path / "data" / "run"
     assert {path.name for path in run.iterdir()} >= {".s.PGSQL.5432", "valkey.sock"}
@@ -159,10 +159,10 @@ def test_listens_on_private_unix_sockets_only(tmp_path: Path, hold: Hold) -> Non
 
 
 def test_stops_cleanly_on_sigterm(tmp_path: Path, hold: Hold, assert_gone: AssertGone) -> None:
-    stack = hold(tmp_path / "data")
-    family = stack.family()
-    stack.process.terminate()
-    assert stack.process.wait(10) == 0
+    databases = hold(tmp_path / "data")
+    family = databases.family()
+    databases.process.terminate()
+    assert databases.process.wait(10) == 0
     assert_gone(family, 1)
     log = (tmp_path / "data" / "logs" / "postgres.log").read_text()
     assert "database system is shut down" in log
@@ -172,14 +172,14 @@ def test_stops_cleanly_on_sigterm(tmp_path: Path, hold: Hold, assert_gone: Asser
 def test_kill_of_the_supervisor_leaves_no_orphan_and_loses_nothing(
     tmp_path: Path, hold: Hold, assert_gone: AssertGone
 ) -> None:
-    stack = hold(tmp_path / "data")
-    write_one_of_each(stack)
-    family = stack.family()
+    databases = hold(tmp_path / "data")
+    write_one_of_each(databases)
+    family = databases.family()
     assert len(family) > 2
-    stack.process.kill()
+    databases.process.kill()
     # At once: the databases of the killed one are still shutting down, and its pid is not yet
     # waited for.
-    with LocalStack(tmp_path / "data") as restarted:
+    with LocalDatabases(tmp_path / "data") as restarted:
         assert_gone(family, 0)
         assert_both_kept(restarted)
 
@@ -187,11 +187,11 @@ def test_kill_of_the_supervisor_leaves_no_orphan_and_loses_nothing(
 def test_no_orphan_ten_seconds_after_a_kill_with_sessions_open(
     tmp_path: Path, hold: Hold, assert_gone: AssertGone
 ) -> None:
-    stack = hold(tmp_path / "data")
-    with psycopg.connect(stack.database_url.replace("+psycopg", "")) as connection:
+    databases = hold(tmp_path / "data")
+    with psycopg.connect(databases.database_url.replace("+psycopg", "")) as connection:
         connection.execute("SELECT 1")
-        family = stack.family()
-        stack.kill_supervisor()
+        family = databases.family()
+        databases.kill_supervisor()
         assert_gone(family, 10)
         connection.close()
 
@@ -199,53 +199,53 @@ def test_no_orphan_ten_seconds_after_a_kill_with_sessions_open(
 def test_recovers_when_everything_was_killed_and_the_pid_was_given_away(
     tmp_path: Path, hold: Hold, assert_gone: AssertGone
 ) -> None:
-    stack = hold(tmp_path / "data")
-    write_one_of_each(stack)
-    family = stack.family()
-    for pid in (stack.process.pid, *stack.pids):
+    databases = hold(tmp_path / "data")
+    write_one_of_each(databases)
+    family = databases.family()
+    for pid in (databases.process.pid, *databases.pids):
         os.kill(pid, signal.SIGKILL)
     assert_gone(family, 10)
     pid_file = tmp_path / "data" / "postgres" / "postmaster.pid"
     _, _, rest = pid_file.read_text().partition("\n")
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:
         pid_file.write_text(f"{stranger.pid}\n{rest}")
-        with LocalStack(tmp_path / "data") as restarted:
+        with LocalDatabases(tmp_path / "data") as restarted:
             assert_both_kept(restarted)
 
 
 def test_a_killed_database_is_started_again(tmp_path: Path, hold: Hold) -> None:
-    stack = hold(tmp_path / "data")
-    write_one_of_each(stack)
-    for pid in stack.pids:
+    databases = hold(tmp_path / "data")
+    write_one_of_each(databases)
+    for pid in databases.pids:
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
     while True:
         try:
-            assert_both_kept(stack)
+            assert_both_kept(databases)
             break
         except (psycopg.OperationalError, BrokerError):
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
 
-def test_second_stack_on_the_same_directory_names_the_first(tmp_path: Path, hold: Hold) -> None:
+def test_a_second_start_on_the_same_directory_names_the_first(tmp_path: Path, hold: Hold) -> None:
     first = hold(tmp_path / "data")
     with pytest.raises(
-        LocalStackError, match=f"in use by another Phiscope, process {first.process.pid}"
+        LocalError, match=f"in use by another Phiscope, process {first.process.pid}"
     ):
-        LocalStack(tmp_path / "data").start()
+        LocalDatabases(tmp_path / "data").start()
     assert query(first.database_url, "SELECT 1") == [(1,)]
 
 
 def test_runs_as_an_ordinary_user(
     tmp_path: Path, hold: Hold, as_ordinary_user: list[str], assert_gone: AssertGone
 ) -> None:
-    stack = hold(tmp_path / "data", as_ordinary_user)
-    write_one_of_each(stack)
-    assert_both_kept(stack)
-    family = stack.family()
+    databases = hold(tmp_path / "data", as_ordinary_user)
+    write_one_of_each(databases)
+    assert_both_kept(databases)
+    family = databases.family()
     assert 0 not in {process.uids().real for process in family}
-    stack.kill_supervisor()
+    databases.kill_supervisor()
     assert_gone(family, 10)
 
 
@@ -254,15 +254,15 @@ def test_runs_as_an_ordinary_user(
 def test_runs_as_root_where_user_namespaces_are_forbidden(
     tmp_path: Path, hold: Hold, assert_gone: AssertGone
 ) -> None:
-    stack = hold(tmp_path / "data", [sys.executable, str(HERE / "without_user_namespaces.py")])
-    write_one_of_each(stack)
+    databases = hold(tmp_path / "data", [sys.executable, str(HERE / "without_user_namespaces.py")])
+    write_one_of_each(databases)
     assert (tmp_path / "data" / "postgres").stat().st_uid != 0
-    family = stack.family()
+    family = databases.family()
     # The process we know only waits for the supervisor, which is its one child.
-    os.kill(psutil.Process(stack.process.pid).children()[0].pid, signal.SIGKILL)
+    os.kill(psutil.Process(databases.process.pid).children()[0].pid, signal.SIGKILL)
     assert_gone(family, 10)
     # Where they are allowed, root works as the owner it finds.
-    with LocalStack(tmp_path / "data") as restarted:
+    with LocalDatabases(tmp_path / "data") as restarted:
         assert_both_kept(restarted)
 
 
@@ -280,27 +280,27 @@ def test_directory_that_is_not_writable(tmp_path: Path, as_ordinary_user: list[s
 
 def test_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(LocalStackError, match="cannot be used: File exists"):
-        LocalStack(tmp_path / "data").start()
+    with pytest.raises(LocalError, match="cannot be used: File exists"):
+        LocalDatabases(tmp_path / "data").start()
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "a b?c#d%e,f"], ids=["long", "reserved characters"])
 def test_paths_that_no_socket_can_have(tmp_path: Path, name: str) -> None:
     data_dir = tmp_path / name
-    with LocalStack(data_dir) as stack:
-        write_one_of_each(stack)
-        assert_both_kept(stack)
+    with LocalDatabases(data_dir) as databases:
+        write_one_of_each(databases)
+        assert_both_kept(databases)
         sockets = (data_dir / "run").readlink()
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
     assert not sockets.exists()
 
 
-def test_socket_directory_of_a_killed_stack_is_removed(tmp_path: Path, hold: Hold) -> None:
-    stack = hold(tmp_path / ("x" * 120))
+def test_socket_directory_of_killed_databases_is_removed(tmp_path: Path, hold: Hold) -> None:
+    databases = hold(tmp_path / ("x" * 120))
     sockets = (tmp_path / ("x" * 120) / "run").readlink()
-    stack.kill_supervisor()
+    databases.kill_supervisor()
     assert sockets.exists()
-    with LocalStack(tmp_path / ("x" * 120)):
+    with LocalDatabases(tmp_path / ("x" * 120)):
         assert not sockets.exists()
 
 
@@ -308,38 +308,38 @@ def test_interrupted_initdb_is_done_again(tmp_path: Path) -> None:
     unfinished = tmp_path / "data" / "postgres.new"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
-    with LocalStack(tmp_path / "data") as stack:
-        assert query(stack.database_url, "SELECT 1") == [(1,)]
+    with LocalDatabases(tmp_path / "data") as databases:
+        assert query(databases.database_url, "SELECT 1") == [(1,)]
     assert not unfinished.exists()
 
 
 def test_broken_postgres_configuration_shows_its_log(tmp_path: Path) -> None:
-    with LocalStack(tmp_path / "data"):
+    with LocalDatabases(tmp_path / "data"):
         pass
     with (tmp_path / "data" / "postgres" / "postgresql.conf").open("a") as configuration:
         configuration.write("nonsense = 1\n")
-    with pytest.raises(LocalStackError, match=r"(?s)PostgreSQL ended before .*\"nonsense\"") as it:
-        LocalStack(tmp_path / "data").start()
+    with pytest.raises(LocalError, match=r"(?s)PostgreSQL ended before .*\"nonsense\"") as it:
+        LocalDatabases(tmp_path / "data").start()
     assert str(tmp_path / "data" / "logs" / "postgres.log") in str(it.value)
 
 
 def test_broken_valkey_journal_shows_its_log(tmp_path: Path) -> None:
-    with LocalStack(tmp_path / "data") as stack:
-        put(stack.broker_url, "kept")
+    with LocalDatabases(tmp_path / "data") as databases:
+        put(databases.broker_url, "kept")
     (manifest,) = (tmp_path / "data" / "valkey").rglob("*.manifest")
     manifest.write_text("nonsense\n")
-    with pytest.raises(LocalStackError, match=r"(?s)Valkey ended before .*nonsense"):
-        LocalStack(tmp_path / "data").start()
+    with pytest.raises(LocalError, match=r"(?s)Valkey ended before .*nonsense"):
+        LocalDatabases(tmp_path / "data").start()
 
 
 def test_data_of_another_postgres_version(tmp_path: Path) -> None:
-    with LocalStack(tmp_path / "data"):
+    with LocalDatabases(tmp_path / "data"):
         pass
     (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(LocalStackError, match="was written by PostgreSQL 9, but"):
-        LocalStack(tmp_path / "data").start()
+    with pytest.raises(LocalError, match="was written by PostgreSQL 9, but"):
+        LocalDatabases(tmp_path / "data").start()
 
 
 def test_urls_before_the_start_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="not running"):
-        _ = LocalStack(tmp_path).database_url
+        _ = LocalDatabases(tmp_path).database_url
