@@ -50,9 +50,9 @@ class FeatureMap:
     """What was found: u = Φ Wᵀ + b and the model's answer f = link(u).
 
     Attributes:
-        W: [C, p] float64, affine operations after the head folded in; `None` if the owner declared
-            a result to be Φ and no linear layer is known that takes it.
-        b: [C] float64, or `None` if nothing is added.
+        W: `(C, p)` float64, affine operations after the head folded in; `None` if the owner
+            declared a result to be Φ and no linear layer is known that takes it.
+        b: `(C,)` float64, or `None` if nothing is added.
         link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `;
             `unverified` where the owner chose and nothing shows it; `none` without outputs.
         kind: `linear`, `conv1x1`, …, or `declared` for a result declared to be Φ.
@@ -97,11 +97,11 @@ class Extracted:
     They are inference tensors: read them, convert them, but do not change them in place.
 
     Attributes:
-        phi: Φ, [n · positions, p], all positions of a sample together.
-        outputs: u, [n · positions, C]: before the link.
-        answers: f, [n · positions, C]: the model's answer, laid out as u is, or fewer columns where
-            it picks some; any number of columns where it is not known how the answer follows from
-            u, and `None` where it has no row for each of u.
+        phi: Φ, `(n · positions, p)`, all positions of a sample together.
+        outputs: u, `(n · positions, C)`: before the link.
+        answers: f, `(n · positions, C)`: the model's answer, laid out as u is, or fewer columns
+            where it picks some; any number of columns where it is not known how the answer follows
+            from u, and `None` where it has no row for each of u.
         positions: Rows per sample.
     """
 

@@ -31,16 +31,16 @@ class Observation:
     """One batch, seen.
 
     Attributes:
-        features: Φ, [n · positions, p], in the model's dtype; all positions of a sample together.
-        logits: u, [n · positions, C], in the model's dtype.
+        features: Φ, `(n · positions, p)`, in the model's dtype; all positions of a sample together.
+        logits: u, `(n · positions, C)`, in the model's dtype.
         positions: Rows per sample.
         position_shape: The axes of the answer that positions run along, those of length 1 left
             out: height and width, say.
         answer: What the model returned; u itself where the owner chose a head that no result is
             known to follow from.
         precision: The least precise dtype between Φ and u.
-        answers: f, in rows as u is, [n · positions, C] where its way from u is known; `None` if no
-            result that may be the answer has a row for each of u.
+        answers: f, in rows as u is, `(n · positions, C)` where its way from u is known; `None`
+            if no result that may be the answer has a row for each of u.
         link: How f follows from u; `None` where that is not known.
     """
 
@@ -161,7 +161,7 @@ def _unlinked(
         raise refuse(Refusal.NON_FINITE, "The model's answer contains NaN.")
     if answer.shape == logits.shape:
         return _in_rows(answer, relation.class_axis)
-    # One output may come as [n], a pooled map as [n, C, 1, 1].
+    # One output may come as `(n,)`, a pooled map as `(n, C, 1, 1)`.
     is_row = answer.shape[:1] == (samples,) and math.prod(answer.shape[2:]) == 1
     rows = math.prod(relation.features.shape[:-1])
     return answer.reshape(samples, -1) if is_row and rows == samples else None
@@ -209,7 +209,7 @@ def _observe_declared(
 
 def _one_row_each(outputs: Sequence[Output], label: str, samples: int) -> Tensor:
     tensor = _find(outputs, label)
-    # One output may come as [n], a pooled map as [n, p, 1, 1].
+    # One output may come as `(n,)`, a pooled map as `(n, p, 1, 1)`.
     if not tensor.dim() or len(tensor) != samples or math.prod(tensor.shape[2:]) != 1:
         raise refuse(
             Refusal.BAD_OUTPUT,
@@ -234,7 +234,7 @@ def _find(outputs: Sequence[Output], label: str) -> Tensor:
 
 
 def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
-    """Turns the tensors at u into Φ [n·m, p] and u [n·m, C] with m positions a sample."""
+    """Turns the tensors at u into Φ `(n · m, p)` and u `(n · m, C)` with m positions a sample."""
     axes = relation.features.shape[:-1]
     sizes = [size for size in axes if size != 1]
     if sizes[: samples != 1] != [samples] * (samples != 1):

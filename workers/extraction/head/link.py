@@ -79,7 +79,7 @@ class Link:
         return 1 if self.class_axis is None else self.outputs.shape[self.class_axis]
 
     def rows_of(self, answer: Tensor) -> Tensor:
-        """Lays out the answer to the batch: f, [n · positions, C], samples in order."""
+        """Lays out the answer to the batch: f, `(n · positions, C)`, samples in order."""
         answer = answer.dequantize() if answer.is_quantized else answer
         rows = self._in_place(_rows(answer, self.answer_axis))
         return rows if self.order is None else rows[self.order]
@@ -92,7 +92,7 @@ class Link:
         batch had.
 
         Args:
-            outputs: Rows of u, [m, C], of any floating dtype, on any device.
+            outputs: Rows of u, `(m, C)`, of any floating dtype, on any device.
 
         Returns:
             f, [m, C or as many as are chosen], in the dtype that the model gives it in, on the CPU.
@@ -134,14 +134,14 @@ class Link:
 
 
 def _rows(tensor: Tensor, class_axis: int | None) -> Tensor:
-    """A tensor with outputs along one axis as rows, [positions, C]."""
+    """A tensor with outputs along one axis as rows, `(positions, C)`."""
     if class_axis is None:
         return tensor.reshape(-1, 1)
     return tensor.movedim(class_axis, -1).reshape(-1, tensor.shape[class_axis])
 
 
 def _like(outputs: Tensor, rows: Tensor, class_axis: int | None) -> Tensor:
-    """Rows, [positions, C], in the shape and memory layout of u."""
+    """Rows, `(positions, C)`, in the shape and memory layout of u."""
     shaped = torch.empty_like(outputs, dtype=rows.dtype)
     if class_axis is None:
         return shaped.copy_(rows.reshape(shaped.shape))

@@ -39,8 +39,8 @@ class Structure:
         names: Operations from the heads to the output.
         kind: `linear`, `conv1x1`, ….
         link: The function f = link(u).
-        weight: W, [C, p] float64, affine operations after the head folded in.
-        bias: b, [C] float64, likewise, or `None`.
+        weight: W, `(C, p)` float64, affine operations after the head folded in.
+        bias: b, `(C,)` float64, likewise, or `None`.
         heads: The heads in the recorded run.
         stem: Names the way from the heads to u: equal for results of the same u.
         location: The head for people: its parameter, or its operation where those have no names.

@@ -65,11 +65,11 @@ def residual(
     varies (a head of zeros, say) the denominator is held at what rounding of u alone explains.
 
     Args:
-        features: Φ, [n, p].
-        weight: W, [C, p], in the working precision.
-        bias: b, [C], likewise, or `None`.
-        logits: u, [n, C].
-        center: ū, [C], the mean of u over a reference batch, in the working precision.
+        features: Φ, `(n, p)`.
+        weight: W, `(C, p)`, in the working precision.
+        bias: b, `(C,)`, likewise, or `None`.
+        logits: u, `(n, C)`.
+        center: ū, `(C,)`, the mean of u over a reference batch, in the working precision.
         precision: The dtype the model worked in between Φ and u.
         samples: How many there are; n unless each has several rows.
     """

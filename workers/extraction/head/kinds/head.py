@@ -18,8 +18,8 @@ class Head:
     Attributes:
         kind: `linear`, or `conv1x1`, `conv4x4`, … by the size of the kernel.
         features: Φ, [positions..., p].
-        weight: W, [C, p].
-        bias: What is added, [C] or [1], or `None`.
+        weight: W, `(C, p)`.
+        bias: What is added, `(C,)` or `(1,)`, or `None`.
         class_axis: The axis of z with the C outputs; `None` if z has none (C = 1).
         shape: The shape of z.
         precision: The dtype the operation works in where that is not the one of its tensors, as

@@ -140,7 +140,7 @@ def _reduced_axes(relation: Relation, hop: Hop) -> list[int]:
 
 
 def pool(relation: Relation, hop: Hop) -> Relation:
-    """Average pooling over the positions of a feature map [n, C, ...]."""
+    """Average pooling over the positions of a feature map `(n, C, ...)`."""
     spatial = int(hop.step.name[-2])  # the name ends in 1d, 2d or 3d
     if relation.class_axis != 1 or len(relation.shape) != spatial + 2:
         raise not_followed(hop, f"pools a tensor of shape {list(relation.shape)} over its classes")

@@ -54,14 +54,14 @@ class Relation:
         return len(self.matrix if self.classes is None else self.classes)
 
     def weight(self) -> Tensor:
-        """W with all that followed folded in, [C, p] float64."""
+        """W with all that followed folded in, `(C, p)` float64."""
         weight = self.matrix.double()
         if self.classes is not None:
             weight = weight[self.classes]
         return weight * self.scale[:, None]
 
     def bias(self) -> Tensor | None:
-        """The term b with all that followed folded in, [C] float64."""
+        """The term b with all that followed folded in, `(C,)` float64."""
         if self.shift is None:
             return None
         return self.shift.expand(self.outputs).clone()
