@@ -30,7 +30,7 @@ def read_answer(extractor: Extractor, task: Task) -> Answer:
 
 
 def head_by_class(extractor: Extractor) -> Tensor | None:
-    """The head's weights by the answer's classes, `(classes, p)`; None where some have no row.
+    """Return the head's weights by class of the answer, `(classes, p)`; None if some have no row.
 
     Where it is not known how the answer follows from the outputs, nor is which row is of which
     class.
@@ -62,7 +62,7 @@ def count_predicted_classes(extractor: Extractor, answer: Answer) -> int | None:
 
 
 def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor | None] | None:
-    """What the model would decide from other outputs; None where its link cannot be repeated.
+    """Return what predicts from other outputs; None where the model's link cannot be repeated.
 
     Args:
         extractor: What was found in the model.
@@ -80,12 +80,12 @@ def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor 
 
 
 def _is_unlinked(extractor: Extractor) -> bool:
-    """Whether there are outputs and nobody saw how the model's answer follows from them."""
+    """Return whether there are outputs and nobody saw how the model's answer follows from them."""
     return extractor.link is None and extractor.feature_map.outputs > 0
 
 
 def cautions(extractor: Extractor, answer: Answer, measured: Performance | None) -> Iterator[str]:
-    """What a reader must know of the figures of the model's answer, each as `code: sentence`.
+    """Yield what a reader must know of the figures of the model's answer, each as `code: sentence`.
 
     Args:
         extractor: What was found in the model.
@@ -133,7 +133,7 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
 
 
 def _no_performance(extractor: Extractor) -> str:
-    """Why answers cannot be judged, where the owner chose the head."""
+    """Say why answers cannot be judged, where the owner chose the head."""
     found, answers = extractor.feature_map, extractor.unlinked
     said = "so there is no accuracy, no loss and no skill."
     if answers is None:

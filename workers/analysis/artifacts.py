@@ -13,7 +13,7 @@ _KEPT_PER_OUTPUT = 2
 
 
 def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
-    """The sums that every figure comes from, as safetensors.
+    """Return the sums that every figure comes from, as safetensors.
 
     Args:
         evaluation: The sums, and what their coordinates belong to.
@@ -35,7 +35,7 @@ def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
 
 
 def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int | str) -> bytes:
-    """The leading eigenfunctions on the kept rows, as safetensors: e_k(x) = v_kᵀΦ(x)/√ρ_k.
+    """Return the leading eigenfunctions on the kept rows, as safetensors: e_k(x) = v_kᵀΦ(x)/√ρ_k.
 
     Args:
         diagnosis: Eigenvalues and eigenvectors.

@@ -43,7 +43,7 @@ class HeldOutEvaluation:
 
 @contextmanager
 def blaming_eval_probe() -> Iterator[None]:
-    """Lets a failure within say that the eval probe is concerned, not the probe."""
+    """Let a failure within say that the eval probe is concerned, not the probe."""
     try:
         yield
     except JobError as error:

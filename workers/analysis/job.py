@@ -221,7 +221,7 @@ def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> 
 def _with_settled_targets(
     fitted: Fitted, extractor: Extractor, like: Targets | None = None
 ) -> Fitted:
-    """A model and a probe whose targets mean what fits the model.
+    """Return a model and a probe whose targets mean what fits the model.
 
     Args:
         fitted: The probe, as the model gets it.
@@ -239,7 +239,7 @@ def _with_settled_targets(
 
 
 def _with_other_results(error: JobError, found: FeatureMap) -> JobError:
-    """A refusal of targets whose hint offers the results that the targets may be for instead."""
+    """Return a refusal of targets whose hint offers the results that they may be for instead."""
     failure = error.failure
     if failure.code is not FailureCode.INPUT_MISMATCH or not found.passed_over:
         return error

@@ -158,7 +158,7 @@ def _affordable(
 def _affordable_in_folds(
     layers: list[LayerExecution], functions: int, budget: int
 ) -> set[LayerExecution]:
-    """The layers, from the narrowest on, for which there is memory for sums by fold."""
+    """Return the layers, from the narrowest on, for which there is memory for sums by fold."""
     needed = sum(_bytes(layer, functions) for layer in layers)
     chosen = set()
     for layer in sorted(layers, key=lambda layer: layer.p):
@@ -170,12 +170,12 @@ def _affordable_in_folds(
 
 
 def _bytes(layer: LayerExecution, functions: int) -> int:
-    """Memory of a layer's sums with itself and with outputs and targets."""
+    """Return memory of a layer's sums with itself and with outputs and targets."""
     return _BYTES * layer.p * (layer.p + functions)
 
 
 def _working_bytes(layer: LayerExecution) -> int:
-    """Memory that comes and goes while a layer's figures are found."""
+    """Return memory that comes and goes while a layer's figures are found."""
     return _BYTES * _WORKING_MATRICES * layer.p**2
 
 
@@ -203,7 +203,7 @@ def _without_intervals(layers: list[LayerExecution], functions: int, budget: int
 
 
 def _widths(layers: list[LayerExecution]) -> str:
-    """Layers in order of width, named from the widest on."""
+    """Return layers in order of width, named from the widest on."""
     return some([f"{layer.name} (p = {layer.p:,})" for layer in reversed(layers)])
 
 
@@ -227,7 +227,7 @@ def _entry(layer: LayerExecution, diagnosis: LayerDiagnosis) -> JsonValue:
 def _intervals(
     figures: type[EffectiveRank | Alignment], bounds: Mapping[str, Interval | None]
 ) -> JsonValue:
-    """The intervals of some of the figures; None if there are no intervals."""
+    """Return the intervals of some of the figures; None if there are no intervals."""
     if not bounds:
         return None
     found = {field.name: bounds[field.name] for field in fields(figures)}

@@ -32,7 +32,7 @@ _NO_RANK = dict.fromkeys(each.name for each in fields(EffectiveRank))
 
 
 def probe_part(fitted: Fitted) -> dict[str, Any]:
-    """What was read, and how the model got it; what identifies the probe the worker adds."""
+    """Return what was read, and how the model got it; what identifies the probe the worker adds."""
     probe = fitted.probe
     targets = probe.targets
     return {
@@ -63,7 +63,7 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
 def provenance_part(
     extractor: Extractor, problem: Problem, timings: Mapping[str, float], device: Device
 ) -> dict[str, Any]:
-    """How the figures came about."""
+    """Return how the figures came about."""
     return {
         "versions": {
             "phiscope": __version__,
@@ -81,7 +81,7 @@ def provenance_part(
 def feature_map_part(
     extractor: Extractor, evaluation: Evaluation, warnings: Sequence[str]
 ) -> dict[str, JsonValue]:
-    """Where the features were found."""
+    """Return where the features were found."""
     found = extractor.feature_map
     residual = extractor.residual
     if residual is None:
@@ -153,7 +153,7 @@ def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
 
 
 def performance_part(evaluation: Evaluation, positions: float) -> dict[str, Any]:
-    """How good the answers are.
+    """Return how good the answers are.
 
     Args:
         evaluation: Of the probe.
@@ -171,7 +171,7 @@ def performance_part(evaluation: Evaluation, positions: float) -> dict[str, Any]
 
 
 def held_out_part(evaluation: HeldOutEvaluation) -> dict[str, Any]:
-    """The figures of the eval probe."""
+    """Return the figures of the eval probe."""
     found, ranked = evaluation.figures, evaluation.average_precision
     bounds = {
         **found.confidence_interval,
@@ -192,7 +192,7 @@ def held_out_part(evaluation: HeldOutEvaluation) -> dict[str, Any]:
 def _performance(
     measured: Performance | None, answer: Answer, ranked: AveragePrecision | None
 ) -> dict[str, Any]:
-    """The figures of the answers; all are None without targets."""
+    """Return the figures of the answers; all are None without targets."""
     labels = None if measured is None else measured.labels
     loss = None if measured is None else measured.loss
     return {

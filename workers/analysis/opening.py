@@ -98,14 +98,14 @@ def prepare_model(
 
 
 def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:
-    """Warnings of what the model is given, but for what the extractor warns of itself."""
+    """Return warnings of what the model is given, but for what the extractor warns of itself."""
     codes = {warning.partition(":")[0] for warning in extractor.feature_map.warnings}
     return (each for each in fitted.warnings if each.partition(":")[0] not in codes)
 
 
 @contextmanager
 def _naming_columns(probe: ProbeData) -> Iterator[None]:
-    """Tells of a model that does not take a table's columns side by side which these are."""
+    """Tell of a model that does not take a table's columns side by side which these are."""
     try:
         yield
     except JobError as error:
@@ -128,7 +128,7 @@ def _naming_columns(probe: ProbeData) -> Iterator[None]:
 
 
 def batch_size(probe: ProbeData, options: Options, extractor: Extractor | None = None) -> int:
-    """How many samples the model is to see at once.
+    """Return how many samples the model is to see at once.
 
     Args:
         probe: The samples.

@@ -139,7 +139,7 @@ class KeptScores:
 
 
 def model_view(feature_map: FeatureMap) -> ModelView:
-    """What of a model tells what the targets of its probe mean."""
+    """Return what of a model tells what the targets of its probe mean."""
     return ModelView(
         feature_map.columns,
         feature_map.position_shape,
@@ -149,7 +149,7 @@ def model_view(feature_map: FeatureMap) -> ModelView:
 
 
 def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:
-    """How many rows of a sample count: one number, or that of each sample `(n,)`.
+    """Return how many rows of a sample count: one number, or that of each sample `(n,)`.
 
     Args:
         probe: The samples, with settled targets.
@@ -163,7 +163,7 @@ def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:
 
 
 def count_rows(probe: ProbeData, positions: int) -> int:
-    """How many rows count in all."""
+    """Return how many rows count in all."""
     ignored = 0 if probe.targets is None else probe.targets.ignored
     return len(probe) * positions - ignored
 

@@ -23,7 +23,7 @@ _ABLE = 0.5
 def unnamed_outputs(
     probe: ProbeData, found: FeatureMap, options: Options, skill: float | None
 ) -> list[str]:
-    """What to note of outputs that no label names.
+    """Return what to note of outputs that no label names.
 
     A probe may lack some classes, so it takes more to be noted: that most outputs are without a
     label and the answers are not good, or that they are no better than naming the most frequent
@@ -65,7 +65,7 @@ def _note(named: Sequence[int], found: FeatureMap, *, is_guessing: bool) -> str:
 
 
 def _named_outputs(probe: ProbeData, outputs: int) -> list[int]:
-    """The outputs whose class some sample is of; nothing where outputs are not for classes."""
+    """Return the outputs whose class some sample has; nothing where outputs are of no classes."""
     targets = probe.targets
     if targets is None or targets.task != "classification" or outputs == 1:
         return []
@@ -73,7 +73,7 @@ def _named_outputs(probe: ProbeData, outputs: int) -> list[int]:
 
 
 def _may_be_embedding(probe: ProbeData, found: FeatureMap, options: Options) -> bool:
-    """Whether neither the model nor its owner says that the outputs are of classes."""
+    """Return whether neither the model nor its owner says that the outputs are of classes."""
     choice = options.feature_map
     is_declared = choice != "auto" and choice.features_output is not None
     is_row = found.positions == 1 and found.verified and not is_declared
@@ -84,7 +84,7 @@ def _may_be_embedding(probe: ProbeData, found: FeatureMap, options: Options) -> 
 
 
 def _listed(outputs: Sequence[int]) -> str:
-    """Outputs in words, neighbours together."""
+    """Return outputs in words, neighbours together."""
     runs = []
     for _, run in groupby(enumerate(outputs), lambda pair: pair[1] - pair[0]):
         members = [output for _, output in run]

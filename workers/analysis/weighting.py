@@ -53,7 +53,7 @@ class RowWeights:
         self._of_class = of_class
 
     def of(self, labels: Tensor | None) -> Tensor | None:
-        """The weights of some samples' rows by their labels; None if all count alike.
+        """Return the weights of some samples' rows by their labels; None if all count alike.
 
         Args:
             labels: Classes, int64, of any shape; or which labels each sample has, `(rows, L)`.

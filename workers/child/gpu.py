@@ -83,12 +83,12 @@ def open_context() -> frozenset[int]:
 
 
 def describe(_arguments: Mapping[str, JsonValue], *_: object) -> JobResult:
-    """The GPU that a child got: a job, and a proof that children can have one."""
+    """Return the GPU that a child got: a job, and a proof that children can have one."""
     found = torch.cuda.get_device_properties(0)
     return JobResult({"name": found.name, "memory_bytes": found.total_memory})
 
 
 def _loaded() -> list[Path]:
-    """Paths of the libraries in this process's memory."""
+    """Return paths of the libraries in this process's memory."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return sorted({Path(line.split(maxsplit=5)[5]) for line in lines if ".so" in line})

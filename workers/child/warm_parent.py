@@ -123,13 +123,13 @@ class WarmParent:
         gc.freeze()
 
     def _stop(self, child: _Child) -> None:
-        """The supervisor hung up: it cancelled, the deadline passed, or it died."""
+        """Kill a child whose supervisor hung up: it cancelled, the deadline passed, or it died."""
         if child.pid in self._children:  # not buried by an event of the same round
             self._selector.unregister(child.socket)
             _kill(child)
 
     def _bury(self, child: _Child) -> None:
-        """The child ended: end what it left running, and report."""
+        """End what a child that ended left running, and report its end."""
         _kill(child)
         ended = _reap(child)
         del self._children[child.pid]
@@ -174,7 +174,7 @@ def require_single_thread() -> None:
 
 
 def _load_table(name: str) -> tuple[Mapping[str, Job], Callable[[], None] | None]:
-    """The jobs, and what their module has to warm up beside what all jobs use."""
+    """Return the jobs, and what their module has to warm up beside what all jobs use."""
     module_name, _, table = name.partition(":")
     module = importlib.import_module(module_name)
     return getattr(module, table), getattr(module, "rehearse", None)

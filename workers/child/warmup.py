@@ -40,7 +40,7 @@ SMALL_SHAPE = (3, 32, 32)
 
 
 def small_archive() -> bytes:
-    """A TorchScript archive of a small image classifier."""
+    """Return a TorchScript archive of a small image classifier."""
     archive = io.BytesIO()
     with torch.inference_mode():
         traced = torch.jit.trace(_Small().eval(), torch.zeros(2, *SMALL_SHAPE))  # type: ignore[no-untyped-call]  # torch leaves it untyped

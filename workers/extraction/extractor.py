@@ -158,7 +158,7 @@ class Extractor:
         self._check(first)
 
     def run(self, batch: Batch, *watches: Watch) -> Extracted:
-        """Runs the model on a batch.
+        """Run the model on a batch.
 
         Args:
             batch: The model's inputs, n samples along the first axis of each.
@@ -188,7 +188,7 @@ class Extractor:
             )
 
     def _bounded(self, rows: int) -> int:
-        """As many samples as the archive takes at once, if it says so."""
+        """Return as many samples as the archive takes at once, if it says so."""
         fewest, most = self._limits
         return max(fewest, rows if most is None else min(rows, most))
 
@@ -256,7 +256,7 @@ def _columns(answers: Tensor | None) -> int | None:
 
 @torch.inference_mode()
 def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = None) -> Extractor:
-    """Finds Φ, W, b and the link of a model.
+    """Find Φ, W, b and the link of a model.
 
     Args:
         model: The model, in evaluation mode; `load_model` gives one.
@@ -317,7 +317,7 @@ def _stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:
 def _observe_first(
     model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch
 ) -> tuple[Structure | DeclaredFeatures, Observation]:
-    """Observes the recorded batch again, and settles whether declared features are proved."""
+    """Observe the recorded batch again, and settle whether declared features are proved."""
     if isinstance(found, Structure) or found.structure is None:
         return found, observe(model, found, sample)
     try:
@@ -364,7 +364,7 @@ def _link(found: Structure | DeclaredFeatures, structure: Structure | None) -> s
 
 
 def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
-    """What a reader must know of how Φ was found."""
+    """Yield what a reader must know of how Φ was found."""
     if not first.logits.shape[1]:
         yield (
             "no_outputs: the model returns features and nothing else, as its owner says, so there "
@@ -401,7 +401,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
 
 
 def _other_width(first: Observation) -> str:
-    """What to say of a declared head that has not as many outputs as the answer has columns."""
+    """Return the warning of a declared head with another number of outputs than the answer."""
     outputs, columns = first.logits.shape[1], _columns(first.answers)
     if columns in {None, outputs} or (outputs, columns) == (1, 2):  # [p, 1 - p] of one output
         return ""

@@ -39,7 +39,7 @@ _SAME_SAMPLES = 0.3
 
 
 def check_repeatable(outputs: Sequence[Output], label: str, first: Observation) -> None:
-    """Compares the recorded run with the tapped one.
+    """Compare the recorded run with the tapped one.
 
     Raises:
         JobError: `unsupported_model` (`stochastic`) if they differ.
@@ -61,7 +61,7 @@ def check_samples(
     first: Observation,
     baked_rows: int | None,
 ) -> tuple[int | None, tuple[str, ...]]:
-    """Tests whether a sample's Φ depends on how many and which others are in its batch.
+    """Test whether a sample's Φ depends on how many and which others are in its batch.
 
     Returns:
         The batch size that is baked into the archive, if one is, and warnings.
@@ -114,7 +114,7 @@ class LaterBatches:
         self._seen = 0
 
     def warn(self, batch: Batch, whole: Observation) -> tuple[str, ...]:
-        """Runs some samples of a batch alone, where their number makes that cheap.
+        """Run some samples of a batch alone, where their number makes that cheap.
 
         Args:
             batch: What the model was run on.
@@ -137,7 +137,7 @@ class LaterBatches:
         return (_BATCH_DEPENDENT,) if self._is_settled else ()
 
     def _differ(self, batch: Batch, whole: Observation, chosen: Tensor) -> bool:
-        """Whether some samples give something else without the others."""
+        """Return whether some samples give something else without the others."""
         try:
             with beside(batch):
                 part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
@@ -155,7 +155,7 @@ class LaterBatches:
 def _batch_sizes(
     model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int
 ) -> str:
-    """How many samples an archive takes, in words: as its own limits say, or as was found."""
+    """Say how many samples an archive takes: as its own limits say, or as was found."""
     limits = batch_limits(model)
     if limits is None:
         others = [size for size in (rows - 1, rows + 1) if _takes(model, found, sample, size)]
@@ -174,7 +174,7 @@ def _batch_sizes(
 
 
 def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int) -> bool:
-    """Whether an archive runs on some number of samples, too, and answers for each of them."""
+    """Return whether an archive also runs on so many samples, and answers for each of them."""
     if not rows:
         return False
     try:
@@ -185,14 +185,14 @@ def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch,
 
 
 def _ignores_size(error: JobError) -> bool:
-    """Whether a half batch was answered with another number of rows than it has."""
+    """Return whether a half batch was answered with another number of rows than it has."""
     return error.failure.detail.get("code") == Refusal.BAD_OUTPUT
 
 
 def _observe_reordered(
     model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, first: Observation
 ) -> Observation:
-    """Runs the samples in another order, all of them at once, and puts the rows back in place.
+    """Run the samples in another order, all of them at once, and put the rows back in place.
 
     Raises:
         JobError: `unsupported_model` (`bad_output`) if they do not come out in that order.

@@ -60,7 +60,7 @@ def observe(
     batch: Batch,
     *watches: Watch,
 ) -> Observation:
-    """Runs the model on a batch and takes Φ and u.
+    """Run the model on a batch and take Φ and u.
 
     Args:
         model: The model.
@@ -98,7 +98,7 @@ def _run_tapped(
 def _explain(
     tap: HeadTap, outputs: Sequence[Output], structure: Structure, samples: int
 ) -> Observation:
-    """Reads Φ and u off a tapped run, and proves that they give the answer."""
+    """Read Φ and u off a tapped run, and prove that they give the answer."""
     answer = None if structure.output is None else _find(outputs, structure.output)
     path = _path(tap, structure, answer)
     precisions: list[torch.dtype] = []
@@ -141,7 +141,7 @@ def _unlinked(
     logits: Tensor,
     samples: int,
 ) -> Tensor | None:
-    """The answer, laid out as u is, where its way from u is not known.
+    """Return the answer, laid out as u is, where its way from u is not known.
 
     Args:
         outputs: The model's results.
@@ -168,7 +168,7 @@ def _unlinked(
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
-    """The way from the head to the answer; it must be that of the recorded run."""
+    """Return the way from the head to the answer; it must be that of the recorded run."""
     if answer is None:
         if len(tap.tapped) != 1:
             raise _changed(f"the chosen layer ran {len(tap.tapped)} times")
@@ -186,7 +186,7 @@ def _observe_declared(
     batch: Batch,
     watches: Sequence[Watch],
 ) -> Observation:
-    """Takes Φ from a result; where a head is known, its input must be the same."""
+    """Take Φ from a result; where a head is known, its input must be the same."""
     samples = len(batch[0])
     if declared.structure is None:
         outputs = execute(model, copied(batch), *watches)
@@ -222,7 +222,7 @@ def _one_row_each(outputs: Sequence[Output], label: str, samples: int) -> Tensor
 
 
 def _find(outputs: Sequence[Output], label: str) -> Tensor:
-    """Returns the result of that name.
+    """Return the result of that name.
 
     Raises:
         JobError: `unsupported_model` if it is missing this time.
@@ -234,7 +234,7 @@ def _find(outputs: Sequence[Output], label: str) -> Tensor:
 
 
 def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
-    """Turns the tensors at u into Φ `(n · m, p)` and u `(n · m, C)` with m positions a sample."""
+    """Turn the tensors at u into Φ `(n · m, p)` and u `(n · m, C)` with m positions a sample."""
     axes = relation.features.shape[:-1]
     sizes = [size for size in axes if size != 1]
     if sizes[: samples != 1] != [samples] * (samples != 1):
@@ -262,7 +262,7 @@ def _in_rows(tensor: Tensor, class_axis: int | None) -> Tensor:
 
 
 def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:
-    """The axes of an answer along which the positions of a sample run."""
+    """Return the axes of an answer along which the positions of a sample run."""
     sizes = [size for size in axes if size != 1]
     if samples == 1:
         return tuple(sizes)

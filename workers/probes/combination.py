@@ -4,7 +4,7 @@ from service.contract.transform import Transform
 
 
 def combine(first: Transform, second: Transform) -> Transform:
-    """The transform that does what `second` does to the results of `first`.
+    """Return the transform that does what `second` does to the results of `first`.
 
     Args:
         first: What is done to the stored inputs.

@@ -37,7 +37,7 @@ _NAMED = 3
 
 
 def kind_of(held: Members) -> ProbeFormat | None:
-    """The format of what is in an archive; None if it is none that is read.
+    """Return the format of what is in an archive; None if it is none that is read.
 
     Raises:
         JobError: `probe_unreadable` for files of several kinds: one of them would be left out,

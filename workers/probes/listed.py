@@ -53,7 +53,7 @@ def by_list(
 def _by_search(
     labels: npt.NDArray[np.generic], distinct: npt.NDArray[np.generic], classes: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """The class of each label; any at all for one that is not among the distinct ones."""
+    """Return the class of each label; any at all for one that is not among the distinct ones."""
     places = np.searchsorted(distinct, labels).clip(max=len(distinct) - 1)
     return np.take(classes, places)
 
@@ -61,7 +61,7 @@ def _by_search(
 def _by_table(
     labels: npt.NDArray[Any], distinct: npt.NDArray[Any], classes: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """The same, ten times as fast, for numbers that are close together."""
+    """Return the same, ten times as fast, for numbers that are close together."""
     low, span = int(distinct[0]), int(distinct[-1]) - int(distinct[0]) + 1
     if span > AT_ONCE:
         return _by_search(labels, distinct, classes)
@@ -88,17 +88,17 @@ def _unlisted(stored: StoredTargets, label: object, order: Sequence[object]) -> 
 
 
 def index_type(classes: int) -> npt.DTypeLike:
-    """The smallest type of class indices and of the one that means none."""
+    """Return the smallest type of class indices and of the one that means none."""
     return np.promote_types(np.min_scalar_type(-1), np.min_scalar_type(-classes))
 
 
 def mismatch(message: str, *, hint: str, detail: dict[str, JsonValue] | None = None) -> JobError:
-    """The failure of targets that do not fit the model."""
+    """Return the failure of targets that do not fit the model."""
     return JobError(FailureCode.INPUT_MISMATCH, message, hint=hint, detail=detail)
 
 
 def not_all(told: str, classes: int, model: ModelView, advice: str = "") -> JobError:
-    """The refusal of fewer or more classes than the model has: any output may be left over.
+    """Return the refusal of fewer or more classes than the model has: any output may be left over.
 
     Args:
         told: The beginning of the message: how many there are, and which.
@@ -123,17 +123,17 @@ def not_all(told: str, classes: int, model: ModelView, advice: str = "") -> JobE
 
 
 def shown(stored: StoredTargets, at: int) -> str:
-    """An entry of the flattened array, for a message."""
+    """Return an entry of the flattened array, for a message."""
     value = stored.values.flat[at]
     return repr(str(value)) if stored.is_text else str(value)
 
 
 def where(stored: StoredTargets, at: int) -> dict[str, JsonValue]:
-    """Where that entry is, for programs."""
+    """Return where that entry is, for programs."""
     return {"array": stored.name, "row": stored.row(at)}
 
 
 def listing(entries: Sequence[object]) -> str:
-    """Entries for a message, the first ones where there are many."""
+    """Return entries for a message, the first ones where there are many."""
     first = ", ".join(str(entry)[:_SHOWN_CHARACTERS] for entry in entries[:LISTED])
     return first if len(entries) <= LISTED else f"{first} … ({len(entries):,} in all)"

@@ -45,7 +45,7 @@ def several_labels(stored: StoredTargets, like: Targets | None = None) -> Target
 
 
 def _third(stored: StoredTargets, at: int, pair: tuple[int, int]) -> JobError:
-    """The refusal of a number that says neither that a label is carried nor that it is not."""
+    """Return the refusal of a number that says neither that a label is carried nor not."""
     advice = [f"Store {pair[0]} and {pair[1]}"]
     if pair == _CARRIED and len(codes := stored.codes) == len(pair):
         advice = [f'Set "class_labels": {codes}, the second for a label that a sample carries']
@@ -59,7 +59,7 @@ def _third(stored: StoredTargets, at: int, pair: tuple[int, int]) -> JobError:
 
 
 def noted(stored: StoredTargets, model: ModelView) -> str:
-    """What shows that rows of 0 and 1 are several labels."""
+    """Return what shows that rows of 0 and 1 are several labels."""
     return (
         f"The rows {stored.name!r} of 0 and 1 hold any number of ones, so each of the "
         f"{stored.values.shape[1]:,} columns is a label of its own that a sample carries or not: "
@@ -69,7 +69,7 @@ def noted(stored: StoredTargets, model: ModelView) -> str:
 
 
 def labels_or_values(stored: StoredTargets) -> JobError:
-    """The question what rows are that hold two numbers, or two and one for what is not known."""
+    """Return the question what rows of two numbers, or of two and one for unknown, are."""
     codes = stored.codes
     listed = ", ".join(map(str, codes[:-1])) + f" and {codes[-1]}"
     if len(codes) == len(_CARRIED):
@@ -94,13 +94,13 @@ def labels_or_values(stored: StoredTargets) -> JobError:
 
 
 def _is_one_of_many(stored: StoredTargets) -> bool:
-    """Whether the largest number occurs once in each row."""
+    """Return whether the largest number occurs once in each row."""
     matrix = cast("npt.NDArray[Any]", stored.column)
     return bool(((matrix == stored.codes[-1]).sum(axis=1) == 1).all())
 
 
 def names_of(stored: StoredTargets) -> tuple[str, ...] | None:
-    """What the spec calls the labels."""
+    """Return what the spec calls the labels."""
     names = stored.spec.class_names
     return None if names is None else tuple(names)
 

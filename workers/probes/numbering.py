@@ -113,7 +113,7 @@ def _number_integers(
 
 
 def _integers(stored: StoredTargets) -> npt.NDArray[np.integer]:
-    """The labels as integers of any type; those left out may be anything."""
+    """Return the labels as integers of any type; those left out may be anything."""
     values = stored.values
     if values.dtype == np.bool_:
         return values.view(np.uint8)
@@ -130,7 +130,7 @@ def _integers(stored: StoredTargets) -> npt.NDArray[np.integer]:
 
 
 def _distinct(stored: StoredTargets) -> Labels:
-    """The integers that occur and count, ascending."""
+    """Return the integers that occur and count, ascending."""
     flat, left_out = stored.values.reshape(-1), stored.left_out.reshape(-1)
     found = [np.zeros(0, np.int64)]
     for start in range(0, len(flat), AT_ONCE):
@@ -142,7 +142,7 @@ def _distinct(stored: StoredTargets) -> Labels:
 def _counted(
     stored: StoredTargets, distinct: Labels, model: ModelView | None, like: Targets | None
 ) -> Targets | None:
-    """Labels that count the classes: from 0, or from 1 where nothing else fits."""
+    """Return labels that count the classes: from 0, or from 1 where nothing else fits."""
     names, limit = stored.spec.class_names, stored.limits.max_classes
     most = len(names) if names is not None else None if model is None else model.classes
     low, high = int(distinct[0]), int(distinct[-1])
@@ -169,7 +169,7 @@ def _counted(
 def _with_negatives(
     stored: StoredTargets, distinct: Labels, model: ModelView | None
 ) -> Targets | None:
-    """Labels -1 and 1 are two classes where the model has one logit; others are refused."""
+    """Take labels -1 and 1 for two classes where the model has one logit; refuse others."""
     may_be_signs = distinct.tolist() == [-1, 1]
     if may_be_signs and model is None:
         return None
@@ -220,7 +220,7 @@ def _check_nothing_ignored(stored: StoredTargets, distinct: Labels) -> None:
 def _too_many(
     stored: StoredTargets, distinct: Labels, most: int, model: ModelView | None
 ) -> JobError:
-    """The refusal of labels that are no indices of so many classes."""
+    """Return the refusal of labels that are no indices of so many classes."""
     high = int(distinct[-1])
     told = f"the model tells {most:,} apart"
     if stored.spec.class_names is not None:
@@ -256,7 +256,7 @@ def _too_many(
 
 
 def _may_count_from_one(distinct: Labels, classes: int) -> bool:
-    """Whether labels are 1 … m without a gap: from 0 the first class is absent, from 1 the last."""
+    """Return whether labels are 1 … m without a gap, so that the first or last class is absent."""
     is_spelled_out = classes <= _SPELLED_OUT
     return (
         len(distinct) > 1 and is_spelled_out and distinct.tolist() == [*range(1, distinct[-1] + 1)]
@@ -264,7 +264,7 @@ def _may_count_from_one(distinct: Labels, classes: int) -> bool:
 
 
 def _from_zero_or_one(stored: StoredTargets, high: int, classes: int) -> JobError:
-    """The question from where labels are counted of which neither 0 nor the last one occurs."""
+    """Return the question where counting starts if labels have neither 0 nor the last class."""
     return mismatch(
         f"The labels {stored.name!r} are 1 … {high} without a gap, of {classes:,} classes: counted "
         f"from 1, class {classes:,} does not occur; counted from 0, class 0 does not.",

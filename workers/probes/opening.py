@@ -157,7 +157,7 @@ def _table(source: Source, spec: ProbeSpec, limits: ProbeLimits) -> Opened:
 
 
 def _tables(held: Members, kind: ProbeFormat, limits: ProbeLimits) -> dict[str, BinaryIO]:
-    """The files of a kind in the order of their names; a file that is in no archive is one."""
+    """Return the files of a kind, sorted by name; a file that is in no archive is one."""
     files = held.visible()
     if len(files) > 1:
         files = [file for file in files if file.suffix in SUFFIXES[kind]]
@@ -180,7 +180,7 @@ _OPENERS: Mapping[str, Callable[[Members, ProbeSpec, ProbeLimits], Opened]] = Ma
 
 
 def _words_for(held: Members, archive: str) -> str:
-    """Words for an archive that holds no kind of file that is read."""
+    """Return words for an archive that holds no kind of file that is read."""
     if not held.files:
         return f"{archive} but not an npz, and without tables or images (found no file)"
     names = ", ".join(repr(file.name[:80]) for file in held.files[:5])
@@ -190,7 +190,7 @@ def _words_for(held: Members, archive: str) -> str:
 
 
 def _recognise(head: bytes, total: int) -> str:
-    """A format's name, or words for whatever else it is."""
+    """Return a format's name, or words for whatever else it is."""
     header_length = int.from_bytes(head[:HEADER_LENGTH_BYTES], "little")
     if head[HEADER_LENGTH_BYTES:][:1] == b"{" and header_length <= total - HEADER_LENGTH_BYTES:
         return "safetensors"
@@ -207,5 +207,5 @@ def _recognise(head: bytes, total: int) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether this can be the beginning of a text in ASCII, UTF-8 or an older encoding."""
+    """Return whether this can be the beginning of a text in ASCII, UTF-8 or an older encoding."""
     return not any(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in head)  # noqa: PLR2004 - the first printable one

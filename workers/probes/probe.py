@@ -91,7 +91,7 @@ class ProbeData:
     left_out: int = 0
 
     def given(self, transforms: Mapping[str, Transform]) -> "ProbeData":
-        """The same samples, with what a model gets of them settled.
+        """Return the same samples, with what a model gets of them settled.
 
         Args:
             transforms: By the array's name, in the order of the model's arguments.
@@ -103,7 +103,7 @@ class ProbeData:
         return replace(self, stored={each.name: each.stored for each in inputs}, inputs=inputs)
 
     def read_as(self, name: str, transform: Transform) -> StoredInput:
-        """One of the stored arrays with a transform.
+        """Return one of the stored arrays with a transform.
 
         Raises:
             JobError: `probe_unreadable` if the layout or the channels do not fit the array.
@@ -148,7 +148,7 @@ class ProbeData:
         return found
 
     def settled(self, model: ModelView, like: Targets | None = None) -> "ProbeData":
-        """The same samples, with targets that mean what fits the model.
+        """Return the same samples, with targets that mean what fits the model.
 
         Args:
             model: Whose probe it is.
@@ -164,7 +164,7 @@ class ProbeData:
     def batches(
         self, batch_size: int
     ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
-        """The samples in file order, transformed.
+        """Yield the samples in file order, transformed.
 
         Args:
             batch_size: Samples a batch; the last may be smaller.

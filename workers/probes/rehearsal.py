@@ -20,7 +20,7 @@ _SAMPLES = 4
 
 
 def probe_files() -> Iterator[bytes]:
-    """Files that are read to the end, and damaged ones that are refused."""
+    """Yield files that are read to the end, and damaged ones that are refused."""
     for table in (_table_of_images(), _table_of_numbers()):
         for whole in (_parquet(table), _arrow_file(table), _arrow_stream(table)):
             yield whole
@@ -74,7 +74,7 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
 
 
 def encoded_images() -> Iterator[tuple[str, bytes]]:
-    """One small image in each of the formats that are decoded, by format."""
+    """Yield one small image in each of the formats that are decoded, by format."""
     image = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     for kind in FORMATS:
         file = io.BytesIO()

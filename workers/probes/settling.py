@@ -72,7 +72,7 @@ def settle(
 
 
 def _as_logit(stored: StoredTargets, found: Targets, model: ModelView) -> Iterator[str]:
-    """What a single output without a link is taken for, where the labels are 0 and 1."""
+    """Yield what a single output without a link is taken for, where the labels are 0 and 1."""
     is_binary = found.task == "classification" and found.classes == 2  # noqa: PLR2004 - two classes
     is_number = not (stored.is_text or stored.is_float or stored.is_one_hot)
     if is_binary and is_number and found.labels is None and model.is_bare_output:
@@ -86,7 +86,7 @@ def _as_logit(stored: StoredTargets, found: Targets, model: ModelView) -> Iterat
 def _settle_without_outputs(
     stored: StoredTargets, model: ModelView, like: Targets | None
 ) -> Targets:
-    """What targets mean that are compared with features alone: what the data or the spec says."""
+    """Return what targets mean that only features are compared with, as data or spec says."""
     found = _read(stored, None, like)
     if found is None:
         raise _undecided(stored)
@@ -96,7 +96,7 @@ def _settle_without_outputs(
 
 
 def _undecided(stored: StoredTargets) -> JobError:
-    """The question what targets mean that a model's outputs would have decided."""
+    """Return the question what targets mean that a model's outputs would have decided."""
     distinct = np.unique(stored.values)
     key = "class_names" if stored.is_text else "class_labels"
     labels = distinct.tolist() if stored.is_text else [int(label) for label in distinct.tolist()]
@@ -116,7 +116,7 @@ def _undecided(stored: StoredTargets) -> JobError:
 
 
 def decided_task(stored: StoredTargets) -> Task | None:
-    """The task that spec and data tell without a model; the classes may still be open then."""
+    """Return the task that spec and data show without a model; the classes may still be open."""
     if stored.task is not None:
         return stored.task
     if not stored.is_whole:
@@ -149,7 +149,7 @@ def _undeclared(stored: StoredTargets, model: ModelView | None) -> Targets | Non
 
 
 def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
-    """One whole-valued float a sample: the class, where the model answers with classes."""
+    """Settle one whole-valued float a sample: the class, where the model answers with classes."""
     if model.outputs > 1 or model.positions > 1:
         reason = f"the model has {model.outputs:,} outputs for one target a sample"
     elif ((stored.values == 0) | (stored.values == 1)).all():
@@ -167,7 +167,7 @@ def _whole_column(stored: StoredTargets, model: ModelView) -> Targets | None:
 
 
 def _one_output(stored: StoredTargets) -> JobError:
-    """The question what whole numbers are that a model with one output is compared with."""
+    """Return the question what whole numbers are that a model with one output is compared with."""
     distinct = np.unique(stored.values)
     low, high = distinct[0].item(), distinct[-1].item()
     return mismatch(
@@ -180,7 +180,7 @@ def _one_output(stored: StoredTargets) -> JobError:
 
 
 def _two_classes(distinct: npt.NDArray[np.generic]) -> str:
-    """What to set if whole-valued floats are the labels of two classes."""
+    """Return what to set if whole-valued floats are the labels of two classes."""
     labels = [int(label) for label in distinct.tolist() if abs(label) < _LARGEST]
     others = [label for label in labels if label not in {0, 1}]
     if len(distinct) == len(labels) == 2:  # noqa: PLR2004 - two classes
@@ -200,7 +200,7 @@ def _two_classes(distinct: npt.NDArray[np.generic]) -> str:
 
 
 def _whole_matrix(stored: StoredTargets, model: ModelView | None) -> Targets | None:
-    """Several whole numbers a sample: a class in one-hot, several labels, positions or values."""
+    """Settle whole numbers, several a sample: a one-hot class, labels, positions or values."""
     may_be_several = (stored.is_binary_matrix or bool(stored.codes)) and not stored.is_one_hot
     says_little = stored.is_binary_matrix or stored.is_float
     if model is None:
@@ -221,7 +221,7 @@ def _whole_matrix(stored: StoredTargets, model: ModelView | None) -> Targets | N
 
 
 def _shares(stored: StoredTargets, model: ModelView | None) -> Targets | None:
-    """Rows that sum to 1 may be probabilities of classes, such as smoothed labels."""
+    """Settle rows that sum to 1: they may be probabilities of classes, such as smoothed labels."""
     if model is None:
         return None
     if model.outputs != stored.values.shape[1]:
@@ -245,7 +245,7 @@ def _per_position(stored: StoredTargets, model: ModelView) -> str:
 def _classes(
     stored: StoredTargets, model: ModelView | None, like: Targets | None = None
 ) -> Targets | None:
-    """Labels in one-hot rows, one a sample, or one for each position."""
+    """Return labels in one-hot rows, one a sample, or one for each position."""
     is_dense = model is not None and model.positions > 1
     if stored.is_one_hot and not is_dense and not stored.left_out.any():
         classes = stored.column.shape[1]
@@ -302,7 +302,7 @@ def _check_same_kind(stored: StoredTargets, like: Targets) -> None:
 
 
 def _named_alike(stored: StoredTargets, like: Targets) -> StoredTargets:
-    """The same targets, their classes named as in the first probe where nobody named them."""
+    """Return the same targets, their classes named as in the first probe if nobody did."""
     if like.class_names is None or stored.spec.class_names is not None:
         return stored
     named = stored.spec.model_copy(update={"class_names": list(like.class_names)})

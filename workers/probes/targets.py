@@ -91,12 +91,12 @@ class Targets:
         return int((self.values == IGNORED).sum()) if self.task == "classification" else 0
 
     def tensor(self, rows: slice) -> torch.Tensor:
-        """The targets of some samples, as models are compared with: int64 or float64."""
+        """Return the targets of some samples, as models are compared with: int64 or float64."""
         is_classifier = self.task == "classification"
         return torch.from_numpy(self.values[rows].astype(np.int64 if is_classifier else np.float64))
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
-        """The targets of some samples; the classes stay those of all."""
+        """Return the targets of some samples; the classes stay those of all."""
         return replace(self, values=self.values[rows])
 
 
@@ -229,16 +229,16 @@ class StoredTargets:
         return cast("npt.NDArray[np.bool_]", self.values == label)
 
     def place(self, at: int) -> str:
-        """Where an entry of the flattened array is, for a message."""
+        """Return where an entry of the flattened array is, for a message."""
         row, *position = (int(index) for index in np.unravel_index(at, self.values.shape))
         return f"row {row}, position {', '.join(map(str, position))}" if position else f"row {row}"
 
     def row(self, at: int) -> int:
-        """The row of an entry of the flattened array."""
+        """Return the row of an entry of the flattened array."""
         return at // math.prod(self.values.shape[1:])
 
     def misshapen(self) -> JobError:
-        """The refusal of a shape that no targets have."""
+        """Return the refusal of a shape that no targets have."""
         is_map = self.is_float and self.values.ndim > _MATRIX_AXES
         maps = " Values of each position, as of depth maps or reconstructions, are not supported."
         return unreadable(
@@ -289,7 +289,7 @@ def _check_text_keys(stored: StoredTargets) -> None:
 
 
 def _first_distinct(values: npt.NDArray[np.generic], most: int) -> list[int]:
-    """The whole numbers that occur, ascending; some of them where there are `most` or more."""
+    """Return the whole numbers that occur, ascending; only some if there are `most` or more."""
     flat = values.reshape(-1)
     found: set[int] = set()
     for start in range(0, len(flat), AT_ONCE):

@@ -100,7 +100,7 @@ class BatchTransform:
 
 
 def _unsaid_dtype(transform: Transform, stored: np.dtype[np.generic]) -> str:
-    """As stored; but what is calculated from whole numbers is no whole number."""
+    """Return the dtype as stored; but what is calculated from whole numbers is no whole number."""
     calculates = (transform.scale, transform.mean, transform.std) != (None, None, None)
     is_float = np.issubdtype(stored, np.floating)
     return "float32" if calculates and not is_float else stored.name

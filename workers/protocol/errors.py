@@ -30,7 +30,7 @@ class JobError(Exception):
 
 
 def _cut(text: str) -> str:
-    """A text that names what a file holds can be of any length, and is shown up to some."""
+    """Cut a text to what is shown: names that a file holds can be of any length."""
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
@@ -42,7 +42,7 @@ _NO_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was asked for that is not there, or may not be had."""
+    """Return whether memory was asked for that is not there, or may not be had."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | OSError)
         and any(phrase in str(error) for phrase in _NO_MEMORY)

@@ -5,7 +5,7 @@ from workers.protocol.requests import JobLimits
 
 
 def out_of_memory(limits: JobLimits) -> Failure:
-    """The job asked for more memory than it may have, or than there is."""
+    """Return the failure of a job that asked for more memory than it may have, or than there is."""
     return Failure(
         code=FailureCode.OUT_OF_MEMORY,
         message=f"The job needs more memory than the {limits.memory_bytes / 2**20:,.0f} MiB it is "
@@ -16,7 +16,7 @@ def out_of_memory(limits: JobLimits) -> Failure:
 
 
 def defect() -> Failure:
-    """The job ended with an error that nobody foresaw, and so nobody knows what to do about it."""
+    """Return the failure of a job that ended with an error which nobody foresaw."""
     return Failure(
         code=FailureCode.CRASHED,
         message="Phiscope failed on this model or this probe, where it should have said what is "

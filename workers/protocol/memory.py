@@ -9,14 +9,14 @@ _DATA_PAGES = 5  # field of /proc/self/statm: data and stack, which RLIMIT_DATA 
 
 
 def data_bytes() -> int:
-    """What this process has allocated, in the count that its memory limit is of."""
+    """Return what this process has allocated, in the count that its memory limit is of."""
     pages = int(os.pread(_statm(), _STATM_BYTES, 0).split()[_DATA_PAGES])
     return pages * resource.getpagesize()
 
 
 @cache
 def _statm() -> int:
-    """A descriptor that stays open: a process that is walled in could not open it again."""
+    """Return a descriptor that stays open: a process that is walled in could not open it again."""
     return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 

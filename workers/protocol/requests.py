@@ -101,7 +101,7 @@ class ChildFiles(NamedTuple):
 
     @classmethod
     def from_order(cls, fds: Sequence[int]) -> "ChildFiles":
-        """The inverse of `in_order`."""
+        """Return the inverse of `in_order`."""
         *inputs, result, log, progress, socket = fds
         return cls(tuple(inputs), result, log, progress, socket)
 

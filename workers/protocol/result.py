@@ -62,7 +62,7 @@ class JobResult:
 
 
 def encode_result(result: JobResult) -> bytes:
-    """The file of a job that succeeded.
+    """Return the file of a job that succeeded.
 
     Raises:
         ValueError: If the header holds NaN or Inf.
@@ -77,7 +77,7 @@ def encode_result(result: JobResult) -> bytes:
 
 
 def encode_failure(failure: Failure) -> bytes:
-    """The file of a job that failed."""
+    """Return the file of a job that failed."""
     shown = _presentable(failure).model_dump(mode="json")
     return _encode_header({"status": "failed", "failure": shown})
 

@@ -66,11 +66,11 @@ class JobFiles:
         self._theirs.close()
 
     def read_result(self) -> bytes:
-        """What the job left; a byte more than allowed at most, which no result survives."""
+        """Return what the job left; a byte more than allowed at most, which no result survives."""
         return _read(self._result, self._limits.result_bytes + 1)
 
     def read_log(self) -> str:
-        """What the job printed, escaped and cut."""
+        """Return what the job printed, escaped and cut."""
         written = _read(self._log, self._limits.log_bytes).rstrip(b"\0")
         return printable(written.decode(errors="backslashreplace"), self._limits.log_bytes)
 
@@ -86,7 +86,7 @@ def _check_inputs(inputs: Sequence[int]) -> None:
 
 
 def _bounded_file(name: str, size: int) -> int:
-    """A memory file in which whatever is written beyond its size is refused."""
+    """Return a memory file in which whatever is written beyond its size is refused."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
@@ -94,7 +94,7 @@ def _bounded_file(name: str, size: int) -> int:
 
 
 def _read(fd: int, most: int) -> bytes:
-    """The first bytes of a file whose position belongs to somebody else."""
+    """Return the first bytes of a file whose position belongs to somebody else."""
     content = bytearray()
     while chunk := os.pread(fd, min(_READ_BYTES, most - len(content)), len(content)):
         content += chunk

@@ -95,7 +95,7 @@ def judge(
 
 
 def deadline_passed(deadline_s: float) -> Failure:
-    """The job was still running at its deadline."""
+    """Return the failure of a job that was still running at its deadline."""
     return Failure(
         code=FailureCode.TIME_LIMIT,
         message=f"The job did not end within {deadline_s:,.6g} s and was stopped.",
@@ -105,7 +105,7 @@ def deadline_passed(deadline_s: float) -> Failure:
 
 
 def lost() -> Failure:
-    """The warm parent died, and its children with it: nobody's model is to blame."""
+    """Return the failure of a job whose warm parent died: nobody's model is to blame."""
     return Failure(
         code=FailureCode.LOST,
         message="The worker's warm parent process ended while the job was running.",

@@ -183,7 +183,7 @@ class Executor:
 
 
 def _can_be_tried_again(outcome: Result | Failed, lease: Lease, settings: Settings) -> bool:
-    """Whether the job failed for no fault of its own, and has not done so too often."""
+    """Return whether the job failed for no fault of its own, and has not done so too often."""
     return (
         isinstance(outcome, Failed)
         and outcome.failure.code == FailureCode.LOST

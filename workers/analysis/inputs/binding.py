@@ -60,7 +60,7 @@ class _Known:
 
 
 def find_bindings(arguments: Sequence[Argument], probe: ProbeData) -> list[Binding]:
-    """The bindings that spec and names leave open; a single one is settled.
+    """Return the bindings that spec and names leave open; a single one is settled.
 
     Args:
         arguments: What the model takes.
@@ -119,7 +119,7 @@ def _by_order(known: _Known, names: Sequence[str]) -> Binding:
 
 
 def _contradiction(known: _Known, taker: str, name: str) -> str:
-    """The warning of an argument that got an array with the name of another one."""
+    """Return the warning of an argument that got an array with the name of another one."""
     if known.told_by_file:
         return (
             f"argument_names: the probe gives {known.told_by_file}, and it went to the model's "
@@ -191,7 +191,7 @@ def _check_namesakes(known: _Known, binding: Binding) -> None:
 def widened(
     arguments: Sequence[Argument], binding: Binding, arrays: Sequence[str]
 ) -> list[Binding]:
-    """The same binding with one array more, given to an optional argument that got none.
+    """Return the same binding with one array more, given to an optional argument that got none.
 
     Args:
         arguments: What the model takes.
@@ -217,7 +217,7 @@ def _as_spec(known: _Known, bound: Mapping[int, str]) -> str:
 
 
 def as_spec(arguments: Sequence[Argument], binding: Binding) -> str:
-    """A binding as one writes it into a spec, for its `input`."""
+    """Return a binding as one writes it into a spec, for its `input`."""
     by_argument = {arguments[p].name: name for p, name in sorted(binding.arrays.items())}
     return json.dumps(by_argument)
 
@@ -225,7 +225,7 @@ def as_spec(arguments: Sequence[Argument], binding: Binding) -> str:
 def choice_needed(
     arguments: Sequence[Argument], arrays: Sequence[str], running: Sequence[Binding]
 ) -> JobError:
-    """The question which of several bindings is meant, all of which the model runs on."""
+    """Return the question which of several bindings is meant, all of which the model runs on."""
     listed = ", or ".join(f'"input": {as_spec(arguments, each)}' for each in running[:_LISTED])
     return JobError(
         FailureCode.INPUT_MISMATCH,
@@ -261,7 +261,7 @@ def _miscounted(known: _Known, found: str, wrong: str = "", hint: str = "") -> J
 
 
 def _what_to_give(known: _Known) -> str:
-    """Arrays for all arguments, or why those of their names are none."""
+    """Return arrays for all arguments, or why those of their names are none."""
     needed = [known.arguments[position] for position in known.needed or known.positions[:1]]
     columns = {each.name: each.key for each in needed if each.key in known.columns}
     template = json.dumps({each.name: f"array for {each.name}" for each in needed} | columns)
@@ -280,7 +280,7 @@ def _what_to_give(known: _Known) -> str:
 
 
 def _with_reasons(against: Mapping[str, str]) -> str:
-    """Arrays with why each is no input; those of one reason together."""
+    """Return arrays with why each is no input; those of one reason together."""
     together: dict[str, list[str]] = {}
     for name, reason in islice(against.items(), _LISTED):
         together.setdefault(reason, []).append(name)

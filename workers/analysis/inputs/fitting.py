@@ -65,7 +65,7 @@ class Fitted:
 
 
 def fit_alike(model: nn.Module, probe: ProbeData, first: Fitted, device: str) -> Fitted:
-    """Gives a second probe to a model as the first one was given, where its own spec says nothing.
+    """Give a second probe to a model as the first one was given, where its own spec says nothing.
 
     Args:
         model: The model, as it was loaded.
@@ -101,7 +101,7 @@ def fit_alike(model: nn.Module, probe: ProbeData, first: Fitted, device: str) ->
 
 
 def _stored_alike(probe: ProbeData, arrays: Sequence[str], first: Fitted) -> bool:
-    """Whether arrays have the number types of those of the first probe; floats are alike."""
+    """Return whether arrays have the number types of those of the first probe; floats are alike."""
     if len(arrays) != len(first.inputs) or any(name not in probe.stored for name in arrays):
         return False
     types = [
@@ -112,7 +112,7 @@ def _stored_alike(probe: ProbeData, arrays: Sequence[str], first: Fitted) -> boo
 
 
 def _without_dtype(given: GivenInput) -> dict[str, JsonValue]:
-    """A transform whose dtype follows the model, unless whole numbers are made of floats."""
+    """Return a transform whose dtype follows the model, unless whole numbers are made of floats."""
     keys: dict[str, JsonValue] = given.transform.model_dump(mode="json")
     if str(keys.get("dtype", "")).startswith("float"):
         del keys["dtype"]
@@ -128,7 +128,7 @@ def fit(
     *,
     authority: str = "as the probe's spec says",
 ) -> Fitted:
-    """Settles which array each argument of a model gets, and what is done to its values.
+    """Settle which array each argument of a model gets, and what is done to its values.
 
     Args:
         model: The model, as it was loaded.
@@ -165,7 +165,7 @@ def _fit(model: nn.Module, probe: ProbeData, device: str, authority: str) -> Fit
 
 
 def _fuller(running: Running) -> Iterator[Binding]:
-    """Bindings of one array more that the model answers otherwise on, where nobody said which.
+    """Yield bindings of one array more on which the model answers otherwise, if nobody chose.
 
     An array whose name no argument has may still be meant for one that need not be given, such as
     `lens` for `lengths`: the model would run without it, and judge padding.
@@ -180,7 +180,7 @@ def _fuller(running: Running) -> Iterator[Binding]:
 
 
 def _settled(running: Running, *, proved: bool) -> Fitted:
-    """The model and the probe, with what is done to each input.
+    """Return the model and the probe, with what is done to each input.
 
     Args:
         running: The forms that the model runs on.

@@ -25,7 +25,7 @@ _AT_ONCE = 256
 def forms(
     stored: npt.NDArray[np.generic], given: Transform | None, floats: tuple[TransformDtype, ...]
 ) -> list[Transform]:
-    """The forms to try, the likeliest first; each is what was given with dtype and layout settled.
+    """Return the forms to try, likeliest first: what was given with dtype and layout settled.
 
     Args:
         stored: The array, shape (n, …).
@@ -63,7 +63,7 @@ def likely_floats(model: nn.Module, position: int) -> tuple[TransformDtype, ...]
 
 
 def is_whole(stored: npt.NDArray[np.floating]) -> bool:
-    """Whether an array of floats holds whole numbers only; a fraction ends the search."""
+    """Return whether an array of floats holds whole numbers only; a fraction ends the search."""
     for start in range(0, len(stored), _AT_ONCE):
         block = stored[start : start + _AT_ONCE]
         if not (np.trunc(block) == block).all():
@@ -77,7 +77,7 @@ def _dtypes(
     floats: tuple[TransformDtype, ...],
     given: Transform | None,
 ) -> list[TransformDtype | None]:
-    """Dtypes to try; None keeps the stored one."""
+    """Return dtypes to try; None keeps the stored one."""
     calculates = (said.scale, said.mean, said.std) != (None, None, None)
     if calculates:
         return list(floats)
@@ -109,7 +109,7 @@ def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
 
 
 def _layouts(stored: npt.NDArray[np.generic]) -> list[str | None]:
-    """Bytes with channels last are images as files hold them; most models take channels first.
+    """Return the layouts to try: files hold images with channels last, most models take them first.
 
     Floats with channels last may be, too; they are first taken as they are.
     """

@@ -46,7 +46,7 @@ _ALIKE = 8.0
 
 
 def implausible(trial: Trial, forms: Sequence[Transform]) -> Iterator[str]:
-    """What speaks against the values that a model is given, each as `code: sentence`.
+    """Yield what speaks against the values that a model is given, each as `code: sentence`.
 
     Args:
         trial: The binding.
@@ -60,7 +60,7 @@ def implausible(trial: Trial, forms: Sequence[Transform]) -> Iterator[str]:
 
 
 def unlike(first: ProbeData, second: ProbeData) -> Iterator[str]:
-    """What speaks against two probes being given to a model alike."""
+    """Yield what speaks against two probes being given to a model alike."""
     for one, other in zip(first.inputs, second.inputs, strict=True):
         a, b = sample(one), sample(other)
         if not (a.is_floating_point() and a.std() > 0 and b.std() > 0):
@@ -75,7 +75,7 @@ def unlike(first: ProbeData, second: ProbeData) -> Iterator[str]:
 
 
 def sample(given: StoredInput) -> torch.Tensor:
-    """Some samples, evenly from the whole probe, as a model is given them."""
+    """Return some samples, evenly from the whole probe, as a model is given them."""
     rows = np.unique(np.linspace(0, len(given.stored) - 1, _ROWS).astype(np.int64))
     return given.transform(given.stored[rows])
 
@@ -110,7 +110,7 @@ def _multiplied(trial: Trial) -> Iterator[str]:
 
 
 def _recorded(trial: Trial, forms: Sequence[Transform], rows: int) -> tuple[Batch, Tape] | None:
-    """A run on samples from the whole probe.
+    """Return a run on samples from the whole probe.
 
     None for an archive that takes very few at a time, and for samples that a model fails on: what
     is wrong with them is told when they are analysed.
@@ -127,7 +127,7 @@ def _recorded(trial: Trial, forms: Sequence[Transform], rows: int) -> tuple[Batc
 
 
 def _scaled_twice(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
-    """What the model's first steps say of the values: it may scale or normalise them itself."""
+    """Yield what the first steps say of the values: the model may scale or normalise them."""
     for given, array in zip(batch, trial.binding.arrays.values(), strict=True):
         if not given.is_floating_point():
             continue
@@ -153,7 +153,7 @@ def _scaled_twice(trial: Trial, batch: Batch, tape: Tape) -> Iterator[str]:
 def _unlike_training(
     trial: Trial, forms: Sequence[Transform], batch: Batch, tape: Tape
 ) -> Iterator[str]:
-    """What the first batch norm says of the values, asked with as many samples as memory allows."""
+    """Yield what the first batch norm says of the values of as many samples as memory allows."""
     ratio = norm_ratio(trial.called, tape)
     if ratio is None:
         return
@@ -176,7 +176,7 @@ def _unlike_training(
 
 
 def _held(tape: Tape) -> int:
-    """Bytes of all results that a recorded run holds."""
+    """Return bytes of all results that a recorded run holds."""
     results = {storage_key(r): r for step in tape.steps for r in step.outputs}
     return sum(result.nbytes for result in results.values())
 

@@ -20,7 +20,7 @@ _READINGS = 8
 
 
 def which_reading(running: Running, scales: Sequence[Scale]) -> JobError:
-    """The question which of the readings that are left is meant.
+    """Return the question which of the readings that are left is meant.
 
     Args:
         running: The forms that the model runs on.
@@ -72,7 +72,7 @@ def _readings(
 
 
 def _written(running: Running, reading: Sequence[Transform]) -> str:
-    """A reading as one writes it into a spec; by the arrays' names if there are several."""
+    """Return a reading as one writes it into a spec; by the arrays' names if there are several."""
     said = running.trial.said
     shown = [_keys(transform, said[k]) for k, transform in enumerate(reading)]
     if len(shown) == 1:
@@ -88,7 +88,7 @@ def _written(running: Running, reading: Sequence[Transform]) -> str:
 
 
 def scaled(form: Transform, divisor: int, *, is_said: bool = False) -> Transform:
-    """A form with its scale; 1 is only written where it answers a question."""
+    """Return a form with its scale; 1 is only written where it answers a question."""
     if divisor == 1 and not is_said:
         return form
     return Transform.model_validate({**form.model_dump(mode="json"), "scale": 1 / divisor})
@@ -99,7 +99,7 @@ def _divisor(stored: npt.NDArray[np.generic]) -> int:
 
 
 def _keys(transform: Transform, said: Transform | None) -> dict[str, JsonValue]:
-    """A transform in a spec, with the fraction that its scale is; the dtype follows the model."""
+    """Return a transform in a spec, its scale as a fraction; the dtype follows the model."""
     keys: dict[str, JsonValue] = transform.model_dump(mode="json")
     if said is None or said.dtype is None:
         keys.pop("dtype", None)

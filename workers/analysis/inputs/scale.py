@@ -53,7 +53,7 @@ def said_scale(
     settled: Transform,
     authority: str,
 ) -> Scale | None:
-    """The scale as spec and values tell it, without a model.
+    """Return the scale as spec and values tell it, without a model.
 
     Args:
         stored: The array.
@@ -73,7 +73,7 @@ def said_scale(
 
 
 def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
-    """The largest value there can be, of what models often take divided by it.
+    """Return the largest value there can be, of what models often take divided by it.
 
     Bytes, and whole numbers that could be pixels: 255. Wide pixels: 65535. Sound: 2¹⁵ or 2³¹.
 
@@ -94,7 +94,7 @@ def largest_value(stored: npt.NDArray[np.generic]) -> int | None:
 
 
 def _are_flat(stored: npt.NDArray[np.generic]) -> bool:
-    """Whether a table has as many columns as an image pixels, most of which reach half a byte."""
+    """Return whether a table has as many columns as an image has pixels, most above half a byte."""
     if stored.ndim < _MATRIX_AXES or stored.shape[1] < _FEWEST_PIXELS:
         return False
     highest = stored.max(axis=0)
@@ -108,7 +108,7 @@ def _indicators(stored: npt.NDArray[np.generic]) -> str:
 
 
 def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | None:
-    """The scale with which mean and standard deviation normalise the values, if one does."""
+    """Return the scale with which mean and standard deviation normalise the values, if one does."""
     unit = largest_value(stored)
     if unit is None:
         return None
@@ -125,14 +125,14 @@ def _normalised(stored: npt.NDArray[np.generic], given: Transform) -> Scale | No
 
 
 def _is_normal(stored: npt.NDArray[np.generic], given: Transform, divisor: int) -> bool:
-    """Whether values come out about 0, and about 1 apart, as normalised inputs do."""
+    """Return whether values come out about 0, and about 1 apart, as normalised inputs do."""
     sample = stored[:: max(1, len(stored) // _SAMPLED)].astype(np.float64) / divisor
     mean, std = (float(np.mean(v)) for v in (given.mean or [0.0], given.std or [1.0]))
     return are_normalised((float(sample.mean()) - mean) / std, float(sample.std()) / std)
 
 
 def are_normalised(mean: float, spread: float) -> bool:
-    """Whether values of this mean and standard deviation may have been normalised."""
+    """Return whether values of this mean and standard deviation may have been normalised."""
     least, most = _NORMAL_SPREAD
     return abs(mean) <= _NORMAL_MEAN and least <= spread <= most
 
@@ -141,7 +141,7 @@ def are_normalised(mean: float, spread: float) -> bool:
 def shown_scale(
     model: nn.Module, plain: Batch, place: int, stored: npt.NDArray[np.generic]
 ) -> Scale:
-    """The scale of one input as the model shows it.
+    """Return the scale of one input as the model shows it.
 
     Args:
         model: The model.
@@ -216,7 +216,7 @@ def _by_batch_norm(model: nn.Module, as_stored: _Run, as_units: _Run, unit: int)
 
 
 def same_answers(one: Sequence[Output], other: Sequence[Output]) -> bool:
-    """Whether two runs gave the same, up to rounding."""
+    """Return whether two runs gave the same, up to rounding."""
     return len(one) == len(other) and all(
         same(a.tensor, b.tensor, _SAME_ANSWERS) for a, b in zip(one, other, strict=True)
     )

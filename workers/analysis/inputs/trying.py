@@ -63,11 +63,11 @@ class Trial:
         ]
 
     def stored(self) -> list[npt.NDArray[np.generic]]:
-        """The arrays, in the order of the arguments."""
+        """Return the arrays, in the order of the arguments."""
         return [self.probe.stored[array] for array in self.binding.arrays.values()]
 
     def search(self, *, any_size: bool) -> "Running | None":
-        """The first combination of forms that the model runs on, and what it answers then.
+        """Return the first combination of forms that the model runs on, and what it answers then.
 
         Args:
             any_size: Try other numbers of samples, too, as an archive may take one alone.
@@ -82,7 +82,7 @@ class Trial:
     def _rivals(
         self, found: Sequence[Transform], outputs: Sequence[Output]
     ) -> Iterator[tuple[Transform, ...]]:
-        """Other layouts that the model runs on, too, with other answers."""
+        """Yield other layouts that the model runs on, too, with other answers."""
         for combination in self._combinations():
             pairs = list(zip(found, combination, strict=True))
             if all(a.layout == b.layout for a, b in pairs) or any(
@@ -94,7 +94,7 @@ class Trial:
                 yield combination
 
     def explained(self) -> JobError:
-        """Why the model runs on nothing that it was given."""
+        """Say why the model runs on nothing that it was given."""
         first = next(self._combinations())
         batch = self.batch(first)
         try:
@@ -118,14 +118,14 @@ class Trial:
         raise AssertionError("a model that runs on nothing ran")
 
     def _image_mode_for(self, error: JobError) -> ImageMode | None:
-        """What the probe's images would have to be decoded to for the model to take them."""
+        """Return what the probe's images would have to be decoded to for the model to take them."""
         expected = error.failure.detail.get("expected")
         channels = expected.get("channels") if isinstance(expected, dict) else None
         mode = next((mode for mode, count in CHANNELS.items() if count == channels), None)
         return None if self.probe.spec.image_mode in {None, mode} else mode
 
     def batch(self, combination: Sequence[Transform], *, spread: int = 0) -> Batch:
-        """Some samples, in these forms.
+        """Return some samples, in these forms.
 
         Args:
             combination: The form of each input.
@@ -179,7 +179,7 @@ class Running:
     rivals: list[tuple[Transform, ...]]
 
     def scales(self) -> list[Scale]:
-        """What is known of each input's scale."""
+        """Return what is known of each input's scale."""
         batch: Batch | None = None
         scales = []
         for place, (stored, said, form) in enumerate(
@@ -193,6 +193,6 @@ class Running:
         return scales
 
     def _evidence(self) -> Batch:
-        """Samples that the model is run on to see what they mean to it."""
+        """Return samples that the model is run on to see what they mean to it."""
         spread = self.trial.batch(self.forms, spread=_SPREAD_ROWS)
         return first_run(self.trial.called, spread, len(spread[0]))[0]

@@ -21,7 +21,7 @@ def in_words(
     scale: Scale,
     said: Transform | None,
 ) -> str:
-    """What was done to an input, and why, in one line."""
+    """Return what was done to an input, and why, in one line."""
     done = []
     if transform.layout is not None:
         is_said = said is not None and said.layout is not None
@@ -41,7 +41,7 @@ def in_words(
 
 
 def notes(trial: Trial, binding: Binding) -> Iterator[str]:
-    """Which array went where, where that was no matter of course, and what was left over."""
+    """Yield which array went where, where that was no matter of course, and what was left over."""
     names = [trial.arguments[position].name for position in trial.binding.arrays]
     if len(names) > 1 or len(trial.probe.stored) > 1:
         pairs: Mapping[str, str] = dict(zip(names, binding.arrays.values(), strict=True))

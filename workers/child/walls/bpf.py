@@ -19,7 +19,7 @@ _ERRNO = 0x0005_0000
 
 
 def refuse(error: int) -> int:
-    """The verdict by which a call fails with an errno."""
+    """Return the verdict by which a call fails with an errno."""
     return _ERRNO | error
 
 
@@ -103,7 +103,7 @@ class Rule:
 def assemble(
     rules: Sequence[tuple[int, Rule]], *, architecture: int, foreign_from: int | None, default: int
 ) -> list[Instruction]:
-    """A filter of system calls.
+    """Return a filter of system calls.
 
     Args:
         rules: By number, the most frequent first.
@@ -125,7 +125,7 @@ def assemble(
 
 
 def encode(program: Sequence[Instruction]) -> bytes:
-    """The program as the kernel reads it."""
+    """Return the program as the kernel reads it."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 

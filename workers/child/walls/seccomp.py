@@ -68,7 +68,7 @@ class _Program(ctypes.Structure):
 
 
 def is_available() -> bool:
-    """Whether this kernel can end a process for a system call."""
+    """Return whether this kernel can end a process for a system call."""
     action = ctypes.c_uint32(KILL)
     try:
         syscall("seccomp", _GET_ACTION_AVAILABLE, 0, ctypes.byref(action))
@@ -96,7 +96,7 @@ def restrict_self(devices: Collection[int] = ()) -> None:
 
 
 def build(machine: Architecture, pid: int, devices: Collection[int] = ()) -> list[Instruction]:
-    """The filter of one process.
+    """Return the filter of one process.
 
     Args:
         machine: What it runs on.

@@ -56,7 +56,7 @@ class _Arrangement:
 def corrections(
     given: Tensor, dtype: torch.dtype | None, channels: int | None
 ) -> Iterator[Correction]:
-    """The conversions to try, most usual first.
+    """Return the conversions to try, most usual first.
 
     Args:
         given: What the model cannot take.
@@ -75,7 +75,7 @@ def corrections(
 
 
 def written(transform: Transform) -> str:
-    """A transform as one writes it into a spec."""
+    """Return a transform as one writes it into a spec."""
     return f'"transform": {json.dumps(transform.model_dump(mode="json"))}'
 
 
@@ -95,7 +95,7 @@ def _correction(arrangement: _Arrangement, dtype: torch.dtype | None) -> Correct
 
 
 def _conversions(given: Tensor, dtype: torch.dtype | None) -> list[torch.dtype | None]:
-    """The dtypes to try; `None` keeps the one there is."""
+    """Return the dtypes to try; `None` keeps the one there is."""
     if dtype is None:
         other = torch.int64 if given.dtype is torch.float32 else torch.float32
         return [None, *_conversions(given, other)]

@@ -69,7 +69,7 @@ class _Reading:
 
 
 def find_expectation(model: nn.Module, batch: Batch) -> Expectation | None:
-    """Runs a model that refuses a batch once more, and reads off what it refused.
+    """Run a model that refuses a batch once more, and read off what it refused.
 
     Returns:
         `None` if nothing could be read off.
@@ -114,7 +114,7 @@ def _in_words(reading: _Reading, name: str, *, is_first: bool) -> Expectation:
 
 
 def _declared_input(model: nn.Module) -> Expectation | None:
-    """The example that an exported program was made with; its free axes are written n."""
+    """Return the example that an exported program was made with; its free axes are written n."""
     inputs = exported_inputs(model)
     if not inputs:
         return None
@@ -132,7 +132,7 @@ def _declared_input(model: nn.Module) -> Expectation | None:
 
 
 def _first_parameter(model: nn.Module) -> Expectation | None:
-    """The little that is known where the model's own code refused the input."""
+    """Return the little that is known where the model's own code refused the input."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point():
             shown = printable(name, _NAME_LIMIT)

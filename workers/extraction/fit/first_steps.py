@@ -53,7 +53,7 @@ class FirstSteps:
     are_codes: bool = False
 
     def takes_bytes(self, largest: float) -> bool | None:
-        """Whether a model takes whole numbers as they are, rather than divided by their largest.
+        """Return whether a model takes whole numbers as they are, not divided by their largest.
 
         Subtracting less than 1 from bytes, or more than 1 from values up to 1, is of no use.
         Dividing alone brings bytes to values up to 1 or 2; any other factor may be a gain, and what
@@ -83,7 +83,7 @@ _NOTHING = FirstSteps(1.0, 0.0, ())
 
 
 def first_steps(tape: Tape, given: Tensor) -> FirstSteps:
-    """Reads what a recorded run did to an input up to its first operation that is not affine.
+    """Read what a recorded run did to an input up to its first operation that is not affine.
 
     Args:
         tape: The run.
@@ -143,7 +143,7 @@ def _typical(values: Tensor) -> float:
 
 
 def _affine(step: Step, current: list[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """The factor and the term of a step x → a·x + c; `None` if it is none."""
+    """Return the factor and the term of a step x → a·x + c; `None` if it is none."""
     kind = step.name.removeprefix("aten::").removesuffix("_")
     operands = [step.argument("self"), step.argument("other")]
     leads = any(operands[0] is one for one in current)
@@ -168,7 +168,7 @@ def _affine(step: Step, current: list[Tensor]) -> tuple[Tensor, Tensor] | None:
 
 
 def _constant(operand: object) -> Tensor | None:
-    """A number, or a tensor of a few: one for each channel."""
+    """Return a number, or a tensor of a few: one for each channel."""
     if isinstance(operand, bool) or not isinstance(operand, int | float | Tensor):
         return None
     values = torch.as_tensor(operand).detach().double().flatten().cpu()

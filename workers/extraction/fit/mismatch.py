@@ -42,7 +42,7 @@ class CorrectableError(JobError):
         self._arguments = (message, detail, transform, storing)
 
     def after(self, earlier: Transform, *, keeps_dtype: bool = True) -> JobError:
-        """The same error for inputs that a transform made: both transforms as one.
+        """Return the same error for inputs that a transform made: both transforms as one.
 
         Args:
             earlier: What was done to the stored inputs.
@@ -61,7 +61,7 @@ class CorrectableError(JobError):
 
 
 def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
-    """Says why a model does not run on a batch, and which conversion of the batch it does run on.
+    """Say why a model does not run on a batch, and which conversion of the batch it does run on.
 
     The model runs once more, watched, and then on a few conversions of the batch. A conversion is
     only suggested if the model ran on it and gave one row per sample.
@@ -105,7 +105,7 @@ def explain(model: nn.Module, batch: Batch, error: JobError) -> JobError:
 
 @contextmanager
 def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
-    """Explains that a model which took others refuses this batch, for its size or a value in it.
+    """Explain that a model which took others refuses this batch, for its size or a value in it.
 
     Args:
         model: The model.
@@ -135,7 +135,7 @@ def _parts(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 def _fewer(model: nn.Module, batch: Batch) -> int | None:
-    """How many samples of a batch a model runs on at once, a power of two; None if not even one."""
+    """Return how many samples a model runs on at once, a power of two; None if not even one."""
     rows = 1 << (len(batch[0]) - 1).bit_length() >> 1  # the largest one that is less than all
     while rows:
         try:
@@ -149,7 +149,7 @@ def _fewer(model: nn.Module, batch: Batch) -> int | None:
 
 
 def _too_many(error: JobError, rows: int) -> JobError:
-    """The same refusal, with the batch size that the model takes."""
+    """Return the same refusal, with the batch size that the model takes."""
     failure = error.failure
     return JobError(
         failure.code,
@@ -187,7 +187,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _runs(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether the model takes the inputs and gives one row per sample."""
+    """Return whether the model takes the inputs and gives one row per sample."""
     try:
         outputs = execute(model, (inputs.clone(),))
     except JobError:

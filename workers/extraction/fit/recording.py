@@ -22,7 +22,7 @@ _UNLIMITED = 2**31
 
 
 def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list[Output]]:
-    """Records a run on a few samples; on other batch sizes if one is baked into the archive.
+    """Record a run on a few samples; on other batch sizes if one is baked into the archive.
 
     Args:
         model: The model.
@@ -49,7 +49,7 @@ def record(model: nn.Module, batch: Batch, rows: int) -> tuple[Batch, Tape, list
 def first_run(
     model: nn.Module, batch: Batch, rows: int, *, any_size: bool = True
 ) -> tuple[Batch, list[Output]]:
-    """Runs a model on a few samples, unwatched; on another number if it does not take that many.
+    """Run a model on a few samples, unwatched; on another number if it does not take that many.
 
     Errors that pass through a dispatch mode lose their text, and a model may set itself up in its
     first run, so this comes before any run that is watched.
@@ -82,7 +82,7 @@ def first_run(
 
 
 def _stated_sizes(model: nn.Module) -> Iterator[int]:
-    """Numbers in an archive that may be its batch size, likely ones first."""
+    """Yield numbers in an archive that may be its batch size, likely ones first."""
     model = as_saved(model)
     found: Iterator[int] = iter(())
     if isinstance(model, torch.jit.ScriptModule):
@@ -93,7 +93,7 @@ def _stated_sizes(model: nn.Module) -> Iterator[int]:
 
 
 def batch_limits(model: nn.Module) -> tuple[int, int | None] | None:
-    """How many samples an exported program says it takes: fewest and most.
+    """Return how many samples an exported program says it takes: fewest and most.
 
     Returns:
         `None` for the most where there is no limit; `None` for both for what is no exported
@@ -112,7 +112,7 @@ def batch_limits(model: nn.Module) -> tuple[int, int | None] | None:
 
 
 def _constants(block: Any) -> Iterator[int]:
-    """Integer constants of a TorchScript graph, the nested blocks' included."""
+    """Yield integer constants of a TorchScript graph, the nested blocks' included."""
     for node in block.nodes():
         if node.kind() == "prim::Constant" and str(node.output().type()) == "int":
             yield int(node.output().toIValue())

@@ -90,7 +90,7 @@ _WEIGHTED = frozenset(
 
 
 def check_value_range(model: nn.Module, tape: Tape, batch: Batch) -> tuple[str, ...]:
-    """Compares the values a model was given with those it was trained on, as far as it tells.
+    """Compare the values a model was given with those it was trained on, as far as it tells.
 
     Args:
         model: The model; the counts of its batch norms' updates are read.
@@ -136,7 +136,7 @@ class NormRatio:
 
 
 def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
-    """Compares what the first batch norm was given with what it remembers.
+    """Compare what the first batch norm was given with what it remembers.
 
     Args:
         model: The model; the counts of its batch norms' updates are read.
@@ -157,7 +157,7 @@ def norm_ratio(model: nn.Module, tape: Tape) -> NormRatio | None:
 
 
 def _doubt(source: Tensor) -> float:
-    """How much less sure the standard deviation's logarithm is than that of normal samples.
+    """Return how much less sure the standard deviation's logarithm is than that of normal samples.
 
     Its error is ½ √((κ − 1)/n), with the kurtosis κ of n samples; what κ is above 3, that of normal
     ones, is counted.
@@ -173,7 +173,7 @@ def _doubt(source: Tensor) -> float:
 
 
 def _mean_distance(norm: "_Norm") -> float:
-    """How far the mean seen is from the running one, in nine of ten channels at most."""
+    """Return how far the mean seen is from the running one, in nine of ten channels at most."""
     running = norm.variance.double()
     alive = running > _DEAD * running.max()
     source = norm.source.to(torch.promote_types(norm.source.dtype, torch.float32))
@@ -223,7 +223,7 @@ def _as_norm(step: Step, tape: Tape) -> _Norm | None:
 
 
 def _settled(norm: _Norm, model: nn.Module) -> bool:
-    """Whether the running statistics are those of the data; a frozen archive is taken to be."""
+    """Return whether the running statistics are the data's; a frozen archive's are taken to be."""
     if not norm.mean.any() and bool((norm.variance == 1).all()):
         return False
     buffers = dict(model.named_buffers())
@@ -241,7 +241,7 @@ def _settled(norm: _Norm, model: nn.Module) -> bool:
 
 
 def _variance_ratio(norm: _Norm) -> float:
-    """Logarithm of the variance seen over the running one; 0, as expected, if it cannot be told.
+    """Return log(variance seen / running variance); 0, as expected, if it is not known.
 
     It is taken in two ways, in the median channel and over all of them, and the one nearer to 0
     counts: sparse features make the first small, a few outliers the second large.
@@ -260,7 +260,7 @@ def _variance_ratio(norm: _Norm) -> float:
 
 
 def _overwritten(tensor: Tensor, later: Sequence[Step]) -> bool:
-    """Whether a later step wrote into a recorded tensor: it then is no longer what was seen."""
+    """Return whether a later step wrote into a recorded tensor, which then is not what was seen."""
     written = (
         t
         for step in later
@@ -303,7 +303,7 @@ def _uses_values(step: Step, tape: Tape) -> bool:
 
 
 def _are_bytes(inputs: Tensor) -> bool:
-    """Whether inputs look like unscaled images.
+    """Return whether inputs look like unscaled images.
 
     Whole numbers alone are no sign: counts, grey levels from 0 to 16 and indicators are whole, too.
     Bytes of images reach into the upper half of their range. In a table that only says

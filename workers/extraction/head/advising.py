@@ -34,12 +34,12 @@ _LISTS = "GET /v1/models/{id}/inspection lists the layers."
 
 
 def chosen(choice: dict[str, JsonValue]) -> str:
-    """A choice as it is written in a request."""
+    """Return a choice as it is written in a request."""
     return f"options.feature_map = {json.dumps(choice, ensure_ascii=False)}"
 
 
 def listed(choices: Sequence[Mapping[str, JsonValue]]) -> str:
-    """Choices of which one is to be made, each as it is written in a request."""
+    """Return choices of which one is to be made, each as it is written in a request."""
     written = [json.dumps(choice, ensure_ascii=False) for choice in choices]
     return f"options.feature_map = {' or '.join(written)}"
 
@@ -53,7 +53,7 @@ def advised(
     *,
     wanted: str | int | None = None,
 ) -> JobError:
-    """A refusal whose hint names the choices that the model leaves to its owner.
+    """Return a refusal whose hint names the choices that the model leaves to its owner.
 
     Args:
         error: Why no head was found.
@@ -91,7 +91,7 @@ def advised(
 def layers_by_result(
     tape: Tape, outputs: Sequence[Output], names: Names, samples: int, *, alone: bool
 ) -> list[dict[str, JsonValue]]:
-    """The choice of a layer for each result with rows; of any layer where none has rows.
+    """Return the choice of a layer for each result with rows; of any layer where none has rows.
 
     Args:
         tape: The recorded run.
@@ -115,12 +115,12 @@ def layers_by_result(
 
 
 def name_of(output: Output) -> str | int:
-    """A result as its owner names it: by its place where it has no other name."""
+    """Return a result as its owner names it: by its place where it has no other name."""
     return output.position if output.label in {"", str(output.position)} else output.label
 
 
 def widths(answer: Tensor) -> set[int]:
-    """How many outputs the layer behind an answer with a row for each sample may have."""
+    """Return how many outputs the layer behind an answer with a row for each sample may have."""
     if math.prod(answer.shape[2:]) != 1:
         return set(answer.shape[1:])  # one of these axes is that of the outputs
     columns = answer.shape[1] if answer.dim() > 1 else 1
@@ -135,7 +135,7 @@ def last_layer(
     samples: int,
     widths: Collection[int] | None = None,
 ) -> dict[str, JsonValue] | None:
-    """The choice of the last linear layer that ran once on the way to a result, with its rows.
+    """Return the choice of the last linear layer that ran once before a result, with its rows.
 
     Args:
         tape: The recorded run.
@@ -165,7 +165,7 @@ def last_layer(
 
 
 def _naming(layer: Step, layers: Mapping[int, frozenset[str]]) -> dict[str, JsonValue]:
-    """How a layer is chosen: by its module where that has no other, or by its operation."""
+    """Return how a layer is chosen: by its module where that has no other, or by its operation."""
     for name in sorted(layers[layer.index]):
         module = name.rpartition(".")[0]
         inside = [
@@ -179,7 +179,7 @@ def _naming(layer: Step, layers: Mapping[int, frozenset[str]]) -> dict[str, Json
 
 
 def _parameters(tape: Tape, step: Step, operand: int, names: Names) -> frozenset[str]:
-    """Names of what a linear operation multiplies by; where it has none, its memory's."""
+    """Return names of what a linear operation multiplies by; where it has none, its memory's."""
     found = weight_names(tape, step, operand, names)
     if found:
         return frozenset(found)
@@ -189,7 +189,7 @@ def _parameters(tape: Tape, step: Step, operand: int, names: Names) -> frozenset
 
 
 def _width(step: Step, operand: int) -> int | None:
-    """How many outputs a linear operation has; `None` if it is no plain linear layer."""
+    """Return how many outputs a linear operation has; `None` if it is no plain linear layer."""
     try:
         head = parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1])
     except JobError:

@@ -47,7 +47,7 @@ class Carried:
 
 
 def carry(path: Path, read: Reading) -> Carried:
-    """Follows the relation along a path.
+    """Follow the relation along a path.
 
     Raises:
         JobError: `nonlinear_pool` if positions are pooled after a nonlinearity; `multiple_heads` if
@@ -66,7 +66,7 @@ def carry(path: Path, read: Reading) -> Carried:
 
 
 def follow(relation: Relation, hops: Sequence[Hop]) -> Relation:
-    """Follows a relation along further hops.
+    """Follow a relation along further hops.
 
     Raises:
         JobError: As `carry`.

@@ -55,7 +55,7 @@ def choose(
     choice: FeatureMapChoice | None,
     samples: int,
 ) -> Structure | DeclaredFeatures:
-    """Finds the head that is meant.
+    """Find the head that is meant.
 
     Args:
         tape: A recorded run.
@@ -90,7 +90,7 @@ def choose(
 
 
 def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples: int) -> Structure:
-    """Finds the head behind the only output that has one.
+    """Find the head behind the only output that has one.
 
     Raises:
         JobError: `head_not_found` or `unsupported_model`, with the reason in `detail.code`.
@@ -138,7 +138,7 @@ def find_structure(tape: Tape, outputs: Sequence[Output], names: Names, samples:
 
 
 def _is_rival(tape: Tape, output: Output, why: JobError, found: Sequence[Structure]) -> bool:
-    """Whether a result that was refused may be the one meant, beside those that have a head.
+    """Return whether a result that was refused may be the one meant, beside those that have a head.
 
     One that has a head of another kind may be. One without any, such as an embedding or an
     attention map, only if a layer of its own made it, and not from the outputs of a head.
@@ -156,7 +156,7 @@ def _ambiguous(
     with_head: Sequence[Output],
     rivals: Sequence[tuple[Output, dict[str, JsonValue] | None]],
 ) -> JobError:
-    """The question which of several results is meant, with the choice of each.
+    """Return the question which of several results is meant, with the choice of each.
 
     Args:
         outputs: All results.
@@ -203,7 +203,7 @@ def _no_rows(outputs: Sequence[Output], samples: int) -> JobError:
 
 
 def _last(tape: Tape, found: Sequence[Structure], rivals: Sequence[Output]) -> Structure | None:
-    """The result that all others lie on the way to, or are the same u as; `None` if there is none.
+    """Return the result that all others lead to, or are the same u as; `None` if there is none.
 
     Features returned beside the logits may end in a linear layer themselves. They are no rivals:
     the run shows that the head of the logits works on what was computed from them.
@@ -238,7 +238,7 @@ def _not_the_last(found: Output, last: Output) -> JobError:
 
 
 def choose_output(outputs: Sequence[Output], wanted: str | int) -> Output:
-    """Returns the result of a name or a position.
+    """Return the result of a name or a position.
 
     Raises:
         JobError: `unsupported_model` (`bad_output`) unless there is exactly one.
@@ -261,7 +261,7 @@ def choose_output(outputs: Sequence[Output], wanted: str | int) -> Output:
 
 
 def _agree(one: Structure, other: Structure) -> bool:
-    """Whether two outputs are links of the very same u."""
+    """Return whether two outputs are links of the very same u."""
     return one.stem == other.stem
 
 
@@ -279,7 +279,7 @@ def _none_has_a_head(refused: dict[str, JobError]) -> JobError:
 def _chosen_steps(
     tape: Tape, outputs: Sequence[Output], names: Names, choice: FeatureMapChoice, samples: int
 ) -> list[Step]:
-    """The executions of the one layer that is meant."""
+    """Return the executions of the one layer that is meant."""
     heads = [step for step in tape.steps if carrying_factor(tape, step) is not None]
     if choice.operation is not None:
         found = [step for step in heads if step.index + 1 == choice.operation]
@@ -372,7 +372,7 @@ def _declared_features(
 
 
 def _beside(features: Output, others: Sequence[Output]) -> str:
-    """The choices of a result that holds features, with each other one for the outputs."""
+    """Return the choices of a result that holds features, with each other one for the outputs."""
     if not others:
         return (
             "If they are the features, with no outputs, say "

@@ -9,7 +9,7 @@ from workers.extraction.trace.tape import Tape, storage_key
 
 
 def computed_from(tape: Tape, structure: Structure) -> set[int]:
-    """Identities of all that went into the heads of a structure."""
+    """Return identities of all that went into the heads of a structure."""
     return tape.ancestors(
         (factor, head.index)
         for head in structure.heads
@@ -18,7 +18,7 @@ def computed_from(tape: Tape, structure: Structure) -> set[int]:
 
 
 def lies_among(tape: Tape, tensor: Tensor, before: set[int]) -> bool:
-    """Whether a tensor, or what it is a mere copy or view of, is among some others."""
+    """Return whether a tensor, or what it is a mere copy or view of, is among some others."""
     limit = len(tape.steps)
     while id(tensor) not in before:
         step = tape.producer(tensor, limit)
@@ -32,7 +32,7 @@ def lies_among(tape: Tape, tensor: Tensor, before: set[int]) -> bool:
 
 
 def goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
-    """Whether a result was computed from what a structure's heads gave, by a further layer."""
+    """Return whether a further layer computed a result from what a structure's heads gave."""
     last = max(structure.heads, key=lambda head: head.index)
     after, beyond = {id(last.outputs[0])}, set[int]()
     for step in tape.steps[last.index + 1 :]:
@@ -46,7 +46,7 @@ def goes_on(tape: Tape, structure: Structure, result: Tensor) -> bool:
 
 
 def adds_no_layer(tape: Tape, result: Tensor, structure: Structure) -> bool:
-    """Whether a result was computed without weights other than those on the way to some outputs.
+    """Return whether a result took no other weights than those on the way to some outputs.
 
     Normalised features are, and a confidence or a loss of each sample; scores of another kind are
     not, such as similarities to prototypes.

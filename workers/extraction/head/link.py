@@ -44,7 +44,7 @@ class Link:
     def following(
         cls, relation: Relation, outputs: Tensor, hops: Sequence[Hop], samples: int
     ) -> "Link":
-        """Reads how the answer follows from u.
+        """Read how the answer follows from u.
 
         Args:
             relation: That of u, with one row of Φ for each row of u, samples first.
@@ -79,14 +79,14 @@ class Link:
         return 1 if self.class_axis is None else self.outputs.shape[self.class_axis]
 
     def rows_of(self, answer: Tensor) -> Tensor:
-        """Lays out the answer to the batch: f, `(n · positions, C)`, samples in order."""
+        """Lay out the answer to the batch: f, `(n · positions, C)`, samples in order."""
         answer = answer.dequantize() if answer.is_quantized else answer
         rows = self._in_place(_rows(answer, self.answer_axis))
         return rows if self.order is None else rows[self.order]
 
     @torch.inference_mode()
     def __call__(self, outputs: Tensor) -> Tensor:
-        """Does to other rows of u what the model did to those of the batch.
+        """Do to other rows of u what the model did to those of the batch.
 
         Where shapes may be written into the operations, they run on as many rows at a time as the
         batch had.
@@ -112,17 +112,17 @@ class Link:
         return torch.cat(found)
 
     def is_rowwise(self) -> bool:
-        """Whether each row of f follows from its own row of u alone, wherever that row stands."""
+        """Return whether each row of f follows from its own row of u alone, wherever it stands."""
         rows = _rows(self.outputs, self.class_axis)
         found, turned = self(rows).double(), self(rows.flip(0)).flip(0).double()
         return torch.allclose(turned, found, rtol=1e-3, atol=1e-3, equal_nan=True)
 
     def _in_place(self, rows: Tensor) -> Tensor:
-        """Rows of the answer in the order of those of u."""
+        """Return rows of the answer in the order of those of u."""
         return rows if self.places is None else rows[self.places.argsort()]
 
     def _takes_any_number(self) -> bool:
-        """Whether nothing in the operations can depend on how many rows there are."""
+        """Return whether nothing in the operations can depend on how many rows there are."""
         return (
             self.outputs.dim() == 2  # noqa: PLR2004 - rows and classes
             and self.class_axis == self.answer_axis == 1
@@ -134,7 +134,7 @@ class Link:
 
 
 def _rows(tensor: Tensor, class_axis: int | None) -> Tensor:
-    """A tensor with outputs along one axis as rows, `(positions, C)`."""
+    """Return a tensor with outputs along one axis as rows, `(positions, C)`."""
     if class_axis is None:
         return tensor.reshape(-1, 1)
     return tensor.movedim(class_axis, -1).reshape(-1, tensor.shape[class_axis])
@@ -151,7 +151,7 @@ def _like(outputs: Tensor, rows: Tensor, class_axis: int | None) -> Tensor:
 
 
 def _moves(hop: Hop) -> bool:
-    """Whether an operation regroups or reorders axes."""
+    """Return whether an operation regroups or reorders axes."""
     return hop.source.shape != hop.result.shape or RULES[hop.step.name] is permute
 
 
@@ -162,7 +162,7 @@ def _places(
     answer_axis: int | None,
     samples: int,
 ) -> Tensor | None:
-    """Which row of u each row of the answer is of; `None` if they are in the same order."""
+    """Return which row of u each row of the answer is of; `None` if they are in the same order."""
     moving = [hop for hop in hops if _moves(hop)]
     rows = math.prod(relation.features.shape[:-1])
     if rows == samples or not moving:
@@ -178,7 +178,7 @@ def _places(
 
 
 def _by_sample(places: Tensor, samples: int) -> Tensor | None:
-    """The same rows with all of a sample together, in the order that they have in the answer."""
+    """Return the same rows with all of a sample together, in the order of the answer."""
     order = places[torch.argsort(places // (len(places) // samples), stable=True)]
     in_place = torch.equal(order, torch.arange(len(order), device=order.device))
     return None if in_place else order

@@ -21,7 +21,7 @@ _MOST_HEADS = 64
 
 
 def shared_beginnings(tape: Tape, heads: Sequence[Step]) -> set[int]:
-    """Replaces heads by layers before them where those see what another head sees.
+    """Replace heads by layers before them where those see what another head sees.
 
     Args:
         tape: A recorded run.
@@ -41,7 +41,7 @@ def shared_beginnings(tape: Tape, heads: Sequence[Step]) -> set[int]:
 
 
 def _earlier(tape: Tape, head: Step, others: set[int | None]) -> Step:
-    """The layer that a branch begins with, so that its input is one of the others'."""
+    """Return the layer that a branch begins with, so that its input is one of the others'."""
     step = head
     for _ in range(_LAYERS_BACK):
         if _source(tape, step) in others:
@@ -61,7 +61,7 @@ def _operand(tape: Tape, step: Step) -> Tensor:
 
 
 def _source(tape: Tape, step: Step) -> int | None:
-    """Names what a layer sees, copies and dropout left out; `None` if it is no plain layer."""
+    """Name what a layer sees, copies and dropout left out; `None` if it is no plain layer."""
     try:
         tensor = _operand(tape, step)
     except JobError:

@@ -79,7 +79,7 @@ class Names:
 
     @classmethod
     def of(cls, model: torch.nn.Module) -> "Names":
-        """Reads a model's names. A frozen archive has none."""
+        """Read a model's names. A frozen archive has none."""
         by_storage: dict[int, list[str]] = {}
         for named in (model.named_parameters, model.named_buffers):
             for name, tensor in named(remove_duplicate=False):
@@ -87,7 +87,7 @@ class Names:
         return cls(by_storage)
 
     def among(self, tensors: list[Tensor]) -> list[str]:
-        """The names of those tensors that have one, the largest tensor first."""
+        """Return the names of those tensors that have one, the largest tensor first."""
         by_size = sorted(tensors, key=lambda tensor: -tensor.numel())
         keys = dict.fromkeys(storage_key(tensor) for tensor in by_size)
         # Of tied weights the last name is the head's as a rule, the first an embedding's.
@@ -95,7 +95,7 @@ class Names:
 
 
 def carrying_factor(tape: Tape, step: Step) -> int | None:
-    """Which factor of an operation is the one that depends on the input, as a head's Φ is.
+    """Return which factor of an operation is the one that depends on the input, as a head's Φ is.
 
     Returns:
         Its position among the operation's factors; `None` if it is no linear operation, or if not
@@ -112,20 +112,20 @@ def carrying_factor(tape: Tape, step: Step) -> int | None:
 
 
 def weight_names(tape: Tape, step: Step, operand: int, names: Names) -> list[str]:
-    """The parameters that a head's weight is, or is computed from."""
+    """Return the parameters that a head's weight is, or is computed from."""
     factors = HEADS[step.name].factors(step)
     others = [factor for k, factor in enumerate(factors) if k != operand]
     return names.among([root for factor in others for root in tape.roots(factor)])
 
 
 def locate(tape: Tape, step: Step, operand: int, names: Names) -> str:
-    """Names a head for people: its parameter, or its operation where parameters have no names."""
+    """Name a head for people: its parameter, or its operation where parameters have no names."""
     found = weight_names(tape, step, operand, names)
     return found[0] if found else f"{step.name} (operation {step.index + 1} of {len(tape.steps)})"
 
 
 def trace_output(tape: Tape, output: Output, names: Names) -> Structure:
-    """Finds the head that an output comes from.
+    """Find the head that an output comes from.
 
     Raises:
         JobError: `head_not_found`, `non_finite` or `unsupported_model`, with the reason.
@@ -139,7 +139,7 @@ def trace_output(tape: Tape, output: Output, names: Names) -> Structure:
 
 
 def find_path(tape: Tape, output: Tensor) -> Path:
-    """Walks back from an output to its heads; where several are joined, to those of one Φ.
+    """Walk back from an output to its heads; where several are joined, to those of one Φ.
 
     Raises:
         JobError: As `walk_back`.
@@ -155,7 +155,7 @@ def find_path(tape: Tape, output: Tensor) -> Path:
 
 
 def declare_head(tape: Tape, step: Step, names: Names, answer: str | None) -> Structure:
-    """Takes the owner's word that a linear operation is the head; u is what it gives.
+    """Take the owner's word that a linear operation is the head; u is what it gives.
 
     Args:
         tape: The recorded run.
@@ -211,7 +211,7 @@ def _structure(tape: Tape, path: Path, output: str | None, names: Names) -> Stru
 
 
 def _locations(tape: Tape, path: Path, names: Names) -> list[str]:
-    """Names the linear layers on a path, each once, in order."""
+    """Name the linear layers on a path, each once, in order."""
     found: dict[Hashable, str] = {}
     for step in path.steps():
         operand = carrying_factor(tape, step)
@@ -223,7 +223,7 @@ def _locations(tape: Tape, path: Path, names: Names) -> list[str]:
 
 
 def _joined(path: Path, layers: Sequence[str]) -> str:
-    """How several layers are one, as a warning."""
+    """Return how several layers are one, as a warning."""
     if len(layers) == 1:
         return ""
     listed = ", ".join(layers)
@@ -240,7 +240,7 @@ def _joined(path: Path, layers: Sequence[str]) -> str:
 
 
 def _sites(tape: Tape, operands: Mapping[int, int]) -> Iterator[Site]:
-    """Where heads run, given which factor of each carries Φ, by their positions in the tape."""
+    """Yield where heads run, by position in the tape, given which factor of each carries Φ."""
     own = {storage_key(tensor) for tensor in tape.constants()}
     executions: Counter[OpOverload] = Counter()
     for step in tape.steps:
@@ -253,7 +253,7 @@ def _sites(tape: Tape, operands: Mapping[int, int]) -> Iterator[Site]:
 
 
 def count_parameters(model: torch.nn.Module, tape: Tape) -> int:
-    """Counts a model's parameters; in a frozen archive, the constants that it used."""
+    """Count a model's parameters; in a frozen archive, the constants that it used."""
     named = sum(parameter.numel() for parameter in model.parameters())
     if named:
         return named

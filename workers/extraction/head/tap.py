@@ -95,7 +95,7 @@ class HeadTap(Tape):  # type: ignore[no-untyped-call]  # as above
     def _operand_of_head(
         self, func: OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> int | None:
-        """Which factor of an operation carries Φ, if it is one of the heads."""
+        """Return which factor of an operation carries Φ, if it is one of the heads."""
         execution = self._executions[func]
         self._executions[func] += 1
         factors = self._factors(func, args, kwargs)

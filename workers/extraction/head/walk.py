@@ -33,7 +33,7 @@ def walk_back(
     before: int | None = None,
     ends: Callable[[Step], bool] = lambda _: True,
 ) -> Path:
-    """Follows what depends on the input from an output back to linear operations.
+    """Follow what depends on the input from an output back to linear operations.
 
     Args:
         tape: A recorded run.
@@ -57,7 +57,7 @@ class _Walk:
         self._left = _MOST_HOPS
 
     def follow(self, tensor: Tensor, before: int, depth: int) -> Path:
-        """Follows one branch."""
+        """Follow one branch."""
         tape, hops = self._tape, list[Hop]()
         while True:
             self._left -= 1
@@ -95,7 +95,7 @@ class _Walk:
 
 
 def _dependent(tape: Tape, step: Step) -> list[Tensor]:
-    """The inputs of a step that depend on the model's input, each once."""
+    """Return the inputs of a step that depend on the model's input, each once."""
     dependent = {id(t): t for t in step.tensors() if tape.depends(t)}
     if step.name in CHOOSING:
         # Positions may be picked by the input, as the last token of a text is.
@@ -104,7 +104,7 @@ def _dependent(tape: Tape, step: Step) -> list[Tensor]:
 
 
 def _joins(step: Step, sources: list[Tensor]) -> bool:
-    """Whether a step makes one tensor of nothing but several that depend on the input."""
+    """Return whether a step makes one tensor of nothing but several that depend on the input."""
     if step.name not in JOINING:
         return False
     parts = step.argument("tensors")
@@ -114,7 +114,7 @@ def _joins(step: Step, sources: list[Tensor]) -> bool:
 
 
 def _source(tape: Tape, step: Step, sources: list[Tensor], hops: list[Hop]) -> Tensor:
-    """The one input of a step that depends on the model's input."""
+    """Return the one input of a step that depends on the model's input."""
     if len(sources) > 1:
         if step.name in _COMBINING and any(_leads_to_head(tape, t, step) for t in sources):
             raise not_one_layer(step, len(sources))
@@ -131,7 +131,7 @@ def _source(tape: Tape, step: Step, sources: list[Tensor], hops: list[Hop]) -> T
 
 
 def _leads_to_head(tape: Tape, tensor: Tensor, consumer: Step) -> bool:
-    """Whether a branch is a linear layer's result, followed up to the next place of joining."""
+    """Return whether a branch is a linear layer's result, followed up to where it is joined."""
     before = consumer.index
     while (step := tape.producer(tensor, before)) is not None:
         if step.name in HEADS:

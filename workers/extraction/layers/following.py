@@ -121,7 +121,7 @@ class Value:
 
 
 def follow_layers(tape: Tape, heads: Sequence[Site]) -> list[Value]:
-    """Finds the features of every weight layer but the head.
+    """Find the features of every weight layer but the head.
 
     Args:
         tape: A recorded run.
@@ -149,7 +149,7 @@ class _Follower:
         self._found: dict[int, Value] = {}
 
     def see(self, step: Step, channels: int | None, *, weighs: bool) -> None:
-        """Takes in the next operation.
+        """Take in the next operation.
 
         Args:
             step: The operation.
@@ -172,7 +172,7 @@ class _Follower:
                 self._keep(goes_on)
 
     def end(self) -> list[Value]:
-        """The features found, once the run is over."""
+        """Return the features found, once the run is over."""
         self._finish(sorted(self._living.values(), key=lambda value: value.step, reverse=True))
         return [self._found[layer] for layer in sorted(self._found)]
 
@@ -180,7 +180,7 @@ class _Follower:
         self._living[id(value.tensor)] = value
 
     def _finish(self, values: Iterable[Value]) -> None:
-        """Ends the layers of these values, the first value of each being its features."""
+        """End the layers of these values, the first value of each being its features."""
         for value in values:
             self._found.setdefault(value.layer, value)
         for key in [k for k, value in self._living.items() if value.layer in self._found]:
@@ -188,7 +188,7 @@ class _Follower:
 
 
 def _channels(tape: Tape, step: Step) -> int | None:
-    """The axis of the channels in a weight layer's result; `None` if the step is no such layer."""
+    """Return the axis of the channels in a weight layer's result; `None` for other steps."""
     name = step.name
     if name in _PRODUCTS:
         return _product_channels(tape, step)
@@ -217,7 +217,7 @@ def _product_channels(tape: Tape, step: Step) -> int | None:
 
 
 def _continued(step: Step, carried: Sequence[Value]) -> Value | None:
-    """The value that an operation makes of those that go into it; `None` if it ends them."""
+    """Return the value that an operation makes of those that go into it; `None` if it ends them."""
     result, name = step.outputs[0], step.name
     if not result.is_floating_point():
         return None
@@ -242,13 +242,13 @@ def _continued(step: Step, carried: Sequence[Value]) -> Value | None:
 
 
 def _is_own(step: Step, own: Sequence[Value]) -> bool:
-    """Whether a step combines nothing but a layer's own values and numbers."""
+    """Return whether a step combines nothing but a layer's own values and numbers."""
     ids = {id(value.tensor) for value in own}
     return all(id(tensor) in ids or tensor.dim() == 0 for tensor in step.tensors())
 
 
 def _kept_channels(step: Step, value: Value) -> int | None:
-    """Where the channels are after an operation that leaves each value its place among them."""
+    """Return where the channels are after an operation that keeps each value in its channel."""
     name, dims = step.name, value.tensor.dim()
     if name in _NORMS or name in _COPIES:
         return value.channels
@@ -263,7 +263,7 @@ def _kept_channels(step: Step, value: Value) -> int | None:
 
 
 def _regrouped(shape: Sequence[int], channels: int, new_shape: Sequence[int]) -> int | None:
-    """The axis of the new shape that has the channels: as many, with as much before them."""
+    """Return the axis of the new shape that has the channels: as many, with as much before them."""
     before = math.prod(shape[:channels])
     for axis, size in enumerate(new_shape):
         if size == shape[channels] and math.prod(new_shape[:axis]) == before:
@@ -272,7 +272,7 @@ def _regrouped(shape: Sequence[int], channels: int, new_shape: Sequence[int]) ->
 
 
 def _order(step: Step, dims: int) -> list[int]:
-    """Which axis of the source each axis of the result is."""
+    """Return which axis of the source each axis of the result is."""
     if step.name == "aten::permute":
         return [axis % dims for axis in cast("Sequence[int]", step.argument("dims"))]
     order = list(range(dims))

@@ -56,7 +56,7 @@ class LayerExecution:
     dims: int
 
     def pool(self, tensor: Tensor) -> Tensor:
-        """Means over all axes but samples and channels, `(n, p)`, on the CPU; always a copy."""
+        """Return means over all but samples and channels, `(n, p)`, on the CPU; always a copy."""
         if tensor.is_quantized:
             tensor = tensor.dequantize()
         others = [axis for axis in range(self.dims) if axis not in (self.samples, self.channels)]
@@ -131,7 +131,7 @@ class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook
             self._take(self._wanted[position], result)
 
     def take(self, rows: int) -> list[Tensor]:
-        """Hands over what was seen since the last time, which must be one batch.
+        """Hand over what was seen since the last time, which must be one batch.
 
         Args:
             rows: Samples of the batch. Runs may have held more, to fill up the last one.
@@ -172,7 +172,7 @@ class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook
 
 @torch.inference_mode()
 def find_layers(model: nn.Module, extractor: Extractor, batch: Batch) -> FoundLayers:
-    """Finds every weight layer whose features have a value for each sample and channel.
+    """Find every weight layer whose features have a value for each sample and channel.
 
     Args:
         model: The model.
@@ -230,7 +230,7 @@ def _record(model: nn.Module, batch: Batch) -> Tape:
 def _sample_axis(
     shape: tuple[int, ...], smaller: tuple[int, ...], rows: int, fewer: int
 ) -> int | None:
-    """The one axis whose size is the number of samples in both runs."""
+    """Return the one axis whose size is the number of samples in both runs."""
     sizes = zip(shape, smaller, strict=True) if len(shape) == len(smaller) else ()
     axes = [axis for axis, size in enumerate(sizes) if size == (rows, fewer)]
     if rows == fewer:  # nothing tells axes of equal size apart, so only the usual place counts
@@ -239,7 +239,7 @@ def _sample_axis(
 
 
 def _names(model: nn.Module, steps: Sequence[Step]) -> Iterator[str]:
-    """Names layers by their parameters, or by their operations, each name once."""
+    """Name layers by their parameters, or by their operations, each name once."""
     owners = {
         storage_key(tensor): name
         for name, tensor in itertools.chain(model.named_buffers(), model.named_parameters())
@@ -257,7 +257,7 @@ def _names(model: nn.Module, steps: Sequence[Step]) -> Iterator[str]:
 
 
 def _module(parameter: str) -> str:
-    """The module that a weight or bias belongs to; other parameters stand for themselves."""
+    """Return the module that a weight or bias belongs to; other parameters stand for themselves."""
     module, _, last = parameter.rpartition(".")
     return module if module and last.startswith(("weight", "bias")) else parameter
 
@@ -273,7 +273,7 @@ def _warnings(left_out: Sequence[str], rows: int) -> tuple[str, ...]:
 
 
 def some(names: Sequence[str], limit: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and how many more there are."""
     more = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 

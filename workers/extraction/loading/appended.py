@@ -40,15 +40,15 @@ class _Appended(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is there to be read."""
+        """Return True: it is there to be read."""
         return True
 
     def writable(self) -> bool:
-        """Its end may be written."""
+        """Return True: its end may be written."""
         return True
 
     def seekable(self) -> bool:
-        """Any place can be reached."""
+        """Return True: any place can be reached."""
         return True
 
     def tell(self) -> int:

@@ -37,12 +37,12 @@ class Loaded:
 
 
 def load_model(file: BinaryIO, device: Device = "cpu") -> nn.Module:
-    """Loads an archive as `open_model` does, for whoever needs none of its warnings."""
+    """Load an archive as `open_model` does, for whoever needs none of its warnings."""
     return open_model(file, device).model
 
 
 def open_model(file: BinaryIO, device: Device = "cpu") -> Loaded:
-    """Loads a TorchScript or torch.export archive, in evaluation mode.
+    """Load a TorchScript or torch.export archive, in evaluation mode.
 
     A program may name the device it was made on; it is made to name the one it is to run on.
 
@@ -95,7 +95,7 @@ def _load_script(file: BinaryIO, device: Device) -> Loaded:
 
 
 def is_bound_to_cpu(model: torch.jit.ScriptModule) -> bool:
-    """Whether a model holds objects that the kernels of a CPU made, such as packed weights.
+    """Return whether a model holds objects that the kernels of a CPU made, such as packed weights.
 
     Loading such a one to a GPU ends the process (torch 2.11).
     """

@@ -45,7 +45,7 @@ def load_exported(file: BinaryIO, device: Device) -> tuple[nn.Module, frozenset[
 
 
 def _on_cpu(file: BinaryIO) -> tuple[BinaryIO, frozenset[str]]:
-    """The archive with every tensor on the CPU; itself, where that is so already."""
+    """Return the archive with every tensor on the CPU; itself, where that is so already."""
     named: set[str] = set()
     changed: dict[str, bytes] = {}
     with zipfile.ZipFile(file) as archive:

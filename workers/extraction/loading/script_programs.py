@@ -20,7 +20,7 @@ _AUTOCAST = ".amp.autocast_mode."
 
 
 def make_ready(model: torch.jit.ScriptModule, device: Device) -> tuple[str, ...]:
-    """Has a loaded program use the device it is on, and carry out its regions of autocast.
+    """Have a loaded program use the device it is on, and carry out its regions of autocast.
 
     Args:
         model: As it was loaded; it has not run yet.
@@ -46,7 +46,7 @@ def make_ready(model: torch.jit.ScriptModule, device: Device) -> tuple[str, ...]
 
 
 def remapped(named: Collection[str], device: Device) -> Iterator[str]:
-    """Warns that a program ran elsewhere than it says.
+    """Warn that a program ran elsewhere than it says.
 
     Args:
         named: The other devices that it names.
@@ -88,13 +88,13 @@ class _Program:
         self._given: Mapping[str, object] = dict(zip(names, taken, strict=True))
 
     def foreign_devices(self, device: Device) -> Iterator[str]:
-        """Devices it names, other than where it is to run."""
+        """Yield devices it names, other than where it is to run."""
         for graph in self._graphs:
             for node in _nodes(graph):
                 yield from (name for _, name in self._foreign(node, device))
 
     def autocast_devices(self) -> Iterator[str | None]:
-        """The devices that its regions of autocast are for, None where that is not settled."""
+        """Yield the devices that its autocast regions are for, None where that is not settled."""
         for graph in self._graphs:
             for node in _nodes(graph):
                 if _sets_autocast(node) and node.s("name") == "device":
@@ -102,7 +102,7 @@ class _Program:
                     yield found if isinstance(found, str) else None
 
     def use(self, device: Device) -> None:
-        """Puts a device in the place of all others."""
+        """Put a device in the place of all others."""
         for graph in self._graphs:
             for node in list(_nodes(graph)):
                 for value, _ in list(self._foreign(node, device)):
@@ -114,7 +114,7 @@ class _Program:
                         node.destroy()  # it would fail, though nobody uses what it gives
 
     def settle_autocast(self) -> None:
-        """Writes the casts into the graph, as torch does before it optimises one."""
+        """Write the casts into the graph, as torch does before it optimises one."""
         for graph in self._graphs:
             for node in list(_nodes(graph)):
                 if node.kind() == "prim::GetAttr" and str(node.output().type()) == _MAYBE_TENSOR:
@@ -140,7 +140,7 @@ class _Program:
                 ) from error
 
     def _foreign(self, node: Any, device: Device) -> Iterator[tuple[Any, str]]:
-        """Values of a node by which it names another device, and its name."""
+        """Yield values of a node by which it names another device, and its name."""
         if node.kind() in _MOVES:
             if _MOVES[node.kind()] != device:
                 yield node.output(), _MOVES[node.kind()]
@@ -157,7 +157,7 @@ class _Program:
             value.replaceAllUsesWith(graph.insertConstant(device))
 
     def _value(self, value: Any) -> object:
-        """What a value is whenever the program runs; None where that is not settled."""
+        """Return what a value is whenever the program runs; None where that is not settled."""
         node = value.node()
         kind = node.kind()
         if kind == "prim::Param":
@@ -179,7 +179,7 @@ def _pass(name: str, graph: Any, *options: bool) -> None:
 
 
 def _inlined(graph: Any) -> Iterator[Any]:
-    """A graph and those of the tasks it starts, all that they call put in its place."""
+    """Yield a graph and those of the tasks it starts, all that they call put in its place."""
     _pass("inline", graph)
     yield graph
     for node in _nodes(graph):
@@ -189,7 +189,7 @@ def _inlined(graph: Any) -> Iterator[Any]:
 
 
 def _nodes(block: Any) -> Iterator[Any]:
-    """All nodes, those of nested blocks and the one of the inputs included."""
+    """Yield all nodes, those of nested blocks and the one of the inputs included."""
     if hasattr(block, "param_node"):
         yield block.param_node()
     for node in block.nodes():

@@ -92,7 +92,7 @@ _ADVICE = {
 def refuse(
     refusal: Refusal, message: str, *, hint: str | None = None, **detail: JsonValue
 ) -> JobError:
-    """Builds the error for a model that Φ cannot be taken from.
+    """Build the error for a model that Φ cannot be taken from.
 
     Args:
         refusal: The precise reason; `detail.code` of the failure.

@@ -33,7 +33,7 @@ _INHERENT = {
 
 
 def printable(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Makes a text from an untrusted model safe to log and to show: escaped and cut to `limit`."""
+    """Make a text from an untrusted model safe to log and to show: escaped and cut to `limit`."""
     # Cut first: escaping a text of many megabytes would be work on the attacker's terms.
     cut = text[:limit]
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
@@ -41,7 +41,7 @@ def printable(text: str, limit: int = _TEXT_LIMIT) -> str:
 
 
 def inherent(said: str) -> Refusal | None:
-    """The reason why a model fails that no other shape or dtype of its input would take away.
+    """Return the refusal of a model that no other shape or dtype of its input would save, if any.
 
     Args:
         said: What its error says.
@@ -50,7 +50,7 @@ def inherent(said: str) -> Refusal | None:
 
 
 def gist(error: BaseException) -> str:
-    """What an error of torch or of a model says, in one line.
+    """Return what an error of torch or of a model says, in one line.
 
     Errors of TorchScript list the code they were raised in, before the message if the program ran,
     after it if it could not be read. Errors of torch's core begin with the place of a check and end

@@ -30,22 +30,22 @@ misses on every row."""
 
 
 def supported(dtype: torch.dtype) -> bool:
-    """Whether heads in this precision can be checked."""
+    """Return whether heads in this precision can be checked."""
     return dtype in _TOLERANCES
 
 
 def coarsest(*dtypes: torch.dtype) -> torch.dtype:
-    """The least precise of some dtypes."""
+    """Return the least precise of some dtypes."""
     return max(dtypes, key=tolerance)
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """The residual up to which Φ is taken to reproduce u in this precision."""
+    """Return the residual up to which Φ is taken to reproduce u in this precision."""
     return _TOLERANCES[dtype]
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The precision to check in: half precisions are checked in float32."""
+    """Return the precision to check in: half precisions are checked in float32."""
     return dtype if dtype is torch.float64 else torch.float32
 
 
@@ -87,7 +87,7 @@ def residual(
 
 
 def same(found: Tensor, expected: Tensor, relative: float) -> bool:
-    """Whether two tensors agree up to a relative Frobenius error; NaN agrees with nothing."""
+    """Return whether tensors agree up to a relative Frobenius error; NaN agrees with nothing."""
     if found.shape != expected.shape:
         return False
     if torch.equal(found, expected):
@@ -97,5 +97,5 @@ def same(found: Tensor, expected: Tensor, relative: float) -> bool:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether all values are finite. One sum finds every NaN and infinity, and rarely overflows."""
+    """Return whether all values are finite: one sum finds NaN and infinity, and seldom overflows."""
     return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())

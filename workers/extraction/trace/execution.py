@@ -56,7 +56,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
 
 def execute(model: nn.Module, batch: Batch, *watches: Watch) -> list[Output]:
-    """Runs a model once.
+    """Run a model once.
 
     Args:
         model: The model, in evaluation mode.
@@ -90,19 +90,19 @@ def execute(model: nn.Module, batch: Batch, *watches: Watch) -> list[Output]:
 
 
 def beside(batch: Batch) -> AbstractContextManager[object]:
-    """Lets tensors that are made within lie where the batch does."""
+    """Let tensors that are made within lie where the batch does."""
     device = batch[0].device
     # On the CPU they do so anyway, and the mode that sees to it costs time.
     return nullcontext() if device.type == "cpu" else device
 
 
 def copied(batch: Batch) -> Batch:
-    """Copies that a model may change in place."""
+    """Return copies that a model may change in place."""
     return tuple(tensor.clone() for tensor in batch)
 
 
 def resized(batch: Batch, rows: int) -> Batch:
-    """The first `rows` samples, begun again from the first one where there are fewer."""
+    """Return the first `rows` samples, begun again from the first one where there are fewer."""
     if rows <= len(batch[0]):
         return tuple(tensor[:rows] for tensor in batch)
     index = torch.arange(rows) % len(batch[0])
@@ -135,12 +135,12 @@ def _cannot_take(batch: Batch, said: str) -> JobError:
 
 
 def describe_batch(batch: Batch) -> str:
-    """Shapes and dtypes in words."""
+    """Return shapes and dtypes in words."""
     return ", ".join(f"shape {list(t.shape)} ({dtype_name(t)})" for t in batch)
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """The dtype as API and numpy spell it."""
+    """Return the dtype as API and numpy spell it."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
@@ -175,7 +175,7 @@ def _collect(result: object, label: str, depth: int) -> Iterator[Output]:
 
 
 def _named(result: Sequence[object]) -> Iterable[tuple[object, object]]:
-    """Items by number, or by field name if it has names for them."""
+    """Return items by number, or by field name if it has names for them."""
     names = getattr(result, "_fields", range(len(result)))
     return zip(names, result, strict=True)
 

@@ -30,7 +30,7 @@ class Operation:
 
 @functools.cache
 def describe(func: OpOverload) -> Operation:
-    """Reads the schema of an operation."""
+    """Read the schema of an operation."""
     schema = func._schema  # noqa: SLF001 - torch has no public access to schemas
     return Operation(
         name=schema.name,
@@ -70,7 +70,7 @@ class Step:
         return self.operation.name
 
     def argument(self, name: str) -> object:
-        """The value of an argument or its default; `None` if the operation has no such argument."""
+        """Return an argument's value or default; `None` if the operation has no such argument."""
         operation = self.operation
         if name not in operation.arguments:
             return None
@@ -80,11 +80,11 @@ class Step:
         return self.kwargs.get(name, operation.defaults[name])
 
     def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
+        """Return all tensors among the arguments."""
         return list(tensors_in((*self.args, *self.kwargs.values())))
 
     def replay(self, values: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
-        """Runs the step again with other values in place of some tensors, by their identity.
+        """Run the step again with other values in place of some tensors, by their identity.
 
         An in-place operation works on copies; nothing that was recorded changes.
         """
@@ -101,7 +101,7 @@ class Step:
 
 
 def tensors_in(values: tuple[object, ...]) -> Iterator[Tensor]:
-    """Tensors among arguments or results: operations nest them one list deep at most."""
+    """Yield tensors among arguments or results: operations nest them one list deep at most."""
     for value in values:
         if isinstance(value, Tensor):
             yield value

@@ -38,7 +38,7 @@ _TRAINING_WHEN: dict[str, tuple[str, ...]] = {
 
 
 def check_deterministic(steps: Iterable[Step]) -> None:
-    """Refuses a model whose answer is not a fixed function of its input.
+    """Refuse a model whose answer is not a fixed function of its input.
 
     Raises:
         JobError: `train_mode_baked` or `stochastic`.

@@ -68,16 +68,16 @@ class Called(nn.Module):
         )
 
     def forward(self, *batch: Tensor) -> object:
-        """Calls the model."""
+        """Call the model."""
         args, kwargs = self._call(batch)
         return self.__dict__["model"](*args, **kwargs)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """The model's."""
+        """Yield the model's."""
         yield from self.__dict__["model"].named_parameters(*args, **kwargs)
 
     def named_buffers(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Tensor]]:
-        """The model's."""
+        """Yield the model's."""
         yield from self.__dict__["model"].named_buffers(*args, **kwargs)
 
 
@@ -104,17 +104,17 @@ def _exported_call(model: fx.GraphModule, given: Sequence[int]) -> _Call:
 
 
 def _call_spec(model: fx.GraphModule) -> pytree.TreeSpec:
-    """How the call of an exported program nests its values; torch has no public name for it."""
+    """Return how the call of an exported program nests its values: torch keeps it private."""
     return cast("pytree.TreeSpec", cast("Any", model)._in_spec)  # noqa: SLF001 - there is no public name
 
 
 def as_saved(model: nn.Module) -> nn.Module:
-    """The model itself, without the way in which it is called."""
+    """Return the model itself, without the way in which it is called."""
     return cast("nn.Module", model.__dict__["model"]) if isinstance(model, Called) else model
 
 
 def read_arguments(model: nn.Module) -> list[Argument]:
-    """Reads the arguments of `forward`.
+    """Read the arguments of `forward`.
 
     Raises:
         JobError: `not_a_model` if the archive has no `forward`.
@@ -140,7 +140,7 @@ def read_arguments(model: nn.Module) -> list[Argument]:
 
 
 def tensor_positions(arguments: Sequence[Argument]) -> list[int]:
-    """Where in a list of arguments those are that a tensor can be passed for.
+    """Return where in a list of arguments those are that a tensor can be passed for.
 
     Raises:
         JobError: `input_mismatch` if there are none, or something else must be given, too.
@@ -189,7 +189,7 @@ def _leaves(model: fx.GraphModule) -> list[_Leaf]:
 
 
 def _names(spec: pytree.TreeSpec, arguments: Sequence[str]) -> Iterator[str]:
-    """Names of a call's leaves, in order, each by its path."""
+    """Return names of a call's leaves, in order, each by its path."""
     numbered = pytree.tree_unflatten([*range(spec.num_leaves)], spec)
     for path, _ in pytree.tree_flatten_with_path(numbered)[0]:
         kind, top, *inner = (_entry(entry) for entry in path)
@@ -199,12 +199,12 @@ def _names(spec: pytree.TreeSpec, arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _entry(entry: Any) -> str:
-    """One step of a path: an index, a key, or the name of an attribute."""
+    """Return one step of a path: an index, a key, or the name of an attribute."""
     return str(next(getattr(entry, a) for a in ("idx", "key", "name") if hasattr(entry, a)))
 
 
 def exported_inputs(model: nn.Module) -> Mapping[int, Tensor]:
-    """What an exported program was made with, by position: tensors of which the shapes are real.
+    """Return what a program was exported with, by position: tensors with the true shapes.
 
     Sizes that may vary are symbols. Empty for a model that is no exported program.
     """

@@ -24,7 +24,7 @@ class Buffers:
 
     @torch.inference_mode()
     def changed(self) -> list[str]:
-        """The names of those that hold other values now."""
+        """Return the names of those that hold other values now."""
         now = dict(self._model.named_buffers())
         return [name for name, kept in self._kept.items() if not _same(kept, now.get(name))]
 
@@ -44,7 +44,7 @@ class Buffers:
 
 
 def _is_plain(buffer: Tensor) -> bool:
-    """Whether its values can be compared; sparse and quantized ones are constants, as a rule."""
+    """Return whether its values can be compared; sparse and quantized ones are mostly constants."""
     return buffer.layout is torch.strided and not buffer.is_quantized
 
 
@@ -53,7 +53,7 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
 
 
 def written(model: nn.Module, before: Buffers) -> list[str]:
-    """What runs of a model write to of the model itself, by name.
+    """Return what runs of a model write to of the model itself, by name.
 
     Args:
         model: The model, after it has run.

@@ -16,7 +16,7 @@ from workers.extraction.trace.operations import Step, tensors_in
 
 
 def storage_key(tensor: Tensor) -> int:
-    """Names the memory behind a tensor: equal for views of one another."""
+    """Name the memory behind a tensor: equal for views of one another."""
     address = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
     return address or id(tensor)  # tensors without elements all have address 0
 
@@ -67,7 +67,7 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
         kwargs: Mapping[str, object],
         result: object,
     ) -> None:
-        """Notes one executed operation."""
+        """Note one executed operation."""
         outputs = tuple(tensors_in((result,)))
         step = Step(len(self.steps), func, args, kwargs, outputs)
         tensors = step.tensors()
@@ -85,23 +85,23 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
                 self._dependent.add(key)
 
     def depends(self, tensor: Tensor) -> bool:
-        """Whether a tensor depends on the model's input."""
+        """Return whether a tensor depends on the model's input."""
         return storage_key(tensor) in self._dependent
 
     def producer(self, tensor: Tensor, before: int) -> Step | None:
-        """The last step before step `before` that returned this tensor."""
+        """Return the last step before step `before` that returned this tensor."""
         indices = [i for i in self._producers.get(id(tensor), ()) if i < before]
         return self.steps[indices[-1]] if indices else None
 
     def overwritten(self, tensor: Tensor, after: int, before: int) -> Step | None:
-        """A step strictly between two that wrote to the tensor's memory through another tensor."""
+        """Return a step strictly between two that wrote to a tensor's memory by another one."""
         for index, writer in self._writes.get(storage_key(tensor), ()):
             if after < index < before and writer != id(tensor):
                 return self.steps[index]
         return None
 
     def ancestors(self, values: Iterable[tuple[Tensor, int]]) -> set[int]:
-        """Identities of the tensors that some values depending on the input were computed from.
+        """Return identities of the tensors that some input-dependent values were computed from.
 
         Args:
             values: Tensors, which are among the result, each as it was before the given step.
@@ -119,11 +119,11 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
         return {key for key, _ in seen}
 
     def changes_inputs(self) -> bool:
-        """Whether a step wrote into the memory of an input."""
+        """Return whether a step wrote into the memory of an input."""
         return any(storage_key(tensor) in self._writes for tensor in self._inputs)
 
     def result_bytes(self) -> int:
-        """What all results that depend on the input take together, views of others included."""
+        """Return the bytes of all results that depend on the input, views of others included."""
         return sum(
             output.numel() * output.element_size()
             for step in self.steps
@@ -132,7 +132,7 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
         )
 
     def roots(self, tensor: Tensor) -> list[Tensor]:
-        """The model's own tensors that an input-independent tensor was computed from."""
+        """Return the model's own tensors that an input-independent tensor was computed from."""
         found, waiting, seen = [], [tensor], {id(tensor)}
         while waiting:
             current = waiting.pop()
@@ -146,6 +146,6 @@ class Tape(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook bar
         return found
 
     def constants(self) -> list[Tensor]:
-        """Tensors the model brought along: used, independent of the input, computed by no step."""
+        """Return the model's own tensors: used, independent of the input, computed by no step."""
         used = [tensor for step in self.steps for tensor in step.tensors()]
         return [t for t in used if not self.depends(t) and id(t) not in self._producers]

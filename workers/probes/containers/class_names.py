@@ -13,7 +13,7 @@ _WRITTEN_OUT = 100
 
 
 def with_class_names(spec: ProbeSpec, names: Sequence[str]) -> ProbeSpec:
-    """The spec with the names of the classes, unless it has some, or they are too many for one."""
+    """Return the spec with the classes' names, unless it has some or they are too many for one."""
     if spec.class_names is not None or spec.declares_no_target or spec.task == "regression":
         return spec
     try:
@@ -23,7 +23,7 @@ def with_class_names(spec: ProbeSpec, names: Sequence[str]) -> ProbeSpec:
 
 
 def two_orders(what: str, one: Sequence[str], its: str, other: Sequence[str], of: str) -> JobError:
-    """The question in which of two orders the classes are.
+    """Return the question in which of two orders the classes are.
 
     Args:
         what: The beginning of the message: what has two orders.

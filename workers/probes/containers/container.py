@@ -90,7 +90,7 @@ class Container(Protocol):
 
 
 def unreadable(message: str, *, hint: str, detail: dict[str, JsonValue] | None = None) -> JobError:
-    """The failure of a probe file that cannot be read as it is.
+    """Return the failure of a probe file that cannot be read as it is.
 
     The message is cut to a readable length, because names and figures in it come from the file.
     """
@@ -99,7 +99,7 @@ def unreadable(message: str, *, hint: str, detail: dict[str, JsonValue] | None =
 
 
 def file_size(file: BinaryIO) -> int:
-    """The size of a seekable file in bytes; leaves the position at the start."""
+    """Return the size of a seekable file in bytes; leave the position at the start."""
     size = file.seek(0, 2)
     file.seek(0)
     return size
@@ -120,7 +120,7 @@ def check_name(name: str) -> None:
 
 
 def size_in_bytes(name: str, shape: tuple[int, ...], itemsize: int) -> int:
-    """The memory an array of this shape takes, in Python's integers that cannot overflow.
+    """Return the memory an array of this shape takes, in Python's integers that cannot overflow.
 
     Raises:
         JobError: `probe_unreadable` if the shape is none an array can have.
@@ -176,5 +176,5 @@ def check_size(name: str, info: ArrayInfo, limits: ProbeLimits) -> None:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: `(100, 28, 28)`."""
+    """Return a shape as people write it: `(100, 28, 28)`."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

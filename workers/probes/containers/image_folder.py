@@ -64,7 +64,7 @@ class ImageFolder:
         return pictures.decode(self._images(), self._pictures, self.image_mode)
 
     def complete(self, spec: ProbeSpec) -> ProbeSpec:
-        """The spec with what the folders tell.
+        """Return the spec with what the folders tell.
 
         Raises:
             JobError: `probe_unreadable` if the order of the classes cannot be told.
@@ -81,7 +81,7 @@ class ImageFolder:
 
 
 def _labels(files: Sequence[Member], folders: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The class of each image and all classes, sorted; nothing for images without folders."""
+    """Return each image's class and all classes, sorted; nothing for images without folders."""
     paths = [file.path for file in files]
     outer = common_folder(paths)
     depths = {len(path.parent.parts) for path in paths}
@@ -120,7 +120,7 @@ def _check_order(classes: Sequence[str]) -> None:
 
 
 def _misplaced(paths: Sequence[PurePosixPath], outer: int) -> JobError:
-    """The failure of images that are not all in one folder, that of their class."""
+    """Return the failure of images that are not all in one folder, that of their class."""
     outermost = sorted({path.parts[outer] for path in paths})
     if {name.lower() for name in outermost} <= _SPLITS:
         return _splits(outermost)

@@ -22,7 +22,7 @@ OTHER_SAMPLES = "with other samples"
 
 
 def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | None:
-    """The array with the targets, or None for a probe without.
+    """Return the array with the targets, or None for a probe without.
 
     The one named; else the first input's own partner (`y_test` of `x_test`), else one with a
     customary name.
@@ -64,7 +64,7 @@ def _written(targets: Sequence[str], arrays: Iterable[str]) -> str:
 def choose_inputs(
     spec: ProbeSpec, target: str | None, arrays: Mapping[str, ArrayInfo]
 ) -> list[str]:
-    """The arrays that are inputs, or, where the spec names none, those that can be some.
+    """Return the arrays that are inputs, or, where the spec names none, those that can be some.
 
     The first one is what a person would take for the inputs: an array with a customary name, or the
     largest. Which of several a model gets, only the model can say.
@@ -85,7 +85,7 @@ def choose_inputs(
 
 
 def _possible_inputs(target: str | None, arrays: Mapping[str, ArrayInfo]) -> list[str]:
-    """The arrays that can be inputs, the likeliest first."""
+    """Return the arrays that can be inputs, the likeliest first."""
     others = {
         name: info
         for name, info in arrays.items()
@@ -103,7 +103,7 @@ def _possible_inputs(target: str | None, arrays: Mapping[str, ArrayInfo]) -> lis
 
 
 def possible_targets(samples: int, arrays: Mapping[str, ArrayInfo]) -> tuple[str, ...]:
-    """The arrays that could be targets of so many samples, one label a sample first.
+    """Return the arrays that could be targets of so many samples, one label a sample first.
 
     Of numbers with fractions only one a sample: rows of them are rather inputs.
     """
@@ -118,7 +118,7 @@ def possible_targets(samples: int, arrays: Mapping[str, ArrayInfo]) -> tuple[str
 
 
 def told_by_file(inputs: Sequence[str], target: str | None, arrays: Mapping[str, ArrayInfo]) -> str:
-    """What makes an array the input, where a spec need not say so, in words; else nothing.
+    """Return what makes an array the input, where a spec need not say so, in words; else nothing.
 
     A spec that was completed names the input, too, so it does not tell who chose it.
     """
@@ -138,7 +138,7 @@ def told_by_file(inputs: Sequence[str], target: str | None, arrays: Mapping[str,
 def reasons_against(
     inputs: Sequence[str], target: str | None, arrays: Mapping[str, ArrayInfo]
 ) -> dict[str, str]:
-    """Why each array that is no input, no part of one and not the targets is none."""
+    """Say why each array that is no input, no part of one and not the targets is none."""
     columns = {column for name in inputs for column in arrays[name].columns}
     samples = arrays[inputs[0]].shape[0]
     return {
@@ -149,7 +149,7 @@ def reasons_against(
 
 
 def _against(info: ArrayInfo, samples: int, *, is_column: bool) -> str:
-    """Why an array is no input, as it follows the array's name."""
+    """Say why an array is no input, as it follows the array's name."""
     if not info.is_numeric:
         return "with no numbers"
     if not info.shape:
@@ -180,7 +180,7 @@ def check_transforms_named(
 
 
 def describe(arrays: Mapping[str, ArrayInfo], most: int = 8) -> str:
-    """The arrays of a file in words, for a message."""
+    """Return the arrays of a file in words, for a message."""
     listed = [
         f"{name[:60]!r} {info.dtype} {shape_text(info.shape)}"
         for name, info in list(arrays.items())[:most]
@@ -191,7 +191,7 @@ def describe(arrays: Mapping[str, ArrayInfo], most: int = 8) -> str:
 
 
 def _partners(name: str) -> list[str]:
-    """The targets that customarily go with inputs of this name: `y_test` with `x_test`."""
+    """Return the targets that customarily go with inputs of this name: `y_test` with `x_test`."""
     return [letter + name[1:] for letter in {"x": "y", "X": "Yy"}.get(name[0], "")]
 
 

@@ -57,7 +57,7 @@ class Member:
         return self.path.suffix.lower()
 
     def read(self, limits: ProbeLimits) -> bytes:
-        """All of it.
+        """Return all of it.
 
         Raises:
             JobError: `probe_unreadable` if it is damaged, or too large.
@@ -75,7 +75,7 @@ class Member:
             raise damaged(error, self.name) from error
 
     def seekable(self, limits: ProbeLimits) -> BinaryIO:
-        """The file as one whose every place can be read.
+        """Return the file as one whose every place can be read.
 
         Raises:
             JobError: `probe_unreadable` if it is damaged, or compressed and too large.
@@ -99,7 +99,7 @@ class Members:
     folders: Sequence[str]
 
     def visible(self) -> list[Member]:
-        """The files that people put there, sorted by their folders and names."""
+        """Return the files that people put there, sorted by their folders and names."""
         return sorted(
             (file for file in self.files if not _is_clutter(file.path)),
             key=lambda file: file.path.parts,
@@ -114,15 +114,15 @@ class _Section(io.RawIOBase):
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:
-        """It can be read."""
+        """Return True: it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Any place of it can be read."""
+        """Return True: any place of it can be read."""
         return True
 
     def tell(self) -> int:
-        """The next place to be read."""
+        """Return the next place to be read."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -131,7 +131,7 @@ class _Section(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, at most so many, or all."""
+        """Return the next bytes, at most so many, or all."""
         left = max(0, self._size - self._at)
         self._file.seek(self._start + self._at)
         content = self._file.read(left if size < 0 else min(size, left))
@@ -146,17 +146,17 @@ class _Section(io.RawIOBase):
 
 
 def section(file: BinaryIO, start: int, size: int) -> BinaryIO:
-    """A part of a file, as a file that is read on its own."""
+    """Return a part of a file, as a file that is read on its own."""
     return cast("BinaryIO", io.BufferedReader(_Section(file, start, size), _BUFFER_BYTES))
 
 
 def alone(file: BinaryIO, size: int) -> Members:
-    """A file that is in no archive, as the only one of one."""
+    """Return a file that is in no archive, as the only one of one."""
     return Members([Member("the file", size, lambda: section(file, 0, size))], [])
 
 
 def zip_members(file: BinaryIO, limits: ProbeLimits) -> Members:
-    """The directory of a zip.
+    """Return the directory of a zip.
 
     Raises:
         JobError: `probe_unreadable` if it is damaged, or holds what no probe does.
@@ -187,7 +187,7 @@ def zip_members(file: BinaryIO, limits: ProbeLimits) -> Members:
 
 
 def tar_members(file: BinaryIO, limits: ProbeLimits) -> Members:
-    """The directory of a tar.
+    """Return the directory of a tar.
 
     Raises:
         JobError: `probe_unreadable` if it is damaged, or holds what no probe does.
@@ -215,7 +215,7 @@ def tar_members(file: BinaryIO, limits: ProbeLimits) -> Members:
 
 
 def common_folder(paths: Iterable[PurePosixPath]) -> int:
-    """How many folders, from the outermost, all of these files have in common."""
+    """Return how many folders, from the outermost, all of these files have in common."""
     parents = [path.parent.parts for path in paths]
     depth = 0
     while parents and all(len(p) > depth and p[depth] == parents[0][depth] for p in parents):
@@ -224,7 +224,7 @@ def common_folder(paths: Iterable[PurePosixPath]) -> int:
 
 
 def damaged(error: Exception, name: str | None = None) -> JobError:
-    """The failure of an archive whose bytes are not what they claim to be."""
+    """Return the failure of an archive whose bytes are not what they claim to be."""
     what = "The archive" if name is None else f"The file {name!r} in the archive"
     return unreadable(
         f"{what} is damaged: {str(error)[:300]}.",
@@ -242,7 +242,7 @@ def _part(file: BinaryIO, entry: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
 
 
 def _checked(name: str) -> str:
-    """A name that could be unpacked without harm, although it never is."""
+    """Return a name that could be unpacked without harm, although it never is."""
     cleaned = name.replace("\\", "/")
     path = PurePosixPath(cleaned)
     if path.is_absolute() or ".." in path.parts or "\0" in cleaned:
@@ -260,7 +260,7 @@ def _check_count(found: int, limits: ProbeLimits) -> None:
 
 
 def _is_clutter(path: PurePosixPath) -> bool:
-    """What operating systems put beside people's files."""
+    """Return what operating systems put beside people's files."""
     return path.name.lower() in _CLUTTER or any(
         part.startswith(".") or part == "__MACOSX" for part in path.parts
     )

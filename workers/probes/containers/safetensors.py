@@ -115,7 +115,7 @@ class SafetensorsFile:
         return arrays
 
     def _check_spans(self, data_start: int, total: int) -> None:
-        """Every byte of the data belongs to one array, as the format has it."""
+        """Check that every byte of the data belongs to one array, as the format has it."""
         position = data_start
         for offset, nbytes in sorted(
             (at, self._lengths[name]) for name, at in self._offsets.items()

@@ -41,7 +41,7 @@ class ArrowSource:
             raise damaged(error) from error
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Some columns from the first row on, at most so many rows at once."""
+        """Yield some columns from the first row on, at most so many rows at once."""
         places = sorted(self.schema.get_field_index(name) for name in names)
         for batch in self._read(places):
             # What offsets and lengths point to is checked by no one else.
@@ -56,7 +56,7 @@ class ArrowSource:
 
 
 def dataset_files(members: Members, limits: ProbeLimits) -> list[Member]:
-    """The Arrow files of an archive, in order; of a folder of Hugging Face's, those it lists.
+    """Return an archive's Arrow files, in order; of a Hugging Face folder, those it lists.
 
     Raises:
         JobError: `probe_unreadable` for several datasets, or one that is not whole.

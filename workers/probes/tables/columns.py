@@ -83,7 +83,7 @@ def describe(field: pa.Field, feature: Mapping[str, Any], sample: pa.Array | Non
 
 
 def row_shape(column: Column, sample: pa.Array | None) -> tuple[int, ...]:
-    """The lengths of the lists in a column's first row; zeros where there is none."""
+    """Return the lengths of the lists in a column's first row; zeros where there is none."""
     shape: list[int] = []
     for _ in range(column.axes):
         sample = None if sample is None else _storage(sample)
@@ -97,7 +97,7 @@ def row_shape(column: Column, sample: pa.Array | None) -> tuple[int, ...]:
 def numbers(
     column: Column, array: pa.Array, shape: tuple[int, ...], first_row: int
 ) -> npt.NDArray[np.generic]:
-    """The numbers of some rows.
+    """Return the numbers of some rows.
 
     Args:
         column: Of kind `NUMBERS`.
@@ -135,7 +135,7 @@ def numbers(
 
 
 def strings(column: Column, array: pa.Array, first_row: int) -> npt.NDArray[np.str_]:
-    """The strings of some rows, shape (rows,).
+    """Return the strings of some rows, shape (rows,).
 
     Raises:
         JobError: `probe_unreadable` for a row without a value, or with a text.
@@ -157,7 +157,7 @@ def strings(column: Column, array: pa.Array, first_row: int) -> npt.NDArray[np.s
 
 
 def dictionary(sample: pa.Array | None) -> tuple[str, ...] | None:
-    """The strings that a column's rows are picked from, in the file's order; None without."""
+    """Return the strings that a column's rows are picked from, in file order; None without."""
     if sample is None or not pa.types.is_dictionary(sample.type):
         return None
     if len(sample.dictionary) > MAX_CLASSES_NAMED or sample.dictionary.null_count:
@@ -166,7 +166,7 @@ def dictionary(sample: pa.Array | None) -> tuple[str, ...] | None:
 
 
 def image_bytes(column: Column, array: pa.Array, first_row: int) -> list[bytes]:
-    """The encoded images of some rows.
+    """Return the encoded images of some rows.
 
     Raises:
         JobError: `probe_unreadable` for a row without an image.
@@ -230,7 +230,7 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def _class_names(feature: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names in a `ClassLabel`, however many lists are around it."""
+    """Return the names in a `ClassLabel`, however many lists are around it."""
     for _ in range(MAX_DIMENSIONS):
         match feature:
             case {"_type": "ClassLabel", "names": [*names]} if all(

@@ -7,7 +7,7 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?")
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number as files have them."""
+    """Return whether a text is a number as files have them."""
     try:
         float(text)
     except ValueError:
@@ -16,7 +16,7 @@ def is_number(text: str) -> bool:
 
 
 def advice(names: str, values: Iterable[str]) -> str | None:
-    """How to write columns whose texts would be numbers without commas; None if they would not.
+    """Return how to write columns whose texts are numbers but for commas; None if they are not.
 
     Args:
         names: The columns, for the advice.

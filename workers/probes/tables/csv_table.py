@@ -80,7 +80,7 @@ class CsvTable:
         return [_INDEX] if _INDEX in self._arrays else []
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Those of some columns that miss a value in a row."""
+        """Return those of some columns that miss a value in a row."""
         return [name for name in names if name in self._missing]
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
@@ -130,7 +130,7 @@ class CsvTable:
         return names
 
     def _blocks(self) -> Iterator[list[Cells]]:
-        """Some thousand rows at a time, as the cells of each column."""
+        """Yield some thousand rows at a time, as the cells of each column."""
         before = 0
         for name, file in self._files.items():
             with _text(file) as lines:
@@ -186,7 +186,7 @@ class CsvTable:
 
 
 def _convert(cells: Sequence[str], kind: str) -> npt.NDArray[np.generic] | None:
-    """The cells as numbers, or None if one of them is none."""
+    """Return the cells as numbers, or None if one of them is none."""
     if kind == "bool":
         if not _BOOLEANS.keys() >= set(cells):
             return None
@@ -253,6 +253,6 @@ def _check_header(names: Sequence[str], limits: ProbeLimits) -> None:
 
 
 def _count(numbers: Sequence[str]) -> bool:
-    """Whether columns are numbered, as pandas numbers those without names."""
+    """Return whether columns are numbered, as pandas numbers those without names."""
     counted = [str(place) for place in range(len(numbers) + 1)]
     return len(numbers) >= _LEAST_NUMBERED and [*numbers] in (counted[:-1], counted[1:])

@@ -32,7 +32,7 @@ class ParquetSource:
         self.rows = sum(file.metadata.num_rows for file in self._files)
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Some columns from the first row on, about so many rows at once."""
+        """Yield some columns from the first row on, about so many rows at once."""
         for file in self._files:
             for batch in file.iter_batches(batch_size=rows, columns=list(names), use_threads=False):
                 yield batch.select(list(names))

@@ -40,7 +40,7 @@ class Columns(Container, Protocol):
         """Columns that the file itself says number or name its rows."""
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Those of some columns that miss a value in a row."""
+        """Return those of some columns that miss a value in a row."""
 
     def stack(self, names: Sequence[str], rows: int | None = None) -> npt.NDArray[np.generic]:
         """Read columns of one number a row side by side, shape (rows, columns).
@@ -140,14 +140,14 @@ def _refuse_coordinates(target: str, names: Sequence[str]) -> None:
 
 
 def is_target(name: str, spec: ProbeSpec) -> bool:
-    """Whether a column holds the targets: as the spec says, or else as it is called."""
+    """Return whether a column holds the targets: as the spec says, or else as it is called."""
     if spec.target is not None or spec.declares_no_target:
         return name == spec.target
     return name.lower() in _CUSTOMARY and name not in spec.inputs
 
 
 def _has_axes(table: Columns, spec: ProbeSpec) -> bool:
-    """Whether a column of lists or images is there to be the input."""
+    """Return whether a column of lists or images is there to be the input."""
     return any(
         info.is_numeric and len(info.shape) > 1 and name != spec.target
         for name, info in table.arrays.items()
@@ -159,7 +159,7 @@ def _with(spec: ProbeSpec, **known: object) -> ProbeSpec:
 
 
 def _with_class_names(table: Columns, spec: ProbeSpec) -> ProbeSpec:
-    """The spec with the names of the classes, where the file tells them.
+    """Return the spec with the names of the classes, where the file tells them.
 
     Raises:
         JobError: `probe_unreadable` for strings that the file has in another order than the
@@ -214,7 +214,7 @@ def _find_target(table: Columns, spec: ProbeSpec) -> str | None:
 
 
 def _target_among_columns(table: Columns, name: str, spec: ProbeSpec) -> JobError:
-    """A column is listed as an input, and bears the name of a target."""
+    """Return the refusal of a column that is listed as an input and bears a target's name."""
     columns = spec.columns or []
     inputs = _as_json([column for column in columns if column != name])
     others = [
@@ -233,7 +233,7 @@ def _target_among_columns(table: Columns, name: str, spec: ProbeSpec) -> JobErro
 
 
 def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
-    """Whether strings repeat, as the names of classes do; texts and file names do not."""
+    """Return whether strings repeat, as the names of classes do; texts and file names do not."""
     if not info.is_text:
         return False
     try:
@@ -246,7 +246,7 @@ def _holds_classes(table: Columns, name: str, info: ArrayInfo) -> bool:
 
 
 def _members(table: Columns, spec: ProbeSpec) -> list[str]:
-    """The columns that make up `*`."""
+    """Return the columns that make up `*`."""
     numbers = [
         name for name, info in table.arrays.items() if info.is_numeric and len(info.shape) == 1
     ]
@@ -284,7 +284,7 @@ def _members(table: Columns, spec: ProbeSpec) -> list[str]:
 
 
 def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobError:
-    """Columns would be left out of the inputs without anyone having said so."""
+    """Return the refusal of columns that hold no numbers, and that nobody excluded."""
     # Each look reads the file; where some have commas, what the others hold comes later.
     looked_at = names[:_NAMES_SHOWN]
     texts = {name: _texts(table, name) for name in looked_at}
@@ -310,7 +310,7 @@ def _no_numbers(table: Columns, names: Sequence[str], spec: ProbeSpec) -> JobErr
 
 
 def _as_json(names: Sequence[str]) -> str:
-    """Names as a list in JSON has them, as many as a hint has room for."""
+    """Return names as a list in JSON has them, as many as a hint has room for."""
     written = [json.dumps(name, ensure_ascii=False) for name in names]
     room = bisect_right([*accumulate(len(each) + len(", ") for each in written)], _ROOM)
     more = f", … and {len(names) - room:,} more" if room < len(names) else ""
@@ -318,7 +318,7 @@ def _as_json(names: Sequence[str]) -> str:
 
 
 def _texts(table: Columns, name: str) -> list[str]:
-    """What a column of text holds; nothing for other columns."""
+    """Return what a column of text holds; nothing for other columns."""
     if not table.arrays[name].is_text:
         return []
     try:
@@ -328,7 +328,7 @@ def _texts(table: Columns, name: str) -> list[str]:
 
 
 def _excludable(error: MissingValueError, missing: Sequence[str], spec: ProbeSpec) -> JobError:
-    """The failure of a stack of columns that miss values, with what else can be done about it."""
+    """Return the failure of a stack of columns that miss values, and what can be done."""
     failure = error.failure
     if spec.columns is not None:
         return error

@@ -43,7 +43,7 @@ class Source(Protocol):
         """How many there are."""
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Some columns from the first row on, about so many rows at once.
+        """Return some columns from the first row on, about so many rows at once.
 
         Raises:
             Exception: One of `columns.BROKEN` if the bytes are not what they claim to be.
@@ -106,7 +106,7 @@ class Table:
         return [name for name in names if isinstance(name, str) and name in self._columns]
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Those of some columns that miss a value in a row."""
+        """Return those of some columns that miss a value in a row."""
         found: set[str] = set()
         for _, batch in self._batches(names, len(self) * len(names) * _NUMBER_BYTES):
             found.update(name for name in names if batch.column(name).null_count)
@@ -156,7 +156,7 @@ class Table:
             seen.add(name)
 
     def _first_row(self) -> dict[str, pa.Array]:
-        """The first row of every column; empty for a table without rows."""
+        """Return the first row of every column; empty for a table without rows."""
         names = self._source.schema.names
         for _, batch in self._batches(names, 0, most=1):
             if len(batch):
@@ -213,7 +213,7 @@ class Table:
     def _batches(
         self, names: Sequence[str], total: int, most: int = _MOST_ROWS_AT_ONCE
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Rows of some columns, each time with the position of the first.
+        """Yield rows of some columns, each time with the position of the first.
 
         Args:
             names: The columns.
@@ -235,7 +235,7 @@ class Table:
 
 
 def common_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
-    """The columns of several files, which have to be the same ones.
+    """Return the columns of several files, which have to be the same ones.
 
     Args:
         schemas: Of each file, by its name.
@@ -260,7 +260,7 @@ def _shown(schema: pa.Schema) -> str:
 
 
 def damaged(error: Exception) -> JobError:
-    """The failure of a table whose bytes are not what they claim to be."""
+    """Return the failure of a table whose bytes are not what they claim to be."""
     first_line = str(error).strip().partition("\n")[0]
     return unreadable(
         f"The table is damaged, or written in a way that is not read: {first_line[:300]}.",
@@ -270,7 +270,7 @@ def damaged(error: Exception) -> JobError:
 
 
 def too_many_columns(found: int, limits: ProbeLimits) -> JobError:
-    """The failure of a table that is too wide."""
+    """Return the failure of a table that is too wide."""
     return unreadable(
         f"The table has {found:,} columns; at most {limits.max_columns:,} are read.",
         hint="Store the inputs as one column of lists, or as an array in an npz file.",

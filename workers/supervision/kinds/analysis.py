@@ -160,7 +160,7 @@ class AnalysisWork:
         return AnalysisResult(self.analysis_id, report, artifacts)
 
     def _document(self, header: Mapping[str, Any]) -> dict[str, Any]:
-        """The report: the child's figures, and around them what is known here."""
+        """Return the report: the child's figures, and around them what is known here."""
         figures = dict(header)
         parameters = figures.pop("parameters", None)
         return {
@@ -227,7 +227,7 @@ class AnalysisKind:
         )
 
     def progressed(self, session: Session, subject_id: UUID, progress: Progress) -> None:
-        """It has come so far."""
+        """Note how far the job has come."""
         _change(session, subject_id, progress=progress.model_dump())
 
     def requeued(self, session: Session, subject_id: UUID) -> None:

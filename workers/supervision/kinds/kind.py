@@ -78,13 +78,13 @@ class Kind(Protocol):
         """Read what there is to do."""
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:
-        """A worker has taken it up."""
+        """Note that a worker has taken the job up."""
 
     def progressed(self, session: Session, subject_id: UUID, progress: Progress) -> None:
-        """It has come so far."""
+        """Note how far the job has come."""
 
     def requeued(self, session: Session, subject_id: UUID) -> None:
-        """Its worker gave it back, or vanished: it waits again."""
+        """Note that the worker gave the job back, or vanished: it waits again."""
 
     def failed(self, session: Session, subject_id: UUID, failure: Failure) -> None:
-        """It cannot succeed."""
+        """Note that the job cannot succeed."""

@@ -19,7 +19,7 @@ HEADS: Mapping[str, HeadRule] = {**products.RULES, **convolutions.RULES, **quant
 
 
 def find_operand(step: Step, depends: Callable[[Tensor], bool]) -> int:
-    """Finds which factor of a head carries Φ: the one that depends on the input.
+    """Find which factor of a head carries Φ: the one that depends on the input.
 
     Returns:
         Its position among `HEADS[step.name].factors(step)`.
@@ -45,7 +45,7 @@ def find_operand(step: Step, depends: Callable[[Tensor], bool]) -> int:
 
 
 def parse_head(step: Step, operand: int, features: Tensor) -> Head:
-    """Reads a head.
+    """Read a head.
 
     Args:
         step: The linear operation.

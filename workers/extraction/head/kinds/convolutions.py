@@ -35,7 +35,7 @@ class Geometry:
         padding: Sequence[int] | str,
         dilation: Sequence[int],
     ) -> "Geometry":
-        """Reads a convolution's arguments: one value may stand for all axes."""
+        """Read a convolution's arguments: one value may stand for all axes."""
         kernel = tuple(weight.shape[2:])
         axes = len(kernel)
         steps, gaps = _for_each(stride, axes), _for_each(dilation, axes)
@@ -55,7 +55,7 @@ def _for_each(values: Sequence[int], axes: int) -> tuple[int, ...]:
 
 
 def patches(features: Tensor, geometry: Geometry) -> Tensor:
-    """Cuts a map into what the kernel sees.
+    """Cut a map into what the kernel sees.
 
     Args:
         features: [n, channels, ...].

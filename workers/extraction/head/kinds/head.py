@@ -51,7 +51,7 @@ class HeadRule:
 
 
 def along_classes(tensor: Tensor, shape: Sequence[int], class_axis: int | None) -> Tensor | None:
-    """Reads a tensor that is broadcast to `shape` as one value per class.
+    """Read a tensor that is broadcast to `shape` as one value per class.
 
     Returns:
         A tensor of 1 or C values; `None` if the values differ along another axis.
@@ -65,7 +65,7 @@ def along_classes(tensor: Tensor, shape: Sequence[int], class_axis: int | None) 
 
 
 def read_bias(step: Step, value: object, class_axis: int | None) -> Tensor | None:
-    """Reads what is added to a product.
+    """Read what is added to a product.
 
     Raises:
         JobError: `no_linear_head` if it is not one value per class.
@@ -79,7 +79,7 @@ def read_bias(step: Step, value: object, class_axis: int | None) -> Tensor | Non
 
 
 def not_a_head(step: Step, reason: str) -> JobError:
-    """The refusal of a linear operation that is no plain linear layer."""
+    """Return the refusal of a linear operation that is no plain linear layer."""
     return refuse(
         Refusal.NO_LINEAR_HEAD,
         f"The output comes from {step.name} (operation {step.index + 1}), which is not a plain "
@@ -89,7 +89,7 @@ def not_a_head(step: Step, reason: str) -> JobError:
 
 
 def arguments(*names: str) -> Callable[[Step], tuple[Tensor, ...]]:
-    """Makes a getter of a step's arguments by name."""
+    """Make a getter of a step's arguments by name."""
 
     def get(step: Step) -> tuple[Tensor, ...]:
         values = tuple(step.argument(name) for name in names)

@@ -54,7 +54,7 @@ def _product(step: Step, operand: int, features: Tensor) -> Head:
 
 
 def _one_matrix(step: Step, constant: Tensor) -> Tensor:
-    """The matrix in a batch of equal ones, as a broadcast weight arrives; others as they are."""
+    """Return the matrix in a batch of equal ones (a broadcast weight), others as they are."""
     if constant.dim() < _BATCH:
         return constant
     matrices = constant.flatten(0, -3)
@@ -64,13 +64,13 @@ def _one_matrix(step: Step, constant: Tensor) -> Tensor:
 
 
 def _inner(step: Step, operand: int, features: Tensor) -> Head:
-    """Reads a product over the last axis of both factors."""
+    """Read a product over the last axis of both factors."""
     constant = RULES[step.name].factors(step)[1 - operand]
     return _contracted(step, operand, features, constant)
 
 
 def _tensordot(step: Step, operand: int, features: Tensor) -> Head:
-    """Reads a product over one axis of each factor; more of them are no plain linear layer."""
+    """Read a product over one axis of each factor; more of them are no plain linear layer."""
     axes = [cast("list[int]", step.argument(name)) for name in ("dims_self", "dims_other")]
     if any(len(summed) != 1 for summed in axes):
         raise not_a_head(step, "it sums over several axes")
@@ -80,7 +80,7 @@ def _tensordot(step: Step, operand: int, features: Tensor) -> Head:
 
 
 def _contracted(step: Step, operand: int, features: Tensor, constant: Tensor) -> Head:
-    """A product over the last axes: the first factor's other axes, then those of the second."""
+    """Return a product over the last axes: the first factor's other axes, then the second's."""
     shape = tuple(step.outputs[0].shape)
     if constant.dim() == _VECTOR:
         return Head("linear", features, constant[None], None, None, shape)
@@ -98,7 +98,7 @@ def _einsum_factors(step: Step) -> tuple[Tensor, ...]:
 
 
 def _einsum(step: Step, operand: int, features: Tensor) -> Head:
-    """Reads e.g. `nij,kij->nk`: axes in both factors are summed, the weight's own is the classes.
+    """Read e.g. `nij,kij->nk`: axes in both factors are summed, the weight's own is the classes.
 
     Raises:
         JobError: `no_linear_head` unless each index has one of these roles.

@@ -13,7 +13,7 @@ from workers.extraction.head.rules.relation import Relation, not_followed
 
 
 def _then(relation: Relation, scale: Tensor | float, shift: Tensor | float | None) -> Relation:
-    """Follows z with scale · z + shift, per class."""
+    """Follow z with scale · z + shift, per class."""
     moved = None if relation.shift is None else relation.shift * scale
     if shift is not None:
         moved = (0 if moved is None else moved) + torch.as_tensor(shift, dtype=torch.float64)

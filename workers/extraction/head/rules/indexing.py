@@ -119,7 +119,7 @@ def _without(relation: Relation, hop: Hop, axis: int, features: Tensor) -> Relat
 
 
 def _choose(relation: Relation, chosen: Tensor) -> Relation:
-    """Keeps the given classes of those that are left."""
+    """Keep the given classes of those that are left."""
     classes, scale, shift = relation.classes, relation.scale, relation.shift
     return replace(
         relation,

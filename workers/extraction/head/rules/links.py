@@ -136,5 +136,5 @@ def elementwise(relation: Relation, hop: Hop) -> Relation:
 
 
 def linked(relation: Relation, *names: str) -> Relation:
-    """Appends functions to the link."""
+    """Append functions to the link."""
     return replace(relation, links=(*relation.links, *names))

@@ -94,7 +94,7 @@ class Path:
 
 
 def replay(hops: Sequence[Hop], tensor: Tensor) -> Tensor:
-    """Does to `tensor` what the hops did to the source of the first; changes nothing recorded."""
+    """Do to `tensor` what the hops did to the source of the first; change nothing recorded."""
     for hop in hops:
         tensor = hop.replay(tensor)
     return tensor
