@@ -45,7 +45,7 @@ class Scale:
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """A scale of equal steps; it is widened to the next round figures.
+    """Return a scale of equal steps; it is widened to the next round figures.
 
     Args:
         low: Least figure to be shown.
@@ -67,13 +67,13 @@ def _round_step(least: float) -> float:
 
 
 def shares(start: float, end: float) -> Scale:
-    """A scale from 0 to 1, in quarters."""
+    """Return a scale from 0 to 1, in quarters."""
     ticks = tuple((each / 4, f"{each / 4:g}") for each in range(5))
     return Scale(0.0, 1.0, start, end, ticks)
 
 
 def counts(highest: float, start: float, end: float, *, most: int = _MOST_TICKS) -> Scale:
-    """A logarithmic scale from 1 to a number of things, with at most so many ticks."""
+    """Return a logarithmic scale from 1 to a number of things, with at most so many ticks."""
     high = max(highest, 10.0)
     last = math.floor(math.log10(high) + 1e-9)
     finer = [factor * 10.0**decade for decade in range(last + 1) for factor in (1, 2, 5)]
@@ -85,7 +85,7 @@ def counts(highest: float, start: float, end: float, *, most: int = _MOST_TICKS)
 
 
 def ratios(lowest: float, start: float, end: float) -> Scale:
-    """A logarithmic scale from the power of ten below a positive figure up to 1."""
+    """Return a logarithmic scale from the power of ten below a positive figure up to 1."""
     depth = max(1, math.ceil(-math.log10(max(lowest, _LEAST_RATIO)) - 1e-9))
     step = math.ceil(depth / (_MOST_TICKS - 2))
     ticks = tuple((10.0**-each, _power_label(10.0**-each)) for each in range(0, depth + 1, step))

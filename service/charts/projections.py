@@ -54,7 +54,7 @@ def _title(drawable: Drawable) -> str:
 
 
 def _nothing(drawable: Drawable) -> str:
-    """Why there are no curves."""
+    """Say why there are no curves."""
     if drawable.spectrum.centered.relative:
         return "The model has no outputs, and the probe no targets."
     return "The features do not vary over the probe."

@@ -155,7 +155,7 @@ class ProbeSpec(WritesWhatWasSet):
         return self.input.values() if isinstance(self.input, dict) else self.input or ()
 
     def transform_of(self, name: str, position: int) -> Transform | None:
-        """What the spec says is done to an input.
+        """Return what the spec says is done to an input.
 
         Args:
             name: The input's array.

@@ -30,7 +30,7 @@ _FRACTION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/(\d{1,9}(?:\.\d{1,9})?)")
 
 
 def _read_fraction(value: object) -> object:
-    """A fraction in words becomes the number that it is; 1/255 has no short decimal form."""
+    """Turn a fraction in words into its number; 1/255 has no short decimal form."""
     if value == 0:
         raise ValueError("scale is 0, which makes all inputs 0; expected another factor")
     if not isinstance(value, str):

@@ -81,7 +81,7 @@ def _place(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _is_known(part: int | str) -> bool:
-    """Whether a client would know it: a key, or a place in a list."""
+    """Return whether a client would know it: a key, or a place in a list."""
     return isinstance(part, int) or bool(_KEY.fullmatch(part) and part not in _TYPES)
 
 
@@ -90,7 +90,7 @@ def _is_explained_further_in(
     found: Sequence[Mapping[str, Any]],
     others: Iterable[tuple[str, ...]],
 ) -> bool:
-    """Whether a value was of the right kind, but for what is in it."""
+    """Return whether a value was of the right kind, but for what is in it."""
     deeper = any(other[: len(place)] == place and len(other) > len(place) for other in others)
     return deeper and all(entry["type"] in _MISSED for entry in found)
 

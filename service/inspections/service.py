@@ -91,7 +91,7 @@ async def _inputs_of_probe(session: AsyncSession, reference: str) -> list[InputS
 
 
 def _usual_input(stored: Mapping[str, Any], given: Transform | None) -> InputShape:
-    """What a model takes, as a rule, of an array that is stored like this.
+    """Return what a model takes, as a rule, of an array that is stored like this.
 
     Floats in single precision, whole numbers as tokens, bytes as images with channels first. Values
     do not matter here; an analysis looks at them, and at the model.

@@ -120,7 +120,7 @@ def _refuse_if_held(holder: str, directory: Path, *, waited: float) -> None:
 
 
 def _runs(pid: str) -> bool:
-    """Whether a process runs; one that was killed but not yet waited for by its parent does not."""
+    """Return whether a process runs; one that was killed but not yet waited for does not."""
     try:
         status = Path("/proc", pid, "stat").read_text()
     except OSError:

@@ -201,7 +201,7 @@ def _major_version_of_program(postgres: Path) -> str:
 
 
 def _works_in(pid: str, directory: Path) -> bool:
-    """Whether a process runs in this directory, as every PostgreSQL server does in its own."""
+    """Return whether a process runs in this directory, as a PostgreSQL server does in its own."""
     try:
         return Path("/proc", pid, "cwd").samefile(directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read from the database: the same whichever process is asked."""
+"""Metrics for Prometheus, read from the database: the same whichever process is asked."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

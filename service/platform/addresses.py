@@ -38,7 +38,7 @@ class Address:
     parts: tuple[str, ...]
 
     def is_below(self, prefix: "Address") -> bool:
-        """Whether this is a place inside of another one."""
+        """Return whether this is a place inside of another one."""
         depth = len(prefix.parts)
         return (
             (self.scheme, self.store) == (prefix.scheme, prefix.store)

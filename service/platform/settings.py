@@ -13,7 +13,7 @@ GIB = 1024 * MIB
 
 
 def default_data_dir() -> Path:
-    """Where an installation without settings keeps its data."""
+    """Return where an installation without settings keeps its data."""
     return Path.home() / ".local" / "share" / "phiscope"
 
 

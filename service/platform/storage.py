@@ -34,7 +34,7 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def is_whole(file: BinaryIO, sha256: str) -> bool:
-    """Whether a real file has a digest; its position stays where it is."""
+    """Return whether a real file has a digest; its position stays where it is."""
     digest, position = hashlib.sha256(), 0
     while chunk := os.pread(file.fileno(), CHUNK_BYTES, position):
         digest.update(chunk)

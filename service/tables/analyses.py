@@ -107,10 +107,10 @@ class IdempotencyKey(Base):
 
 
 def of_model(model_id: UUID) -> ColumnElement[bool]:
-    """Analyses of a model."""
+    """Select the analyses of a model."""
     return Analysis.model_id == model_id
 
 
 def of_probe(probe_id: UUID) -> ColumnElement[bool]:
-    """Analyses on a probe, or with held-out figures on it."""
+    """Select the analyses on a probe, or with held-out figures on it."""
     return or_(Analysis.probe_id == probe_id, Analysis.eval_probe_id == probe_id)

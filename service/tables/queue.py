@@ -83,7 +83,7 @@ def due(limit: int) -> Select[UUID, str, int]:
 
 
 def _waits_for_probe() -> ColumnElement[bool]:
-    """An analysis waits until its probes have been validated."""
+    """Select jobs whose analysis waits until its probes have been validated."""
     return (
         select(Probe.id)
         .join(Analysis, Probe.id.in_((Analysis.probe_id, Analysis.eval_probe_id)))

@@ -60,7 +60,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         return result
 
     def _trace(self, step: Step) -> None:
-        """Notes which inputs the results of a step come from, and whether through a weight."""
+        """Note which inputs the results of a step come from, and whether through a weight."""
         origins, is_weighed = self._ancestry(step)
         if not origins:
             return
@@ -77,7 +77,7 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
         return origins, any(key in self._weighed for key in keys)
 
     def clue(self) -> Clue:
-        """What the failed operation tells; nothing if the model raised the error by itself."""
+        """Return what the failed operation tells; nothing if the model itself raised the error."""
         step = self.failed
         if step is None:
             return Clue()
@@ -104,6 +104,6 @@ class Attempt(Tape):  # type: ignore[no-untyped-call]  # torch leaves its hook b
 
 
 def _packed(step: Step) -> list[Tensor]:
-    """The weights in the packed arguments of a quantized operation."""
+    """Return the weights in the packed arguments of a quantized operation."""
     packed: list[Any] = [a for a in step.args if isinstance(a, torch.ScriptObject)]
     return [argument.unpack()[0] for argument in packed if step.name.startswith("quantized::")]

@@ -72,7 +72,7 @@ class Candidate:
 
 
 def find_endings(tape: Tape, outputs: Sequence[Output], model: nn.Module) -> list[Ending]:
-    """Walks back from each output by itself."""
+    """Walk back from each output by itself."""
     names = Names.of(model)
     return [_ending(tape, output, names) for output in outputs]
 
@@ -88,7 +88,7 @@ def _ending(tape: Tape, output: Output, names: Names) -> Ending:
 
 
 def candidate_steps(tape: Tape) -> list[Step]:
-    """The linear operations of a run, in the order in which they ran."""
+    """Return the linear operations of a run, in the order in which they ran."""
     return [step for step in tape.steps if carrying_factor(tape, step) is not None]
 
 
@@ -99,7 +99,7 @@ def describe_candidates(
     endings: Sequence[Ending],
     taken: str | JobError,
 ) -> list[Candidate]:
-    """Says of linear operations why they are the head or are not.
+    """Say of linear operations why they are the head or are not.
 
     Args:
         steps: Some of `candidate_steps`.
@@ -144,7 +144,7 @@ class _Describer:
         return f"{step.name} (operation {step.index + 1} of {len(self._tape.steps)})"
 
     def _judge(self, step: Step) -> tuple[bool, str]:
-        """Whether an operation is the head, and why."""
+        """Return whether an operation is the head, and why."""
         endings = [ending for ending in self._endings if any(head is step for head in ending.heads)]
         if not endings:
             return False, f"not taken: {self._follow(step)}."
@@ -159,7 +159,7 @@ class _Describer:
         return False, f"not taken: {made}, which lies on the way to `{self._taken}`."
 
     def _follow(self, step: Step) -> str:
-        """Says what becomes of the result of an operation that no output was followed back to."""
+        """Say what becomes of the result of an operation that no output was followed back to."""
         passed: list[str] = []
         while True:
             users = self._next(step)
@@ -180,7 +180,7 @@ class _Describer:
         return f"goes into {len(users)} operations: {names}" + (f", … {more} more" * (more > 0))
 
     def _next(self, step: Step) -> list[Step]:
-        """The steps that take the result of a step: the one that overwrites it, or all of them."""
+        """Return the steps that take a step's result: the one that overwrites it, or all."""
         users = {
             user.index: user
             for tensor in step.outputs
@@ -191,7 +191,7 @@ class _Describer:
         return later[:1] if later and later[0].operation.writes else later
 
     def _obstacle(self, step: Step) -> str | None:
-        """What ends the way through a step; `None` if it goes on."""
+        """Return what ends the way through a step; `None` if it goes on."""
         if step.name in HEADS:
             return "another linear operation"
         dependent = {id(tensor) for tensor in step.tensors() if self._tape.depends(tensor)}
@@ -203,7 +203,7 @@ class _Describer:
 
 
 def _parse(step: Step, operand: int) -> Head | None:
-    """Reads an operation as a linear layer, if it is one; on one sample, which is quick."""
+    """Read an operation as a linear layer, if it is one; on one sample, which is quick."""
     try:
         return parse_head(step, operand, HEADS[step.name].factors(step)[operand][:1])
     except JobError:
@@ -211,7 +211,7 @@ def _parse(step: Step, operand: int) -> Head | None:
 
 
 def _way(passed: Sequence[str]) -> str:
-    """The operations passed, those in the middle left out where they are many."""
+    """Return the operations passed, those in the middle left out where they are many."""
     if len(passed) > _STEPS_NAMED:
         passed = [*passed[: _STEPS_NAMED - 1], "…", passed[-1]]
     return f"goes on to {' → '.join(passed)}"
@@ -224,7 +224,7 @@ def _of_it(structure: Structure | None) -> str:
 
 
 def _users(tape: Tape) -> Mapping[int, list[Step]]:
-    """For each tensor, by identity, the steps that take it."""
+    """Return the steps that take each tensor, by its identity."""
     users: dict[int, list[Step]] = {}
     for step in tape.steps:
         for key in {id(tensor) for tensor in step.tensors()}:

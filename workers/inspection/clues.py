@@ -31,11 +31,11 @@ class Failing:
     given: Sequence[int]
 
     def constant(self, dims: int) -> Tensor | None:
-        """The first constant with so many axes."""
+        """Return the first constant with so many axes."""
         return next((tensor for tensor in self.constants if tensor.dim() == dims), None)
 
     def largest(self) -> Tensor | None:
-        """The constant with most axes."""
+        """Return the constant with most axes."""
         return max(self.constants, key=Tensor.dim, default=None)
 
 
@@ -55,7 +55,7 @@ class Expectation:
 
 
 def _dtype(weight: Tensor) -> torch.dtype:
-    """What a layer with this weight works on: quantized ones take floats."""
+    """Return what a layer with this weight works on: quantized ones take floats."""
     return weight.dtype if weight.is_floating_point() else torch.float32
 
 
@@ -63,13 +63,13 @@ _Reader = Callable[[Failing], Expectation | None]
 
 
 def read_expectation(failing: Failing) -> Expectation | None:
-    """Reads what an operation expected; `None` if it does not show."""
+    """Read what an operation expected; `None` if it does not show."""
     reader = WEIGHTED.get(failing.step.name) or _UNWEIGHTED.get(failing.step.name)
     return reader(failing) if reader else None
 
 
 def forms_of_weight(weight: Tensor) -> list[Form]:
-    """Inputs that a weight could be made for, judged by its shape alone."""
+    """Return inputs that a weight could be made for, judged by its shape alone."""
     width = weight.shape[1]
     if weight.dim() == 2:  # noqa: PLR2004 - a matrix
         return [Form((width,), _dtype(weight)), Form((None, width), _dtype(weight))]
@@ -81,7 +81,7 @@ def _free(axes: int) -> tuple[int | None, ...]:
 
 
 def _features(failing: Failing, wanted: int, dtype: torch.dtype) -> Expectation:
-    """An operation over the last axis."""
+    """Return an operation over the last axis."""
     operand = failing.operand
     forms = [Form((wanted,), dtype), Form((None, wanted), dtype)]
     got = operand.shape[-1] if operand.dim() else 1

@@ -78,7 +78,7 @@ class Example:
 
 @torch.inference_mode()
 def find_example(model: nn.Module, inputs: int, known: Recorded | None) -> Example:
-    """Finds an input that a model takes.
+    """Find an input that a model takes.
 
     Args:
         model: The model, in evaluation mode.
@@ -106,7 +106,7 @@ class _Search:
         self._unusual: Batch | None = None
 
     def use(self, known: Recorded) -> Batch:
-        """Tries forms without open sizes, with several numbers of samples.
+        """Try forms without open sizes, with several numbers of samples.
 
         An archive traced without a dynamic batch axis takes one number of samples alone.
         """
@@ -118,14 +118,14 @@ class _Search:
         raise self._nothing(f"inputs of the {known.origin} shape")
 
     def fill(self, known: Recorded) -> Batch:
-        """Finds a size for the axes that are left open."""
+        """Find a size for the axes that are left open."""
         found = self._sizes(known.forms)
         if isinstance(found, tuple):
             return found
         return self._second_best(f"inputs of the {known.origin} shape")
 
     def guess(self, inputs: int) -> Batch:
-        """Tries what is customary, and whatever the failures suggest before that."""
+        """Try what is customary, and whatever the failures suggest before that."""
         waiting = deque((form,) * inputs for form in (*_FIRST, *_suggested(self._model)))
         seen: set[_Forms] = set()
         while waiting and self._left:
@@ -140,13 +140,13 @@ class _Search:
         return self._second_best("any of the inputs that were guessed")
 
     def _second_best(self, what: str) -> Batch:
-        """A batch that the model took, though it did not give one row for each sample."""
+        """Return a batch that the model took, though it did not give one row for each sample."""
         if self._unusual is None:
             raise self._nothing(what)
         return self._unusual
 
     def _sizes(self, forms: _Forms) -> Batch | list[_Forms]:
-        """Tries sizes for what is open; returns what to try instead if these forms are wrong."""
+        """Try sizes for what is open; return what to try instead if these forms are wrong."""
         smallest, largest = 0.0, math.inf
         tried: set[int] = set()
         while self._left and (size := _next_size(forms, tried, smallest, largest)) is not None:
@@ -166,7 +166,7 @@ class _Search:
         return []
 
     def _attempt(self, batch: Batch) -> Clue | None:
-        """Runs the model: `None` if it takes the batch, else what its failure tells."""
+        """Run the model: `None` if it takes the batch, else what its failure tells."""
         self._left -= 1
         inputs = copied(batch)
         attempt = Attempt(inputs)
@@ -200,7 +200,7 @@ class _Search:
 
 
 def _judge(outputs: Sequence[Output], rows: int, inputs: int) -> Clue | None:
-    """Judges a run that succeeded: `None` if it gave one row of outputs for each sample.
+    """Judge a run that succeeded: `None` if it gave one row of outputs for each sample.
 
     More rows than samples come from an input that is too large for a model that cuts it into rows.
     Outputs for each position may be meant, or come from an input with an axis too many.
@@ -215,7 +215,7 @@ def _judge(outputs: Sequence[Output], rows: int, inputs: int) -> Clue | None:
 
 
 def _next_size(forms: _Forms, tried: set[int], smallest: float, largest: float) -> int | None:
-    """A customary size between the bounds, or the middle between them."""
+    """Return a customary size between the bounds, or the middle between them."""
     if not is_open(forms):
         return None if tried else 0
     customary = (s for s in _SIZES if s not in tried and smallest < s < largest)
@@ -226,7 +226,7 @@ def _next_size(forms: _Forms, tried: set[int], smallest: float, largest: float) 
 
 
 def _refined(forms: _Forms, clue: Clue) -> Iterator[_Forms]:
-    """Puts what a failure suggests in place of the inputs it concerns."""
+    """Put what a failure suggests in place of the inputs it concerns."""
     suggested = list(clue.forms)
     concerned = len(clue.inputs)
     if concerned > 1 and suggested:  # joined before they are used: equal shares
@@ -240,7 +240,7 @@ def _refined(forms: _Forms, clue: Clue) -> Iterator[_Forms]:
 
 
 def _spell(forms: _Forms, size: int) -> str:
-    """Samples as requests declare them, such as `3x32x32` and `128:int64`."""
+    """Return samples as requests declare them, such as `3x32x32` and `128:int64`."""
     spelled = []
     for form in forms:
         shape = "x".join(map(str, form.shape(size))) or "one number"
@@ -250,7 +250,7 @@ def _spell(forms: _Forms, size: int) -> str:
 
 
 def _suggested(model: nn.Module) -> list[Form]:
-    """Inputs that the model's first weights could be made for."""
+    """Return inputs that the model's first weights could be made for."""
     weights = list(model.parameters())
     saved = as_saved(model)
     if isinstance(saved, torch.jit.ScriptModule):

@@ -25,22 +25,22 @@ class Form:
     values: int = 2
 
     def shape(self, size: int) -> tuple[int, ...]:
-        """The shape of a sample whose open axes have a size."""
+        """Return the shape of a sample whose open axes have a size."""
         return tuple(size if axis is None else axis for axis in self.axes)
 
 
 def is_open(forms: Sequence[Form]) -> bool:
-    """Whether an axis has no size yet."""
+    """Return whether an axis has no size yet."""
     return any(None in form.axes for form in forms)
 
 
 def elements(forms: Sequence[Form], size: int) -> int:
-    """Values in one sample of all inputs together."""
+    """Return values in one sample of all inputs together."""
     return sum(math.prod(form.shape(size)) for form in forms)
 
 
 def draw(forms: Sequence[Form], size: int, rows: int) -> tuple[Tensor, ...]:
-    """Draws a batch: floats from [0, 1), where logarithms and roots are at home, and integers.
+    """Draw a batch: floats from [0, 1), where logarithms and roots are at home, and integers.
 
     Args:
         forms: One for each input.

@@ -65,7 +65,7 @@ def inspect_model(
 
 
 def _given(arguments: Sequence[Argument], request: InspectionRequest) -> list[int]:
-    """Positions of the arguments that the example is for: those needed, or as many as declared."""
+    """Return positions of the example's arguments: those needed, or as many as declared."""
     tensors = tensor_positions(arguments)
     needed = [p for p in tensors if arguments[p].default is None] or tensors[:1]
     if request.inputs is None:

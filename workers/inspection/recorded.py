@@ -29,7 +29,7 @@ class Recorded(NamedTuple):
 
 
 def read_recorded(model: nn.Module, file: BinaryIO) -> Recorded | None:
-    """Reads what the archive was made with: `torch.export` and `torch.jit.trace` keep that.
+    """Read what the archive was made with: `torch.export` and `torch.jit.trace` keep that.
 
     Args:
         model: The loaded model.
@@ -51,7 +51,7 @@ def _exported(tensors: list[Tensor]) -> Recorded | None:
 
 
 def _fixed(size: object) -> int | None:
-    """A size, unless it is the symbol of one that may vary."""
+    """Return a size, unless it is the symbol of one that may vary."""
     return size if isinstance(size, int) else None
 
 

@@ -86,7 +86,7 @@ def _check_texts(stored: StoredTargets, distinct: Sequence[str]) -> None:
 
 
 def _by_number(texts: Sequence[str]) -> list[str]:
-    """Texts in the order of the numbers they are; as they are, where one is none."""
+    """Return texts in the order of their numbers; as they are, where one is no number."""
     if not all(text.isascii() and text.isdigit() for text in texts):
         return list(texts)
     return sorted(texts, key=int)

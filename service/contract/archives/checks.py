@@ -105,7 +105,7 @@ def _check_torch_export(archive: Archive) -> None:
 
 
 def _check_saved(archive: Archive, name: str) -> None:
-    """Of example inputs: tensors, in an archive of their own."""
+    """Check example inputs: tensors, in an archive of their own."""
     _check_entries(archive, _SAVED_ENTRIES)
     _check_versions(archive)
     if "data.pkl" not in archive.entries:

@@ -25,7 +25,7 @@ class ArchiveError(Exception):
 
 
 def unsafe(what: str) -> ArchiveError:
-    """An archive that exporters do not write, and why it is not one of theirs."""
+    """Return the error of an archive that exporters do not write, and why it is not theirs."""
     return ArchiveError(
         "unsafe_archive",
         f"The archive is refused: {what}.",
@@ -35,7 +35,7 @@ def unsafe(what: str) -> ArchiveError:
 
 
 def damaged(what: str) -> ArchiveError:
-    """An archive that is not whole."""
+    """Return the error of an archive that is not whole."""
     return ArchiveError(
         "not_a_model",
         f"The file begins like a model archive but is cut off or damaged: {what}.",
@@ -46,7 +46,7 @@ def damaged(what: str) -> ArchiveError:
 
 
 def something_else(kind: Kind) -> ArchiveError:
-    """A file of another kind."""
+    """Return the error of a file of another kind."""
     return ArchiveError(
         "not_a_model", f"The file is no model archive: it is {kind.what}.", kind.instead
     )

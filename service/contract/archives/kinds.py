@@ -215,7 +215,7 @@ def _kind_of_names(names: Collection[str]) -> Kind | None:
 
 
 def _saved(names: Collection[str]) -> str | None:
-    """The pickle of a torch.save file, if it is one."""
+    """Return the pickle of a torch.save file, if it is one."""
     pickles = [name for name in names if name.partition("/")[2] == "data.pkl"]
     programs = any(name.partition("/")[2] == "constants.pkl" for name in names)
     return pickles[0] if len(pickles) == 1 and not programs else None
@@ -243,7 +243,7 @@ _BEFORE_ROOT = frozenset({"PROTO", "FRAME", "MEMOIZE", "BINPUT", "SHORT_BINUNICO
 
 
 def _root_class(pickled: bytes) -> str | None:
-    """The class of the object that a pickle is of; None where it is a dict, a list or the like."""
+    """Return the class of a pickled object; None where it is a dict, a list or the like."""
     texts: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(pickled)):

@@ -23,11 +23,11 @@ class Part(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is there to be read."""
+        """Return True: it is there to be read."""
         return True
 
     def seekable(self) -> bool:
-        """Any place can be read."""
+        """Return True: any place can be read."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:

@@ -133,7 +133,7 @@ def _checked_global(argument: str, name: str) -> str:
 
 
 def _check_storage(recent: list[object], name: str, record_bytes: RecordBytes) -> None:
-    """A storage is `("storage", type, key, location, elements)`."""
+    """Check a storage: `("storage", type, key, location, elements)`."""
     described = recent[-5:]
     kind = next((each.name for each in described if isinstance(each, _Global)), "")
     texts = [each for each in described if isinstance(each, str)]

@@ -25,7 +25,7 @@ RecordBytes = Callable[[str], int | None]
 
 
 def check_table(content: bytes, name: str, record_bytes: RecordBytes) -> None:
-    """Of weights or constants: each is plain numbers, for torch would carry a pickle out.
+    """Check that weights or constants are plain numbers, for torch would carry a pickle out.
 
     Args:
         content: JSON.
@@ -61,7 +61,7 @@ def check_table(content: bytes, name: str, record_bytes: RecordBytes) -> None:
 
 
 def _claimed(tensor: Mapping[str, Any]) -> int:
-    """How many bytes a tensor reaches into its record; none if it has no elements."""
+    """Return how many bytes a tensor reaches into its record; none if it has no elements."""
     sizes = [size["as_int"] for size in tensor["sizes"]]
     if 0 in sizes:
         return 0

@@ -87,7 +87,7 @@ class Archive:
         }
 
     def read(self, inner: str, most: int) -> bytes:
-        """The bytes of an entry.
+        """Return the bytes of an entry.
 
         Raises:
             ArchiveError: There are more than `most`, or not those that were packed.
@@ -121,7 +121,7 @@ class Archive:
                 raise damaged(f"the checksum of {shown(inner)} is wrong")
 
     def _parts(self, inner: str) -> Iterator[bytes]:
-        """The unpacked bytes of an entry, some at a time."""
+        """Yield the unpacked bytes of an entry, some at a time."""
         entry = self.entries[inner]
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         position, end = entry.data_offset, entry.data_offset + entry.packed_size
@@ -142,7 +142,7 @@ class Archive:
                 raise damaged(f"{shown(inner)} cannot be unpacked") from error
 
     def within(self, inner: str) -> "Archive":
-        """An entry that is itself an archive, as it lies there; its checksum is that of the whole.
+        """Return an entry that is itself an archive, as it lies; its checksum is the whole's.
 
         Raises:
             ArchiveError: It is none, or a bad one.
@@ -154,7 +154,7 @@ class Archive:
 
 
 def shown(name: str) -> str:
-    """A name from the archive, fit for a message."""
+    """Return a name from the archive, fit for a message."""
     short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
     return repr(short)
 
@@ -236,7 +236,7 @@ def _find_directory(file: BinaryIO) -> _Directory:
 
 
 def _require_same(narrow: tuple[int, int, int], wide: tuple[int, int, int]) -> None:
-    """Both ends agree, but for fields that are too narrow to."""
+    """Check that both ends agree, but for fields that are too narrow to."""
     limits = (_IN_EXTRA_16, _IN_EXTRA_32, _IN_EXTRA_32)
     for first, second, limit in zip(narrow, wide, limits, strict=True):
         if first not in (second, limit):
@@ -260,7 +260,7 @@ def _entry(fields: tuple[int, ...], name: bytes, extra: bytes) -> Entry:
 
 
 def _wide(extra: bytes, *narrow: int) -> Iterator[int]:
-    """Sizes and offset, those that did not fit from the extra field."""
+    """Return sizes and offset, those that did not fit from the extra field."""
     position, values = 0, b""
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)
@@ -277,7 +277,7 @@ def _wide(extra: bytes, *narrow: int) -> Iterator[int]:
 def _at_its_place(
     file: BinaryIO, entry: Entry, central: tuple[int, ...], name: bytes, directory: int
 ) -> Entry:
-    """The entry, once its local header has said the same as the directory."""
+    """Return the entry, once its local header has said the same as the directory."""
     header = b""
     if entry.offset < directory:  # it may be more than any file has, or can be asked for
         file.seek(entry.offset)
@@ -334,7 +334,7 @@ def _check_sizes(entries: list[Entry]) -> None:
 
 
 def _check_spans(entries: list[Entry], directory: int) -> None:
-    """Entries lie one after another from the start, with nothing but their sizes in between."""
+    """Check that entries lie one after another, with nothing but their sizes in between."""
     ordered = sorted(entries, key=lambda entry: entry.offset)
     if ordered and ordered[0].offset != 0:
         raise unsafe("something precedes its first entry")

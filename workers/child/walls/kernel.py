@@ -20,7 +20,7 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def architecture() -> Architecture:
-    """That of this process.
+    """Return the architecture of this process.
 
     Raises:
         OSError: The walls are not built for it.

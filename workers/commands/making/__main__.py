@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _words(error: Exception, source: str) -> tuple[str, str | None]:
-    """What went wrong, and what to do about it."""
+    """Return what went wrong, and what to do about it."""
     match error:
         case JobError():
             return error.failure.message, error.failure.hint
@@ -81,7 +81,7 @@ def _make(arguments: argparse.Namespace) -> None:
 
 
 def _said(spec: str) -> dict[str, Any]:
-    """The keys of a spec in JSON.
+    """Return the keys of a spec in JSON.
 
     Raises:
         ValueError: It is none.

@@ -90,7 +90,7 @@ def make_arrays(source: object, *, target: str | None = None, limit: int = DEFAU
 
 
 def _varies(source: object) -> str:
-    """Words for a dataset that gives another sample each time it is asked for the same one."""
+    """Return words for a dataset that gives another sample each time it is asked for one."""
     dataset: Any = source.dataset if isinstance(source, DataLoader) else source
     is_indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if isinstance(dataset, IterableDataset) or not is_indexed:
@@ -115,7 +115,7 @@ def _equal(a: Array, b: Array) -> bool:
 
 
 def _named(sample: Any) -> dict[str, Any]:
-    """The parts of a sample by name: `x` and `y`, or as it names them."""
+    """Return the parts of a sample by name: `x` and `y`, or as it names them."""
     if isinstance(sample, Mapping):
         return {str(name): value for name, value in sample.items()}
     if not isinstance(sample, tuple | list):
@@ -133,7 +133,7 @@ def _named(sample: Any) -> dict[str, Any]:
 
 
 def _is_several(part: Any) -> bool:
-    """Whether it is several inputs; a list of numbers, or of such lists, is one."""
+    """Return whether it is several inputs; a list of numbers, or of such lists, is one."""
     is_one = isinstance(part, list) and not any(
         isinstance(each, torch.Tensor | np.ndarray | Image.Image) for each in part
     )
@@ -201,7 +201,7 @@ def _roles(arrays: Mapping[str, Array], target: str | None, *, in_order: bool) -
 
 
 def _transform(arrays: Mapping[str, Array], inputs: str | list[str] | None) -> dict[str, Any]:
-    """What the spec says is done to the inputs: nothing to those of floats."""
+    """Return what the spec says is done to the inputs: nothing to those of floats."""
     if isinstance(inputs, str):
         return {"transform": {}} if arrays[inputs].dtype.kind == "f" else {}
     floats: dict[str, Any] = {name: {} for name in inputs or () if arrays[name].dtype.kind == "f"}

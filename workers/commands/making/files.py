@@ -51,7 +51,7 @@ def write_spec(path: Path, spec: ProbeSpec) -> Path:
 
 
 def spec_path(path: Path) -> Path:
-    """Where the spec of a probe file is written: `probe.spec.json` for `probe.npz`."""
+    """Return where the spec of a probe file is written: `probe.spec.json` for `probe.npz`."""
     return path.with_suffix(".spec.json")
 
 
@@ -95,7 +95,7 @@ def from_words(
 
 
 def _imported(source: str) -> object:
-    """The attribute of a module, called where it is a function."""
+    """Return the attribute of a module, called where it is a function."""
     module_name, colon, attribute = source.partition(":")
     if not colon or not module_name or not attribute:
         raise ValueError(
@@ -133,7 +133,7 @@ class _Rows:
 
 
 def _tensors(path: Path) -> _Rows:
-    """What `torch.save` has written: a tensor, a pair of them, or a dict."""
+    """Return what `torch.save` has written: a tensor, a pair of them, or a dict."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

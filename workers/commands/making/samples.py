@@ -30,7 +30,7 @@ class Samples:
     class_names: list[str] | dict[str, list[str]]
 
     def names_of(self, target: str, labels: npt.NDArray[np.generic]) -> list[str] | None:
-        """What the classes of a target are called, if that is known and fits the labels."""
+        """Return what the classes of a target are called, if that is known and fits the labels."""
         found = self.class_names
         names = found.get(target, []) if isinstance(found, dict) else found
         values = np.unique(labels).tolist()
@@ -78,7 +78,7 @@ def samples_of(source: object, limit: int) -> Samples:
 
 
 def _why_no_dataset(source: object) -> str | None:
-    """What could be gone through and is no dataset, with what would be one."""
+    """Return what could be gone through and is no dataset, with what would be one."""
     if isinstance(source, type):
         name = source.__name__
         return (
@@ -99,7 +99,7 @@ def _why_no_dataset(source: object) -> str | None:
 
 
 def _class_names(source: object) -> list[str] | dict[str, list[str]]:
-    """The `classes` of torchvision's datasets, or the ClassLabels of Hugging Face's by column."""
+    """Return `classes` of torchvision's datasets, or ClassLabels of Hugging Face's by column."""
     for _ in range(_SUBSETS_WITHIN):
         names = getattr(source, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
@@ -133,7 +133,7 @@ def _picked(source: Any, rows: Iterable[int]) -> Iterator[Any]:
 
 
 def _rows(batch: Any, number: int) -> int:
-    """How many samples a batch holds.
+    """Return how many samples a batch holds.
 
     Raises:
         ValueError: Its parts do not say the same.
@@ -168,7 +168,7 @@ def _described(name: str, leaf: Any, rows: str = "") -> str:
 
 
 def _leaves(batch: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of a batch that have rows, with names by which a person finds them."""
+    """Yield the parts of a batch that have rows, with names by which a person finds them."""
     if isinstance(batch, Mapping):
         for key, values in batch.items():
             yield from _leaves(values, f"{name}.{key}" if name else str(key))
@@ -183,14 +183,14 @@ def _leaves(batch: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_several(batch: Any) -> bool:
-    """Whether it is a list of parts, and no list of numbers or texts, which is one part."""
+    """Return whether it is a list of parts, and no list of numbers or texts, which is one part."""
     return isinstance(batch, list | tuple) and not isinstance(
         batch[0] if batch else 0, str | int | float
     )
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:
-    """Rows first; nothing for what has none."""
+    """Return the shape, rows first; nothing for what has none."""
     if isinstance(leaf, list | tuple):
         return (len(leaf),)
     return tuple(getattr(leaf, "shape", ()))

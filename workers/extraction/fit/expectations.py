@@ -301,7 +301,7 @@ def _permute(step: Step, _: Callable[[Tensor], bool]) -> _Reading | None:
 
 
 def _any_operation(step: Step, depends: Callable[[Tensor], bool]) -> _Reading | None:
-    """An operation of no known kind: the model's own tensor beside what came from the input."""
+    """Read an operation of no known kind: the model's own tensor beside the input's."""
     tensors = step.tensors()
     given = next((t for t in tensors if depends(t)), None)
     own = next((t for t in tensors if not depends(t) and t.dim()), None)

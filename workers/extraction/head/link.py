@@ -141,7 +141,7 @@ def _rows(tensor: Tensor, class_axis: int | None) -> Tensor:
 
 
 def _like(outputs: Tensor, rows: Tensor, class_axis: int | None) -> Tensor:
-    """Rows, `(positions, C)`, in the shape and memory layout of u."""
+    """Return rows, `(positions, C)`, in the shape and memory layout of u."""
     shaped = torch.empty_like(outputs, dtype=rows.dtype)
     if class_axis is None:
         return shaped.copy_(rows.reshape(shaped.shape))

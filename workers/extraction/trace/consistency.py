@@ -97,5 +97,5 @@ def same(found: Tensor, expected: Tensor, relative: float) -> bool:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Return whether all values are finite: one sum finds NaN and infinity, and seldom overflows."""
+    """Return whether all values are finite: one sum finds NaN and infinity and seldom overflows."""
     return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())

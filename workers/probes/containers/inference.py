@@ -50,7 +50,7 @@ def choose_target(spec: ProbeSpec, arrays: Mapping[str, ArrayInfo]) -> str | Non
 
 
 def _written(targets: Sequence[str], arrays: Iterable[str]) -> str:
-    """Targets as a spec names them, each with the inputs that it customarily goes with."""
+    """Return targets as a spec names them, each with the inputs that customarily go with it."""
     inputs = {partner: name for name in arrays for partner in _partners(name)}
     named = [inputs.get(target) for target in targets]
     # Where all go with the same inputs, or with none by name, there is nothing to say of these.

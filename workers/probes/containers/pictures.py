@@ -57,7 +57,7 @@ class Pictures:
     mode: ImageMode | None
 
     def described(self, mode: ImageMode) -> tuple[str, tuple[int, ...]]:
-        """Of all of them, decoded to a mode: dtype and shape.
+        """Return dtype and shape of all of them, decoded to a mode.
 
         (count, height, width, channels) uint8, and of labels (count, height, width) int32.
         """

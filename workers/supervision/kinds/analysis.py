@@ -216,7 +216,7 @@ class AnalysisKind:
         )
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:
-        """It runs, and has since the first time that it did."""
+        """Say that it runs, and has since the first time that it did."""
         _change(
             session,
             subject_id,
@@ -231,12 +231,12 @@ class AnalysisKind:
         _change(session, subject_id, progress=progress.model_dump())
 
     def requeued(self, session: Session, subject_id: UUID) -> None:
-        """It waits again."""
+        """Say that it waits again."""
         progress = Progress(stage="queued", done=0, total=0).model_dump()
         _change(session, subject_id, status=Status.QUEUED, progress=progress)
 
     def failed(self, session: Session, subject_id: UUID, failure: Failure) -> None:
-        """It says why."""
+        """Write down why."""
         _change(
             session,
             subject_id,

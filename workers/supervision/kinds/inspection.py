@@ -107,18 +107,18 @@ class InspectionKind:
         )
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:  # noqa: ARG002 - see Kind
-        """It runs."""
+        """Say that it runs."""
         _change(session, subject_id, status=InspectionStatus.RUNNING)
 
     def progressed(self, session: Session, subject_id: UUID, progress: Progress) -> None:
-        """It takes a second, and shows no progress."""
+        """Do nothing: it takes a second, and shows no progress."""
 
     def requeued(self, session: Session, subject_id: UUID) -> None:
-        """It waits again."""
+        """Say that it waits again."""
         _change(session, subject_id, status=InspectionStatus.QUEUED)
 
     def failed(self, session: Session, subject_id: UUID, failure: Failure) -> None:
-        """It says why."""
+        """Write down why."""
         _change(
             session,
             subject_id,

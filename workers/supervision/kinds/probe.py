@@ -140,16 +140,16 @@ class ProbeKind:
         return ProbeWork(probe.id, probe.sha256, probe.uri or "", probe.spec, settings)
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:
-        """It is being validated from the beginning on."""
+        """Do nothing: it is being validated from the beginning on."""
 
     def progressed(self, session: Session, subject_id: UUID, progress: Progress) -> None:
-        """It shows no progress."""
+        """Do nothing: it shows no progress."""
 
     def requeued(self, session: Session, subject_id: UUID) -> None:
-        """It is being validated still."""
+        """Do nothing: it is still being validated."""
 
     def failed(self, session: Session, subject_id: UUID, failure: Failure) -> None:
-        """It says why, and takes the analyses that wait for it along."""
+        """Write down why, and fail the analyses that wait for it, too."""
         _change(
             session,
             subject_id,
