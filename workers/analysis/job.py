@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -24,9 +25,12 @@ from workers.analysis.timing import timed
 from workers.analysis.unnamed_outputs import unnamed_outputs
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
+    Coordinates,
     DiagnosticsError,
     IncompatibleShapesError,
+    Model,
     NonFiniteError,
+    Tolerances,
     TooFewSamplesError,
     diagnose,
 )
@@ -133,17 +137,18 @@ def analyse(
     with timed(timings, "diagnosis"), _explained():
         diagnosis = diagnose(
             evaluation.folds,
-            task=evaluation.answer.task,
-            positions=problem.rows / len(probe),
-            head=head_by_class(extractor),
+            Model(
+                evaluation.answer.task,
+                head=head_by_class(extractor),
+                classes=classes_told(extractor, evaluation.answer),
+                precision=_REDUCED.get(extractor.feature_map.dtype),
+            ),
+            coordinates=Coordinates(evaluation.basis, evaluation.space),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
-            classes=classes_told(extractor, evaluation.answer),
-            basis=evaluation.basis,
-            space=evaluation.space,
-            precision=_REDUCED.get(extractor.feature_map.dtype),
-            output_tolerance=options.output_tolerance,
-            verdict_tolerance=options.verdict_tolerance,
+            positions=problem.rows / len(probe),
+            tolerances=Tolerances(options.output_tolerance, options.verdict_tolerance),
+            on_step=partial(progress.report, Stage.DIAGONALIZING),
         )
     layer_figures: list[JsonValue] | None = None
     if layers is not None:

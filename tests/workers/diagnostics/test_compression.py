@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed as diagnose
 from samples import kept_rows, told
 
-from workers.diagnostics import Diagnosis, Moments, Rows, diagnose
+from workers.diagnostics import Diagnosis, Moments, Rows
 from workers.diagnostics.performance import Task
 
 N, P, C = 600, 45, 5

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed
 
 from workers.diagnostics import (
     Diagnosis,
@@ -12,7 +13,6 @@ from workers.diagnostics import (
     HeldOutSums,
     NonFiniteError,
     TooFewSamplesError,
-    diagnose,
     held_out,
 )
 from workers.diagnostics.folds import Folds
@@ -55,10 +55,10 @@ class Sample:
             weights if self.balanced else None,
         )
 
-    def diagnose(self) -> Diagnosis:
+    def diagnosed(self) -> Diagnosis:
         folds = Folds(len(self.phi))
         folds.update(*self.tensors(slice(None)))
-        return diagnose(folds.moments(), task=self.task, basis=folds.basis)
+        return diagnosed(folds.moments(), task=self.task, basis=folds.basis)
 
     def judge(self, diagnosis: Diagnosis, *, batch: int = 100, positions: int = 1) -> HeldOut:
         sums = HeldOutSums(

@@ -11,7 +11,7 @@ from operator import add
 import safetensors.numpy
 import torch
 
-from workers.diagnostics import Rows, diagnose
+from workers.diagnostics import Coordinates, Model, Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.output_space import OutputSpace
 from workers.protocol.memory import data_bytes
@@ -28,7 +28,7 @@ def run(rows: int, p: int, c: int) -> None:
         phi = (means[part] + torch.randn(len(part), p)).relu()
         folds.update(phi, phi @ head, torch.eye(c)[part])
     moments = folds.moments()
-    diagnosis = diagnose(moments, task="classification", basis=folds.basis)
+    diagnosis = diagnose(moments, Model("classification"), coordinates=Coordinates(folds.basis))
     arrays = reduce(add, moments).to_arrays()
     if folds.basis is not None:
         arrays["basis"] = folds.basis.contiguous().numpy()
@@ -53,7 +53,10 @@ def run_by_class(rows: int, p: int, head: torch.Tensor) -> None:
     space = space.within(folds.output_basis)
     answers = Rows(torch.cat(kept), torch.cat(told), labels, lambda outputs: outputs.argmax(1))
     diagnosis = diagnose(
-        moments, task="classification", head=head, rows=answers, basis=folds.basis, space=space
+        moments,
+        Model("classification", head=head),
+        rows=answers,
+        coordinates=Coordinates(folds.basis, space),
     )
     arrays = reduce(add, moments).to_arrays()
     if folds.basis is not None:
