@@ -13,6 +13,8 @@ from workers.runner.outcome import Failed, Outcome, Succeeded
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("hostile child")
+
 FILES = HOSTILE | HOSTILE_EXPORTS
 # They would run a command while torch loads them.
 COMMANDS = (

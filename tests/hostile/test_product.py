@@ -20,6 +20,8 @@ from tests.hostile.exports import BREAKOUTS, HOSTILE_EXPORTS, OWNED, reading
 from tests.hostile.probes import HOSTILE_PROBES
 from tests.hostile.programs import PROGRAMS, Base
 
+pytestmark = pytest.mark.xdist_group("hostile")
+
 SECRET = "phiscope-planted-secret-4711"
 REFUSALS = (
     FailureCode.PROBE_UNREADABLE,

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import Engine, create_engine, delete, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 from support import ENDED_WELL
@@ -21,8 +21,6 @@ from service.database import Base, new_id
 from service.failures import Failure, FailureCode
 from service.inspections.tables import Inspection
 from service.jobs.tables import Job, JobKind, JobState
-from service.local import LocalStack
-from service.migration import upgrade
 from service.models.tables import Model
 from service.probes.tables import Probe, ProbeStatus
 from service.security.events import SecurityEvent
@@ -194,13 +192,9 @@ class Bench:
             return row.error
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("executor")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
+@pytest.fixture
+def engine(shared_engine: Engine) -> Engine:
+    return shared_engine
 
 
 @pytest.fixture

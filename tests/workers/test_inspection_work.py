@@ -1,12 +1,11 @@
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from support import ENDED_WELL
@@ -18,8 +17,6 @@ from service.inspections.schemas import InspectionQuery
 from service.inspections.status import InspectionStatus
 from service.inspections.tables import Inspection
 from service.jobs.tables import Job, JobKind
-from service.local import LocalStack
-from service.migration import upgrade
 from service.models.tables import Model
 from service.settings import Settings
 from service.storage import BlobStore
@@ -96,13 +93,9 @@ def test_findings_without_end_are_refused(work: InspectionWork, tmp_path: Path) 
         prepare(work, tmp_path, FINDINGS | {"refusal": refusal})
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with LocalStack(tmp_path_factory.mktemp("inspections")) as local:
-        opened = create_engine(local.database_url)
-        upgrade(opened)
-        yield opened
-        opened.dispose()
+@pytest.fixture
+def engine(shared_engine: Engine) -> Engine:
+    return shared_engine
 
 
 def ask(engine: Engine, model_id: UUID) -> UUID:

@@ -25,6 +25,8 @@ from workers.runner.outcome import Failed
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("odd models")
+
 HALF_GIB = 1 << 29
 X = np.random.default_rng(0).standard_normal((300, 12)).astype(np.float32)
 X[290, 0] = 1000  # in a batch after the first

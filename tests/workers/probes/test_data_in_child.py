@@ -14,6 +14,8 @@ from workers.runner.outcome import Failed, Outcome, Succeeded
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("data in child")
+
 MEMORY = 384 << 20
 REFUSALS = {"probe_unreadable", "non_finite", "out_of_memory"}
 DATA_CODES = REFUSALS | {"too_few_samples", "input_mismatch"}

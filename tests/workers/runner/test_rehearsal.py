@@ -24,6 +24,8 @@ from workers.runner.outcome import Succeeded
 from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("rehearsal")
+
 GIB = 1 << 30
 X = np.random.default_rng(0).random((120, 64), dtype=np.float32)
 Y = np.arange(120) % 10

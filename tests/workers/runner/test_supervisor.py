@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.workers.runner.conftest import AssertGone, Jobs, MakeJobs, Zygotes
 
+pytestmark = pytest.mark.xdist_group("runner")
+
 
 def test_result_carries_header_and_sections(jobs: Jobs) -> None:
     outcome = jobs.succeed("echo", b"first", b"", arguments={"a": [1, None, "ü"]})

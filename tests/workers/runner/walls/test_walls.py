@@ -17,6 +17,8 @@ from workers.runner.protocol import JobRequest, Limits
 from workers.runner.supervisor import Runner
 from workers.runner.walls import landlock, seccomp
 
+pytestmark = pytest.mark.xdist_group("walls")
+
 Device = Literal["cpu", "cuda"]
 
 SECRET = "the moon is made of basalt"
