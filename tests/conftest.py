@@ -11,6 +11,8 @@ import os
 
 # Tests run in as many processes as there are cores: more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start dozens of programs of ours, which would each be compiled anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import signal
 from typing import TYPE_CHECKING

@@ -37,7 +37,7 @@ def run(runner: Runner, kind: str, content: bytes, *, exported: bool) -> Outcome
         return runner.run(
             JobRequest(kind=kind, arguments={"exported": exported}),
             [read_only(content, opened)],
-            deadline_s=20,
+            deadline_s=600,
             limits=Limits(memory_bytes=1 << 30),
             on_tick=lambda _: True,
         )

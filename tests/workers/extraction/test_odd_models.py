@@ -100,7 +100,7 @@ def failure(runner: Runner, archive: bytes) -> Failure:
         outcome = runner.run(
             JobRequest(kind="analyse", arguments=arguments.model_dump(mode="json")),
             [read_only(archive, opened), read_only(PROBE, opened)],
-            deadline_s=60,
+            deadline_s=600,
             limits=Limits(memory_bytes=HALF_GIB),
             on_tick=lambda _: True,
         )

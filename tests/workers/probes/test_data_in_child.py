@@ -34,7 +34,7 @@ def validate(runner: Runner, content: bytes, spec: object) -> Outcome:
                 kind="validate_probe", arguments={"spec": dict(spec), "max_bytes": MEMORY // 4}
             ),
             [read_only(content, opened)],
-            deadline_s=30,
+            deadline_s=600,
             limits=Limits(memory_bytes=MEMORY),
             on_tick=lambda _: True,
         )

@@ -52,7 +52,7 @@ def run(runner: Runner, kind: str, arguments: Any, *files: bytes, export: bool =
         outcome = runner.run(
             request,
             [read_only(content, opened) for content in files],
-            deadline_s=60,
+            deadline_s=600,
             limits=Limits(memory_bytes=2 * GIB),
             on_tick=lambda _: True,
         )

@@ -38,7 +38,7 @@ class Walled:
         return self.runner.run(
             JobRequest(kind=kind, arguments={"name": name}, device=self._device),
             [],
-            deadline_s=30,
+            deadline_s=600,
             limits=Limits.model_validate({"memory_bytes": 1 << 30, "landlock": self._mode}),
             on_tick=lambda _: True,
         )
