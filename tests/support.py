@@ -202,27 +202,36 @@ def multilayer(width: int = 64, seed: int = 0) -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
 
-class Slow(nn.Module):
-    """Takes seconds for its first batch, so that a test can look while it runs."""
+MINUTES = 200_000
+"""Rounds of a model that a test stops: far more than it needs, yet not without end if it fails."""
 
-    def __init__(self) -> None:
+
+class Slow(nn.Module):
+    """Takes its time for every batch, so that a test can look while it runs.
+
+    Args:
+        rounds: A thousand take about a second.
+    """
+
+    def __init__(self, rounds: int = 1000) -> None:
         super().__init__()
+        self.rounds = rounds
         self.head = nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         noise = torch.ones(200, 200)
-        for _ in range(1000):
+        for _ in range(self.rounds):
             noise = noise.matmul(noise) / 200
         return self.head(torch.relu(x) + noise[0, 0])
 
 
-def send_slow(client: Client) -> dict[str, Any]:
-    """Start an analysis that takes some seconds, and succeeds."""
+def send_slow(client: Client, rounds: int = 1000) -> dict[str, Any]:
+    """Start an analysis that takes some seconds, or as many rounds, and succeeds."""
     random = np.random.default_rng(0)
     content = npz(x=random.random((120, 64), dtype=np.float32), y=np.arange(120) % 10)
     name = f"slow-{uuid.uuid4().hex}"
     probe = client.register_probe(io.BytesIO(content), name=name, spec={"transform": {}})
-    model = client.upload_model(io.BytesIO(scripted(Slow())), name=name)
+    model = client.upload_model(io.BytesIO(scripted(Slow(rounds))), name=name)
     return client.start(model["id"], probe["id"])
 
 
