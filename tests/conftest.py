@@ -36,6 +36,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Looks for no garbage among the modules, which all stay, neither now nor after each test."""
+    from hypothesis import settings  # noqa: PLC0415 - see above
+
+    # No example fails for being slow.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
     gc.disable()
     try:
         return (yield)

@@ -32,6 +32,8 @@ from workers.runner.protocol import Ended
 
 # As people get it, but for how soon the relay looks again.
 QUICK = {"PHISCOPE_POLL_SECONDS": "0.5"}
+# What has not ended by then never will, however slow the machine.
+HANGS_SECONDS = 300
 
 Digits = tuple[np.ndarray, np.ndarray]
 """Images and labels."""
@@ -70,7 +72,7 @@ def running_stack(data_dir: Path, *arguments: str, **environment: str) -> Iterat
         yield Stack(_await_url(process, output), data_dir, process)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait()
+        process.wait(HANGS_SECONDS)
 
 
 def _await_url(process: subprocess.Popen[str], output: Path) -> str:
@@ -113,7 +115,7 @@ def served_api(directory: Path) -> Iterator[ServedApi]:
             yield ServedApi(f"http://127.0.0.1:{at.getsockname()[1]}", engine)
         finally:
             process.terminate()
-            process.wait()
+            process.wait(HANGS_SECONDS)
             engine.dispose()
 
 

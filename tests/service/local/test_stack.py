@@ -66,7 +66,7 @@ def held(command: Sequence[str]) -> Iterator[Held]:
             yield Held(process, **json.loads(line))
         finally:
             process.terminate()
-            process.wait()
+            process.wait(300)
 
 
 @pytest.fixture
