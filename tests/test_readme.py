@@ -9,7 +9,7 @@ from support import Digits, Stack, flattening, npz
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
-pytestmark = pytest.mark.xdist_group("stack")
+with_the_shared_stack = pytest.mark.xdist_group("stack")
 
 
 def blocks(language: str) -> list[str]:
@@ -52,6 +52,7 @@ def run(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@with_the_shared_stack
 def test_the_curl_commands_work_as_they_stand(stack: Stack, tmp_path: Path, digits: Digits) -> None:
     x, y = digits
     (tmp_path / "model.pt").write_bytes(flattening())
@@ -79,6 +80,7 @@ def test_the_curl_commands_work_as_they_stand(stack: Stack, tmp_path: Path, digi
     assert "</svg>" in (tmp_path / "verdict.svg").read_text()
 
 
+@with_the_shared_stack
 def test_the_python_example_works_as_it_stands(
     stack: Stack,
     tmp_path: Path,

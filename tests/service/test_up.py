@@ -11,7 +11,7 @@ import psutil
 import pytest
 from support import Stack, running_stack, send_slow
 
-pytestmark = pytest.mark.xdist_group("stack")
+with_the_shared_stack = pytest.mark.xdist_group("stack")
 
 # Short, so that tests of lost workers need not wait a minute, and yet far longer than a worker that
 # lives takes to renew its claim, which it does every second.
@@ -87,6 +87,7 @@ def test_an_interrupt_stops_everything_and_gives_the_job_back(tmp_path: Path) ->
         assert client.wait(analysis["id"])["status"] == "succeeded"
 
 
+@with_the_shared_stack
 def test_databases_that_are_named_are_used_and_none_is_started(
     tmp_path: Path, stack: Stack, archive: bytes
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@with_the_shared_stack
 def test_a_second_start_on_the_same_data_is_refused(stack: Stack) -> None:
     ended = run("up", "--port", "0", "--data-dir", str(stack.data_dir))
     assert ended.returncode == 1
@@ -179,6 +181,7 @@ def test_a_database_that_does_not_answer_is_said() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@with_the_shared_stack
 def test_another_host_header_is_refused(stack: Stack) -> None:
     response = httpx.get(f"{stack.url}/v1/models", headers={"Host": "evil.example"})
     assert response.status_code == 400
