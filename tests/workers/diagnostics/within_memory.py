@@ -1,8 +1,10 @@
 """Run as a child: every stage from features to artifacts, within so much data memory.
 
-Exits with 0 if that sufficed and 3 if memory ran out.
+Reads a problem and its limit from each line, and answers with 0 if that sufficed and 3 if memory
+ran out. Each is solved in a process forked for it alone, which has nothing of the one before it.
 """
 
+import os
 import resource
 import sys
 from functools import reduce
@@ -65,11 +67,8 @@ def run_by_class(rows: int, p: int, head: torch.Tensor) -> None:
     assert diagnosis.n == rows
 
 
-def main() -> int:
+def measure(rows: int, p: int, c: int, by_class: int, limit: int) -> int:
     """Keep to the limit and run."""
-    rows, p, c, by_class, limit = map(int, sys.argv[1:])
-    torch.set_num_threads(1)
-    torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
     head = torch.randn(c, p, dtype=torch.float64) if by_class else None
     memory = data_bytes() + limit
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
@@ -85,5 +84,21 @@ def main() -> int:
     return 0
 
 
+def main() -> None:
+    """Answer to each line."""
+    torch.set_num_threads(1)
+    torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = measure(*map(int, line.split()))
+            finally:
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(ended), flush=True)  # noqa: T201 - it is the answer
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
