@@ -19,7 +19,7 @@ class Sample:
     outputs: np.ndarray
     targets: np.ndarray
 
-    def diagnosed(self, folds: int = 10) -> Diagnosis:
+    def diagnose(self, folds: int = 10) -> Diagnosis:
         return diagnosed(_folds(self, folds), task="classification")
 
 

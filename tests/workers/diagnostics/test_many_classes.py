@@ -72,7 +72,7 @@ class Network:
             decide=lambda outputs: outputs.argmax(1),
         )
 
-    def diagnosed(self, *, by_class: bool = True, positions: int = 1, batch: int = 64) -> Diagnosis:
+    def diagnose(self, *, by_class: bool = True, positions: int = 1, batch: int = 64) -> Diagnosis:
         """As an analysis does it, or with indicators and outputs as they are."""
         space = self.space if by_class else OutputSpace(self.classes)
         folds = Folds(

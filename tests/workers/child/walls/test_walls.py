@@ -13,7 +13,7 @@ import pytest
 
 from service.contract.failures import FailureCode
 from workers.child.walls import landlock, seccomp
-from workers.protocol.requests import JobRequest
+from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, SecurityEvent, Succeeded
 from workers.runner.supervisor import Runner
 
