@@ -1,8 +1,10 @@
 """Spectra near that of all samples against those solved for in full."""
 
+from typing import Any
+
 import pytest
 import torch
-from samples import normal
+from samples import diagnosed, normal
 from torch import Tensor
 
 from workers.diagnostics import Moments
@@ -131,3 +133,23 @@ def test_many_leading_eigenpairs_are_solved_for_in_full(folds: list[Moments]) ->
     assert is_near_cheaper(10, pairs)
     assert not is_near_cheaper(0, pairs)
     assert not is_near_cheaper(P // 2, pairs)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_intervals_of_many_features_do_not_depend_on_their_scale(scale: float) -> None:
+    spread = torch.arange(1, P + 1, dtype=torch.float64) ** -0.4
+    phi = 0.3 + normal(N, P, seed=1) * spread
+    outputs = phi[:, :3] @ normal(3, 3, seed=2)
+
+    def intervals(features: Tensor) -> dict[str, Any]:
+        parts = []
+        for part in torch.arange(N).tensor_split(FOLDS):
+            moments = Moments.zeros(P, 3)
+            moments.update(features[part], outputs[part])
+            parts.append(moments)
+        return diagnosed(parts, task="classification").confidence_interval
+
+    plain, scaled = intervals(phi), intervals(scale * phi)
+    for part in ("effective_rank", "effective_rank.uncentered", "verdict"):
+        for name, bounds in plain[part].items():
+            assert bounds is None or scaled[part][name] == pytest.approx(bounds, rel=1e-6)
