@@ -1,29 +1,70 @@
-"""Fixtures that tests of the running product share."""
+"""Fixtures that tests of the running product share.
 
+This is imported before there are processes that tests run in, so what takes long to import is left
+to the fixtures that use it.
+"""
+
+from __future__ import annotations
+
+import gc
 import os
 
 # Tests run in as many processes as there are cores: more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start dozens of programs of ours, which would each be compiled anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import signal
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import httpx
-import numpy as np
 import pytest
-from sklearn.datasets import load_digits
-from support import Stack, multilayer, running_stack, scripted
 
-from service.client import Client
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+    import numpy as np
+    from support import Stack
+
+    from service.client import Client
 
 # A runner that was started in the background ignores Ctrl-C, and would hand that on to the
 # processes whose answer to Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Looks for no garbage among the modules, which all stay, neither now nor after each test."""
+    from hypothesis import settings  # noqa: PLC0415 - see above
+
+    # No example fails for being slow.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Makes sure that groups are kept together: else each process starts all that they share."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid} is not kept with its group by pytest-xdist")
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for all tests that leave it as they found it."""
+    from support import running_stack  # noqa: PLC0415 - see above
+
     with running_stack(tmp_path_factory.mktemp("stack") / "data") as running:
         yield running
 
@@ -43,11 +84,16 @@ def client(stack: Stack) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def archive() -> bytes:
     """An untrained network for `digits`."""
+    from support import multilayer, scripted  # noqa: PLC0415 - see above
+
     return scripted(multilayer())
 
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits: (1797, 64) float32 in [0, 1], and labels."""
+    import numpy as np  # noqa: PLC0415 - see above
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - see above
+
     data = load_digits()
     return (data.data / 16).astype(np.float32), data.target.astype(np.int64)

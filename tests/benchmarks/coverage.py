@@ -18,8 +18,10 @@ from torch import Tensor
 from workers.diagnostics import (
     Answer,
     Assessment,
+    Coordinates,
     Diagnosis,
     Interval,
+    Model,
     Moments,
     Performance,
     assess,
@@ -182,11 +184,10 @@ def _diagnose(
     phi, outputs, _ = rows
     return diagnose(
         folds,
-        task="classification",
-        head=population.head,
+        Model("classification", head=population.head),
         rows=Rows(phi, outputs.argmax(1), None, decide=lambda projected: projected.argmax(1)),
         performances=performances,
-        basis=basis,
+        coordinates=Coordinates(basis),
     )
 
 

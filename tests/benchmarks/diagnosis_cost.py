@@ -33,7 +33,7 @@ from tests.support import npz, scripted
 from workers.analysis.evaluation import choose_batch_size, evaluate
 from workers.analysis.job import analyse
 from workers.analysis.rows import model_view
-from workers.diagnostics import Answer, Moments, Performance, Rows, diagnose
+from workers.diagnostics import Answer, Model, Moments, Performance, Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.extraction import discover, load_model
 from workers.probes.probe import load_probe
@@ -120,11 +120,9 @@ def diagnosing(given: Sample) -> Callable[[], object]:
     rows = Rows(given.phi[kept], predicted[kept], given.labels[kept], answer.decide)
     return lambda: diagnose(
         folds,
-        task="classification",
-        head=given.head,
+        Model("classification", head=given.head, classes=CLASSES),
         rows=rows,
         performances=performances,
-        classes=CLASSES,
     )
 
 

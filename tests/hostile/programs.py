@@ -209,7 +209,7 @@ PROGRAMS: dict[str, Program] = {
     "terabytes when loaded": Program(GreedyLoad, _MEMORY),
     "terabytes when run": Program(Greedy, _MEMORY),
     "terabytes by pieces": Program(GreedyByPieces, _MEMORY),
-    "a text that doubles": Program(Doubling, (*_MEMORY, *_TIME)),
+    "a text that doubles": Program(Doubling, _MEMORY),
     "outputs of 10^12 columns": Program(EndlessColumns, (FailureCode.HEAD_NOT_FOUND,)),
     "a flood of text": Program(Chatty),
     "an endless error": Program(Shouting, _UNSUPPORTED),

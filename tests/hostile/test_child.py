@@ -13,6 +13,8 @@ from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, Succeeded
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("hostile child")
+
 FILES = HOSTILE | HOSTILE_EXPORTS
 # They would run a command while torch loads them.
 COMMANDS = (
@@ -35,7 +37,7 @@ def run(runner: Runner, kind: str, content: bytes, *, exported: bool) -> Outcome
         return runner.run(
             JobRequest(kind=kind, arguments={"exported": exported}),
             [read_only(content, opened)],
-            deadline_s=20,
+            deadline_s=600,
             limits=JobLimits(memory_bytes=1 << 30),
             on_tick=lambda _: True,
         )

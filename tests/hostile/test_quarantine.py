@@ -100,9 +100,7 @@ def test_a_model_that_reaches_for_files_waits_for_its_release(
 
 
 def test_a_running_worker_is_counted(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 30
     while (workers := http.get("/readyz").json()["workers"])["live"] != 1:
-        assert time.monotonic() < deadline, workers
         time.sleep(0.1)
     assert (workers["state"], workers["without_landlock"]) == ("ok", [])
     assert count(http, 'phiscope_workers{device="cpu",landlock="enforced"}') == 1

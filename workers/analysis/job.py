@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -14,19 +15,25 @@ from workers.analysis import layout
 from workers.analysis.allowance import check_allowance
 from workers.analysis.answering import count_predicted_classes, head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
-from workers.analysis.evaluation import count_classes, evaluate, output_space
+from workers.analysis.evaluation import Evaluation, count_classes, evaluate, output_space
 from workers.analysis.held_out import blaming_eval_probe, evaluate_held_out
 from workers.analysis.inputs import Fitted, fit_alike
 from workers.analysis.layers import LayerPass
-from workers.analysis.opening import batch_size, prepare_model
+from workers.analysis.opening import PreparedModel, batch_size, prepare_model
 from workers.analysis.rows import count_rows, model_view
 from workers.analysis.timing import timed
 from workers.analysis.unnamed_outputs import unnamed_outputs
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
+    Coordinates,
+    Diagnosis,
     DiagnosticsError,
+    Evidence,
     IncompatibleShapesError,
+    Model,
     NonFiniteError,
+    Task,
+    Tolerances,
     TooFewSamplesError,
     diagnose,
 )
@@ -81,134 +88,195 @@ def analyse(
         JobError: The model or the probe cannot be used; the message says why.
     """
     request = AnalysisArguments.model_validate(arguments)
-    options = request.options
-    model_file, probe_file, *eval_files = files
-    allocated = data_bytes()
-    timings: dict[str, float] = {}
-
+    model_file, *probe_files = files
+    allocated, timings = data_bytes(), dict[str, float]()
     progress.report(Stage.READING_PROBE)
     with timed(timings, "probe"):
-        probe = _load_probe(probe_file, request.spec, request)
+        probe = _load_probe(probe_files[0], request.spec, request)
     prepared = prepare_model(
-        model_file, probe, options, request.device, progress=progress, timings=timings
+        model_file, probe, request.options, request.device, progress=progress, timings=timings
     )
-    extractor = prepared.extractor
     with timed(timings, "head"):
-        fitted = _with_settled_targets(prepared.fitted, extractor)
-        probe = fitted.probe
-        weights = RowWeights(probe, options.class_weighting)
-        problem = _problem(extractor, probe, held_out=request.eval_spec is not None)
+        analysis = _Analysis(request, prepared, progress, timings)
+        analysis.prepare(data_bytes() - allocated)
+    return analysis.run(probe_files[1:])
+
+
+class _Analysis:
+    """The analysis of a model that has been opened, and the probe that it is given.
+
+    Args:
+        request: What is asked.
+        prepared: The model, and the probe as it gets it.
+        progress: Told of each stage.
+        timings: Seconds of each stage, by name.
+    """
+
+    def __init__(
+        self,
+        request: AnalysisArguments,
+        prepared: PreparedModel,
+        progress: ProgressWriter,
+        timings: dict[str, float],
+    ) -> None:
+        self._request, self._options = request, request.options
+        self._prepared, self._extractor = prepared, prepared.extractor
+        self._progress = progress
+        self._timings = timings
+        self._fitted = _with_settled_targets(prepared.fitted, prepared.extractor)
+        self._probe = self._fitted.probe
+        self._weights = RowWeights(self._probe, self._options.class_weighting)
+        self._problem = _problem(
+            self._extractor, self._probe, held_out=request.eval_spec is not None
+        )
+        self._space = output_space(self._extractor)
+        self._layers: LayerPass | None = None
+
+    def prepare(self, taken_bytes: int) -> None:
+        """See that there is memory for it, and find the layers if they are asked for.
+
+        Args:
+            taken_bytes: What the job has allocated so far.
+        """
+        request, probe = self._request, self._probe
         check_allowance(
-            problem,
-            positions=extractor.feature_map.positions,
-            taken_bytes=data_bytes() - allocated,
+            self._problem,
+            positions=self._extractor.feature_map.positions,
+            taken_bytes=taken_bytes,
             memory_bytes=request.memory_bytes,
             result_bytes=request.result_bytes,
         )
-        space = output_space(extractor)
-        layers = None
-        if options.layers == "all":
-            layers = LayerPass.prepare(
-                prepared.fitted.model,
-                extractor,
-                prepared.first,
+        if self._options.layers == "all":
+            self._layers = LayerPass.prepare(
+                self._prepared.fitted.model,
+                self._extractor,
+                self._prepared.first,
                 request.layers_bytes,
                 n=len(probe),
-                seed=options.seed,
-                space=space,
+                seed=self._options.seed,
+                space=self._space,
                 classes=count_classes(probe),
             )
-    with timed(timings, "extraction"), _explained():
-        evaluation = evaluate(
-            extractor,
-            probe,
-            batch_size(probe, options, extractor),
-            options.seed,
-            progress,
-            weights=weights,
-            layers=layers,
-            space=space,
+
+    def run(self, eval_files: Sequence[BinaryIO]) -> JobResult:
+        """Evaluate, diagnose, and lay out what was found.
+
+        Args:
+            eval_files: The eval probe, if there is one.
+        """
+        with self._stage("extraction"):
+            evaluation = self._evaluate()
+        self._progress.report(Stage.DIAGONALIZING)
+        with self._stage("diagnosis"):
+            diagnosis = self._diagnose(evaluation)
+        layers, tolerance = None, self._options.output_tolerance
+        if self._layers is not None:
+            with self._stage("layers"):
+                layers = self._layers.figures(output_tolerance=tolerance)
+        evidence = diagnosis.evidence
+        unnamed = unnamed_outputs(
+            self._probe, self._extractor.feature_map, self._options, evidence.skill
         )
-    progress.report(Stage.DIAGONALIZING)
-    with timed(timings, "diagnosis"), _explained():
-        diagnosis = diagnose(
+        about_probe = layout.probe_part(
+            replace(self._fitted, notes=(*self._fitted.notes, *unnamed))
+        )
+        held_out, warnings = None, [*self._prepared.warnings, *evaluation.warnings]
+        if self._layers is not None:
+            warnings += self._layers.warnings
+        if self._request.eval_spec is not None:
+            held_out, more, of_eval_probe = self._hold_out(
+                diagnosis, eval_files[0], self._request.eval_spec, about_probe["task"]
+            )
+            warnings += more
+            evidence = evidence if of_eval_probe.quality is None else of_eval_probe
+        self._progress.report(Stage.REPORTING)
+        return JobResult(
+            header={
+                "parameters": self._extractor.feature_map.parameters,
+                "probe": about_probe,
+                "feature_map": layout.feature_map_part(self._extractor, evaluation, warnings),
+                **layout.figures(diagnosis, evidence),
+                "performance": layout.performance_part(evaluation, self._positions),
+                "held_out": held_out,
+                "layers": layers,
+                "provenance": layout.provenance_part(
+                    self._extractor, self._problem, self._timings, self._prepared.device
+                ),
+            },
+            sections={
+                "eigenfunctions.safetensors": eigenfunctions_file(
+                    diagnosis, evaluation, self._options.top_k
+                ),
+                "moments.safetensors": moments_file(evaluation, self._extractor.feature_map),
+            },
+        )
+
+    @property
+    def _positions(self) -> float:
+        """Rows a sample, on average."""
+        return self._problem.rows / len(self._probe)
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(
+            self._extractor,
+            self._probe,
+            batch_size(self._probe, self._options, self._extractor),
+            self._options.seed,
+            self._progress,
+            weights=self._weights,
+            layers=self._layers,
+            space=self._space,
+        )
+
+    def _diagnose(self, evaluation: Evaluation) -> Diagnosis:
+        return diagnose(
             evaluation.folds,
-            task=evaluation.answer.task,
-            positions=problem.rows / len(probe),
-            head=head_by_class(extractor),
+            Model(
+                evaluation.answer.task,
+                head=head_by_class(self._extractor),
+                classes=count_predicted_classes(self._extractor, evaluation.answer),
+                precision=_REDUCED.get(self._extractor.feature_map.dtype),
+            ),
+            coordinates=Coordinates(evaluation.basis, evaluation.space),
             rows=evaluation.rows(),
             performances=evaluation.performance_by_fold,
-            classes=count_predicted_classes(extractor, evaluation.answer),
-            basis=evaluation.basis,
-            space=evaluation.space,
-            precision=_REDUCED.get(extractor.feature_map.dtype),
-            output_tolerance=options.output_tolerance,
-            verdict_tolerance=options.verdict_tolerance,
+            positions=self._positions,
+            tolerances=Tolerances(self._options.output_tolerance, self._options.verdict_tolerance),
+            on_step=partial(self._progress.report, Stage.DIAGONALIZING),
         )
-    layer_figures: list[JsonValue] | None = None
-    if layers is not None:
-        with timed(timings, "layers"):
-            layer_figures = layers.figures(output_tolerance=options.output_tolerance)
-    evidence = diagnosis.evidence
-    unnamed = unnamed_outputs(probe, extractor.feature_map, options, evidence.skill)
-    about_probe = layout.probe_part(replace(fitted, notes=(*fitted.notes, *unnamed)))
-    held_out: dict[str, Any] | None = None
-    eval_warnings: list[str] = []
-    if request.eval_spec is not None:
-        progress.report(Stage.READING_EVAL_PROBE)
-        with timed(timings, "held_out"), blaming_eval_probe(), _explained():
-            eval_fitted = _with_settled_targets(
-                fit_alike(
-                    prepared.saved,
-                    _load_probe(eval_files[0], request.eval_spec, request),
-                    fitted,
-                    prepared.device,
-                ),
-                extractor,
-                like=probe.targets,
+
+    def _hold_out(
+        self, diagnosis: Diagnosis, file: BinaryIO, spec: ProbeSpec, task: Task
+    ) -> tuple[dict[str, Any], list[str], Evidence]:
+        """The report's part about the eval probe, its warnings, and how good the figures are."""
+        self._progress.report(Stage.READING_EVAL_PROBE)
+        with blaming_eval_probe(), self._stage("held_out"):
+            loaded = _load_probe(file, spec, self._request)
+            fitted = _with_settled_targets(
+                fit_alike(self._prepared.saved, loaded, self._fitted, self._prepared.device),
+                self._extractor,
+                like=self._probe.targets,
             )
-            eval_probe = eval_fitted.probe
             found = evaluate_held_out(
-                extractor,
+                self._extractor,
                 diagnosis,
-                eval_probe,
-                batch_size(eval_probe, options, extractor),
-                options,
-                weights=RowWeights(eval_probe, options.class_weighting),
-                progress=progress,
-                task=about_probe["task"],
-                space=space,
+                fitted.probe,
+                batch_size(fitted.probe, self._options, self._extractor),
+                self._options,
+                weights=RowWeights(fitted.probe, self._options.class_weighting),
+                progress=self._progress,
+                task=task,
+                space=self._space,
             )
-        eval_warnings = [_of_eval_probe(warning) for warning in eval_fitted.warnings]
-        figures = found.figures
-        held_out = {"probe": layout.probe_part(eval_fitted), **layout.held_out_part(found)}
-        evidence = evidence if figures.evidence.quality is None else figures.evidence
-    progress.report(Stage.REPORTING)
-    return JobResult(
-        header={
-            "parameters": extractor.feature_map.parameters,
-            "probe": about_probe,
-            "feature_map": layout.feature_map_part(
-                extractor,
-                evaluation,
-                [
-                    *prepared.warnings,
-                    *evaluation.warnings,
-                    *([] if layers is None else layers.warnings),
-                    *eval_warnings,
-                ],
-            ),
-            **layout.figures(diagnosis, evidence),
-            "performance": layout.performance_part(evaluation, problem.rows / len(probe)),
-            "held_out": held_out,
-            "layers": layer_figures,
-            "provenance": layout.provenance_part(extractor, problem, timings, prepared.device),
-        },
-        sections={
-            "eigenfunctions.safetensors": eigenfunctions_file(diagnosis, evaluation, options.top_k),
-            "moments.safetensors": moments_file(evaluation, extractor.feature_map),
-        },
-    )
+        part = {"probe": layout.probe_part(fitted), **layout.held_out_part(found)}
+        warnings = [_of_eval_probe(warning) for warning in fitted.warnings]
+        return part, warnings, found.figures.evidence
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and explain the numerics' errors in it."""
+        with timed(self._timings, name), _explained():
+            yield
 
 
 def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> ProbeData:

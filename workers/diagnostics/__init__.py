@@ -28,7 +28,13 @@ from workers.diagnostics.held_out import HeldOut, HeldOutMinimality, held_out
 from workers.diagnostics.held_out_projections import HeldOutProjections
 from workers.diagnostics.held_out_sums import HeldOutSums
 from workers.diagnostics.intervals import Interval
-from workers.diagnostics.measures import CenteredSpectrum, Spectrum
+from workers.diagnostics.measures import (
+    CenteredSpectrum,
+    Coordinates,
+    Model,
+    Spectrum,
+    Tolerances,
+)
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse
@@ -49,6 +55,7 @@ __all__ = [
     "Averages",
     "CenteredSpectrum",
     "CompressedModel",
+    "Coordinates",
     "DegenerateFeaturesError",
     "Diagnosis",
     "DiagnosticsError",
@@ -63,6 +70,7 @@ __all__ = [
     "LabelCounts",
     "LossKind",
     "Minimality",
+    "Model",
     "Moments",
     "NeuralCollapse",
     "NonFiniteError",
@@ -73,6 +81,7 @@ __all__ = [
     "Rows",
     "Spectrum",
     "Task",
+    "Tolerances",
     "TooFewSamplesError",
     "Verdict",
     "assess",

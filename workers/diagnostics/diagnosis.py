@@ -1,6 +1,6 @@
 """From the moments of folds to every figure of a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -20,24 +20,27 @@ from workers.diagnostics.errors import (
     TooFewSamplesError,
 )
 from workers.diagnostics.evidence import Evidence, gather
-from workers.diagnostics.figures import Values, filled
+from workers.diagnostics.figures import Group, Values, filled
 from workers.diagnostics.intervals import Interval, unbiased_share_interval
 from workers.diagnostics.measures import (
     CenteredSpectrum,
+    Coordinates,
+    Model,
     Setting,
     Spectrum,
     Subject,
+    Tolerances,
     measured,
 )
 from workers.diagnostics.minimality import Minimality
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.nearest_means import nearest_mean_mismatches
 from workers.diagnostics.neural_collapse import NeuralCollapse
-from workers.diagnostics.output_space import OutputSpace
-from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.performance import Performance
 from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranks import EffectiveRank
 from workers.diagnostics.spectra import Pair, spectrum
+from workers.diagnostics.steps import Steps
 from workers.diagnostics.uncertainty import Intervals, LeftOut, intervals
 from workers.diagnostics.verdict import Circumstances, Verdict, judge
 
@@ -45,6 +48,7 @@ from workers.diagnostics.verdict import Circumstances, Verdict, judge
 MIN_SAMPLES = 10
 MIN_FOLDS = 2
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
+_OF_FEATURES, _USUAL = Coordinates(), Tolerances()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,18 +96,14 @@ class Diagnosis:
 @torch.inference_mode()
 def diagnose(
     folds: Sequence[Moments],
+    model: Model,
     *,
-    task: Task,
-    positions: float = 1,
-    head: Tensor | None = None,
+    coordinates: Coordinates = _OF_FEATURES,
     rows: Rows | None = None,
     performances: Sequence[Performance] = (),
-    classes: int | None = None,
-    basis: Tensor | None = None,
-    space: OutputSpace | None = None,
-    precision: float | None = None,
-    output_tolerance: float = 1e-6,
-    verdict_tolerance: float = 1e-3,
+    positions: float = 1,
+    tolerances: Tolerances = _USUAL,
+    on_step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Diagnosis:
     """Diagnose a model from its moments on disjoint folds of a probe.
 
@@ -112,23 +112,16 @@ def diagnose(
 
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
-        task: What the outputs tell: a class, which of several labels, or values.
+        model: What else is known of the model.
+        coordinates: What the sums are of.
+        rows: Single rows, for NC4 and the compression curve.
+        performances: Sums over the rows of each fold; none without targets.
         positions: Rows a sample, on average. Moments count rows, and inner products average over
             them; but the positions of one image or sentence are alike, so they are no evidence of
             their own, and whether there is enough of it is judged by samples.
-        head: Weights of the final linear layer `(c, p)`, for NC3.
-        rows: Single rows, for NC4 and the compression curve.
-        performances: Sums over the rows of each fold; none without targets.
-        classes: How many the model tells apart; None if that is not known. Labels may name fewer.
-        basis: `(p, q)`, orthonormal columns, where the moments are of the features' coordinates in
-            this basis (see `Folds`); None: of the features themselves.
-        space: Whose coordinates the outputs of the moments are; None: they are the outputs
-            themselves.
-        precision: Machine epsilon of the features as the model gave them, if coarser than that of
-            float32, which the rank takes for granted.
-        output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
-            first.
-        verdict_tolerance: The same for r, the rank of the cleaned outputs.
+        tolerances: Which directions of the outputs count.
+        on_step: Called with how many steps are done, of how many: of large problems each takes
+            about as long as the next.
 
     Raises:
         TooFewSamplesError: Fewer than 10 samples, or fewer than 2 folds hold any.
@@ -139,82 +132,74 @@ def diagnose(
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
     samples = round(total.n / positions)
-    setting = Setting(
-        task=task,
-        head=head,
-        basis=basis,
-        space=OutputSpace(total.c) if space is None else space,
-        features=total.p if basis is None else basis.shape[0],
-        targets=total.d,
-        output_tolerance=output_tolerance,
-        verdict_tolerance=verdict_tolerance,
-    )
-    entire = _subject(total, setting, samples)
+    setting = Setting.of(total, model, coordinates, tolerances)
+    steps = Steps(on_step, 2 + len(folds) + (rows is not None))
+    entire = _subject(total, setting, samples, steps)
     figures = measured(entire, setting)
     if not entire.spectra.centered.pairs.rank:
         del figures["effective_rank"]
-    minimality = filled(Minimality, figures["verdict"])
-    confidence_interval = intervals(
-        figures,
-        LeftOut(total, entire, setting).of(folds, figures["verdict"]),
-        [fold.n for fold in folds],
-        setting.sizes(int(entire.directions)),
-    )
-    circumstances = Circumstances(
-        n=samples,
-        p=setting.features,
-        outputs=setting.space.outputs,
-        directions=int(entire.directions),
-        feature_rank=entire.spectra.centered.pairs.rank,
-        class_counts=None if task == "regression" or not total.d else total.y_count.cpu().numpy(),
-        classes=classes if setting.has_classes else None,
-        exclusive=task == "classification",
-        positions=positions,
-        effective_n=total.effective_n / positions if total.is_weighted else None,
-        rounded_from=_first_rounded(entire.spectra.raw.pairs, precision),
-    )
-    if rows is not None and basis is not None:
-        rows = replace(rows, features=rows.features.double() @ basis)
+    left_out = LeftOut(total, entire, setting).of(folds, figures["verdict"], steps)
+    sizes = [fold.n for fold in folds]
+    found = intervals(figures, left_out, sizes, setting.sizes(int(entire.directions)))
+    if rows is not None and setting.basis is not None:
+        rows = replace(rows, features=rows.features.double() @ setting.basis)
     # Rows may be some of all; one a sample is as many as are surely independent.
     trials = 0 if rows is None else min(samples, len(rows.features))
     nc4 = None
     if setting.has_classes:
-        nc4, confidence_interval["neural_collapse"]["nc4_mismatch"] = _nearest_means(
-            total, folds, rows, trials
-        )
+        nc4, found["neural_collapse"]["nc4_mismatch"] = _nearest_means(total, folds, rows, trials)
     projections = filled(Projections, figures["projections"])
     return Diagnosis(
         n=total.n,
-        eigenvectors=_of_features(entire.spectra.raw.pairs, basis).cpu().numpy(),
-        centered_eigenvectors=_of_features(entire.spectra.centered.pairs, basis).cpu().numpy(),
+        eigenvectors=_of_features(entire.spectra.raw.pairs, setting.basis),
+        centered_eigenvectors=_of_features(entire.spectra.centered.pairs, setting.basis),
         spectrum=_spectrum(entire.spectra, figures),
         projections=projections,
         centered_projections=filled(Projections, figures["projections.centered"]),
-        effective_rank=filled(EffectiveRank, figures["effective_rank"])
-        if "effective_rank" in figures
-        else None,
+        effective_rank=_filled_if_there(EffectiveRank, figures, "effective_rank"),
         uncentered_effective_rank=filled(EffectiveRank, figures["effective_rank.uncentered"]),
         alignment=filled(Alignment, figures["alignment"]),
-        verdict=judge(minimality, confidence_interval["verdict"], circumstances),
+        verdict=judge(
+            filled(Minimality, figures["verdict"]),
+            found["verdict"],
+            _circumstances(total, entire, setting, model, positions),
+        ),
         evidence=gather(
             projections,
             [performance for performance in performances if performance.n],
             folds,
-            task=task,
+            task=model.task,
             positions=positions,
-            quality_interval=confidence_interval["projections"]["quality_at_dim_target"],
+            quality_interval=found["projections"]["quality_at_dim_target"],
         ),
-        neural_collapse=filled(NeuralCollapse, figures["neural_collapse"])
-        if setting.has_classes
-        else None,
+        neural_collapse=_filled_if_there(NeuralCollapse, figures, "neural_collapse"),
         nc4=nc4,
         compression=() if rows is None else compress(entire, rows, setting.space),
         trials=trials,
-        confidence_interval=confidence_interval,
+        confidence_interval=found,
     )
 
 
-def _subject(total: Moments, setting: Setting, samples: int) -> Subject:
+def _circumstances(
+    total: Moments, entire: Subject, setting: Setting, model: Model, positions: float
+) -> Circumstances:
+    has_labels = model.task != "regression" and total.d > 0
+    return Circumstances(
+        n=round(total.n / positions),
+        p=setting.features,
+        outputs=setting.space.outputs,
+        directions=int(entire.directions),
+        feature_rank=entire.spectra.centered.pairs.rank,
+        class_counts=total.y_count.cpu().numpy() if has_labels else None,
+        classes=model.classes if setting.has_classes else None,
+        exclusive=model.task == "classification",
+        positions=positions,
+        effective_n=total.effective_n / positions if total.is_weighted else None,
+        rounded_from=_first_rounded(entire.spectra.raw.pairs, model.precision),
+    )
+
+
+def _subject(total: Moments, setting: Setting, samples: int, steps: Steps) -> Subject:
     """All samples, diagonalized."""
     raw = total.averages()
     centered = raw.centered()
@@ -224,7 +209,9 @@ def _subject(total: Moments, setting: Setting, samples: int) -> Subject:
             f"All {setting.features} features are zero on all {samples} samples. Either every unit "
             "is dead, or the probe is not scaled as the model was trained."
         )
+    steps.advance()
     spectra = Pair(of_raw, spectrum(centered, setting.features))
+    steps.advance()
     learned = setting.learned(centered)
     r = int(learned.basis.dimension)
     directions = _directions(raw, centered, spectra.centered.pairs, r, setting.basis)
@@ -273,8 +260,14 @@ def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
     return above + 1 if above < pairs.rank else None
 
 
-def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> Tensor:
-    return pairs.eigenvectors if basis is None else oriented(basis @ pairs.eigenvectors)
+def _of_features(pairs: Eigenpairs, basis: Tensor | None) -> np.ndarray:
+    vectors = pairs.eigenvectors if basis is None else oriented(basis @ pairs.eigenvectors)
+    found: np.ndarray = vectors.cpu().numpy()
+    return found
+
+
+def _filled_if_there(group: type[Group], figures: Mapping[str, Values], part: str) -> Group | None:
+    return filled(group, figures[part]) if part in figures else None
 
 
 def _directions(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,7 @@ from workers.diagnostics.minimality import (
     minimality,
     without_mean_output,
 )
+from workers.diagnostics.moments import Moments
 from workers.diagnostics.neural_collapse import NeuralCollapse, neural_collapse
 from workers.diagnostics.orthonormal import Basis
 from workers.diagnostics.output_space import OutputSpace
@@ -80,6 +81,51 @@ GROUPS: Mapping[str, type] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Model:
+    """What is known of a model, beside the sums.
+
+    Attributes:
+        task: What the outputs tell: a class, which of several labels, or values.
+        head: Weights of the final linear layer `(c, p)`, for NC3; None if they are not known.
+        classes: How many the model tells apart; None if that is not known. Labels may name fewer.
+        precision: Machine epsilon of the features as the model gave them, if coarser than that of
+            float32, which the rank takes for granted.
+    """
+
+    task: Task
+    head: Tensor | None = None
+    classes: int | None = None
+    precision: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """What the sums are of.
+
+    Attributes:
+        basis: `(p, q)`, orthonormal columns, where they are of the features' coordinates in this
+            basis (see `Folds`); None: of the features themselves.
+        space: Whose coordinates the outputs are; None: they are the outputs themselves.
+    """
+
+    basis: Tensor | None = None
+    space: OutputSpace | None = None
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Which directions of the outputs count: singular values above these shares of the first.
+
+    Attributes:
+        outputs: For `dim Ĥ`, and so for D_LR.
+        verdict: For r, the rank of the cleaned outputs.
+    """
+
+    outputs: float = 1e-6
+    verdict: float = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
 class Setting:
     """What the figures depend on, beside the sums.
 
@@ -90,8 +136,7 @@ class Setting:
         space: Whose coordinates the outputs of the sums are.
         features: p.
         targets: d, 0 without.
-        output_tolerance: Directions of the outputs that count for D_LR.
-        verdict_tolerance: Directions of the cleaned outputs that count for r.
+        tolerances: Which directions of the outputs count.
     """
 
     task: Task
@@ -100,8 +145,23 @@ class Setting:
     space: OutputSpace
     features: int
     targets: int
-    output_tolerance: float
-    verdict_tolerance: float
+    tolerances: Tolerances
+
+    @classmethod
+    def of(
+        cls, total: Moments, model: Model, coordinates: Coordinates, tolerances: Tolerances
+    ) -> Self:
+        """The setting of such sums."""
+        basis, space = coordinates.basis, coordinates.space
+        return cls(
+            task=model.task,
+            head=model.head,
+            basis=basis,
+            space=OutputSpace(total.c) if space is None else space,
+            features=total.p if basis is None else basis.shape[0],
+            targets=total.d,
+            tolerances=tolerances,
+        )
 
     @property
     def has_classes(self) -> bool:
@@ -115,7 +175,7 @@ class Setting:
     def learned(self, centered: Averages) -> "Learned":
         """The cleaned learned space, from centred inner products."""
         cleaned = without_mean_output(centered, self.task, self.space)
-        return Learned(cleaned, learned_basis(cleaned, tolerance=self.verdict_tolerance))
+        return Learned(cleaned, learned_basis(cleaned, tolerance=self.tolerances.verdict))
 
 
 class Learned(NamedTuple):
@@ -159,7 +219,7 @@ def measured(subject: Subject, setting: Setting) -> dict[str, Values]:
         For each of `GROUPS` its figures; without classes there is no neural collapse.
     """
     raw, centered, (cleaned, basis), spectra, directions = subject
-    tolerance = setting.output_tolerance
+    tolerance = setting.tolerances.outputs
     found = {
         "verdict": minimality(
             cleaned,

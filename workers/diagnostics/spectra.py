@@ -39,6 +39,7 @@ FEW_FEATURES = 256
 # Iterating from this share of all eigenvectors or more would cost as much as the dense solver.
 _WIDEST_BLOCK = 1 / 8
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +121,13 @@ def nearby(entire: Eigenpairs, averages: Averages, needed: int) -> Eigenpairs | 
     needed = min(needed, entire.rank, int(averages.n) - 1)
     if not is_near_cheaper(needed, entire):
         return None
-    near = entire.leading(_block(needed))
-    return leading_eigenpairs(averages.phi_phi.mm, needed, near=near)
+
+    def product(vectors: Tensor) -> Tensor:
+        # Of a symmetric matrix A, XᵀA is found faster than AX.
+        image: Tensor = (vectors.T @ averages.phi_phi).T
+        return image
+
+    return leading_eigenpairs(product, needed, near=entire.leading(_block(needed)))
 
 
 def is_near_cheaper(needed: int, entire: Eigenpairs) -> bool:
@@ -155,7 +161,7 @@ class CenteredNeighbours:
         self._before = {**entire.effective, "k95_energy": entire.k95_energy}
         vectors = entire.pairs.eigenvectors
         self._gradients = {
-            name: _gradient(vectors, slope)
+            name: _gradient(vectors, slope, entire.pairs.eigenvalues[0])
             for name, slope in slopes(entire.pairs.eigenvalues)._asdict().items()
         }
         self._along_entire = self._along(averages)
@@ -198,13 +204,13 @@ class UncenteredNeighbours:
 
     def __init__(self, entire: Pair, size: Size, centered: CenteredNeighbours) -> None:
         self._entire = entire
-        self._rest = size.trace - entire.raw.pairs.eigenvalues[0]
+        self._rest = (size.trace - entire.raw.pairs.eigenvalues[0]).clamp(min=_TINY)
         self._singular = entire.raw.pairs.eigenvalues[1:].sqrt().sum()
         shares = self._shares(size.trace, entire.raw.pairs)
         self._singular = self._singular * centered.singular_bias
         self._offsets = {
             name: (entire.raw.effective[name].log() - entropy(torch.stack([share, 1 - share])))
-            / (1 - share)
+            / (1 - share).clamp(min=_TINY)
             - entire.centered.effective[name].log()
             for name, share in shares.items()
         }
@@ -233,10 +239,17 @@ class UncenteredNeighbours:
         return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + singular)}
 
 
-def _gradient(vectors: Tensor, slope: Tensor) -> Tensor:
-    """`V diag(slope) Vᵀ`, flat; in float32, which is exact enough for a change."""
+def _gradient(vectors: Tensor, slope: Tensor, scale: Tensor) -> Tensor:
+    """`V diag(slope) Vᵀ`, flat; in float32, which is exact enough for a change.
+
+    Args:
+        vectors: V, `(p, rank)`.
+        slope: `(rank,)`.
+        scale: About one over the slopes, which keeps them within what float32 holds.
+    """
     single = vectors.float()
-    return ((single * slope.float()) @ single.T).double().flatten()
+    product = (single * (slope * scale).float()) @ single.T
+    return (product.double() / scale).flatten()
 
 
 def _symmetric(size: Size, leading: Eigenpairs) -> Values:

@@ -34,6 +34,7 @@ from workers.diagnostics.spectra import (
     nearby,
     solved,
 )
+from workers.diagnostics.steps import Steps
 
 Intervals = dict[str, dict[str, Interval | None]]
 Measured = Mapping[str, Values]
@@ -99,22 +100,29 @@ class LeftOut:
         self._entire = entire
         self._setting = setting
 
-    def of(self, folds: Sequence[Moments], found: Values) -> list[Measured]:
+    def of(self, folds: Sequence[Moments], found: Values, steps: Steps) -> list[Measured]:
         """The figures without each of some folds.
 
         Args:
             folds: Sums over disjoint sets of samples.
             found: The figures of minimality of all samples.
+            steps: Told of each fold.
 
         Returns:
             For several folds at once, or for each.
         """
-        if self._total.p > FEW_FEATURES:
-            return jackknife(self._total, folds, self._statistic_of_many(folds[0], found))
-        return [
-            self._of_few(folds[first : first + self._at_once])
-            for first in range(0, len(folds), self._at_once)
-        ]
+        many = self._total.p > FEW_FEATURES
+        statistic = self._statistic_of_many(folds[0], found) if many else None
+        left_out: list[Measured] = []
+        at_once = 1 if statistic else self._at_once
+        for first in range(0, len(folds), at_once):
+            some = folds[first : first + at_once]
+            if statistic is None:
+                left_out.append(self._of_few(some))
+            else:
+                left_out += jackknife(self._total, some, statistic)
+            steps.advance(len(some))
+        return left_out
 
     @property
     def _at_once(self) -> int:

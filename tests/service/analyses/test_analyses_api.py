@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from support import Digits, Slow, Stack, multilayer, npz, scripted
+from support import MINUTES, Digits, Slow, Stack, multilayer, npz, scripted
 from torch import nn
 
 from service.client import AnalysisFailedError, ApiError, Client
@@ -271,7 +271,7 @@ def test_events_tell_of_progress_and_of_the_end(
 
 
 def test_waiting_ends_when_its_time_is_up(client: Client, http: httpx.Client, probe: str) -> None:
-    analysis = client.start(send(client, Slow()), probe)
+    analysis = client.start(send(client, Slow(MINUTES)), probe)
     began = time.monotonic()
     waited = http.get(f"/v1/analyses/{analysis['id']}", params={"wait": 1.5})
     assert waited.json()["status"] in {"queued", "running"}
@@ -283,7 +283,7 @@ def test_waiting_ends_when_its_time_is_up(client: Client, http: httpx.Client, pr
 def test_a_running_analysis_is_cancelled(
     client: Client, http: httpx.Client, probe: str, archive: bytes
 ) -> None:
-    slow = send(client, Slow())
+    slow = send(client, Slow(MINUTES))
     analysis = client.start(slow, probe)
     for state in client.follow(analysis["id"]):
         if state["progress"]["stage"] == "locating_head":

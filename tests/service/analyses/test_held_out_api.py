@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from support import Digits, Stack, multilayer, npz, scripted, send_slow
+from support import MINUTES, Digits, Stack, multilayer, npz, scripted, send_slow
 from torch import nn
 
 from service.client import AnalysisFailedError, ApiError, Client
@@ -210,7 +210,7 @@ def test_an_analysis_waits_for_its_eval_probe_and_fails_with_it(
 ) -> None:
     x, y = digits
     # While the worker's only slot is busy, the eval probe stays unvalidated.
-    slow = send_slow(client)
+    slow = send_slow(client, MINUTES)
     for state in client.follow(slow["id"]):
         if state["status"] == "running":
             break

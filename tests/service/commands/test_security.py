@@ -17,7 +17,6 @@ def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "service", "quarantine", *arguments, "--url", url],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
 

@@ -9,11 +9,12 @@ import httpx
 import pytest
 import torch
 from pydantic import BaseModel
+from samples import diagnosed
 
 from service.charts.svg import STYLE
 from service.guide.routes import PAGES, render
 from service.report.document import Report
-from workers.diagnostics import Moments, diagnose
+from workers.diagnostics import Moments
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -80,7 +81,7 @@ def by_hand(output: int) -> Any:
     outputs = phi[:, [output]]
     fold = Moments.zeros(2, 1)
     fold.update(phi.repeat(30, 1), outputs.repeat(30, 1))
-    return diagnose([fold, fold], task="regression")
+    return diagnosed([fold, fold], task="regression")
 
 
 @pytest.mark.parametrize(("output", "utilization", "distance"), [(0, 1.0, 0.03), (1, 0.0, 0.76)])

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from support import Slow, Stack, exported, multilayer, npz, scripted
+from support import MINUTES, Slow, Stack, exported, multilayer, npz, scripted
 from torch import Tensor, nn
 
 from service.client import ApiError, Client
@@ -328,7 +328,7 @@ def test_deleting_a_model_takes_its_inspections_along(
 ) -> None:
     done = send(client, archive)
     client.inspect(done)
-    under_way = send(client, Slow())
+    under_way = send(client, Slow(MINUTES))
     pending = http.get(f"/v1/models/{under_way}/inspection", params={"wait": 0})
     assert pending.status_code == 202
     for model in (done, under_way):
@@ -343,7 +343,7 @@ def test_a_probe_that_is_not_validated_yet_cannot_say_anything(stack: Stack) -> 
     with stack.client() as client, stack.http() as http:
         model = send(client, multilayer(seed=25))
         # Keeps the only worker busy while the probe waits.
-        slow = send(client, Slow())
+        slow = send(client, Slow(MINUTES))
         http.get(f"/v1/models/{slow}/inspection", params={"wait": 0})
         probe = client.register_probe(io.BytesIO(content), name=f"p-{uuid.uuid4().hex}")
         early = http.get(f"/v1/models/{model}/inspection", params={"probe": probe["id"]})

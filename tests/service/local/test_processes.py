@@ -11,7 +11,7 @@ def test_ready_when_it_says_so(tmp_path: Path) -> None:
     sign = tmp_path / "sign"
     child = Child("server", ["sh", "-c", f"sleep 0.2; touch {sign}; exec sleep 60"])
     child.start()
-    child.wait_ready(sign.exists, 10)
+    child.wait_ready(sign.exists, 300)
     assert child.poll() is None
     child.stop()
     assert child.poll() == -signal.SIGTERM
@@ -23,7 +23,7 @@ def test_ended_before_it_was_ready_shows_the_end_of_its_log(tmp_path: Path) -> N
     child = Child("server", ["sh", "-c", script], log=log)
     child.start()
     with pytest.raises(LocalError) as it:
-        child.wait_ready(lambda: False, 10)
+        child.wait_ready(lambda: False, 300)
     first, *shown = str(it.value).splitlines()
     assert first == f"server ended before it was ready (exit status 3). The end of its log, {log}:"
     assert shown[-1] == "    out of luck"
@@ -42,7 +42,7 @@ def test_program_that_does_not_exist(tmp_path: Path) -> None:
     child = Child("server", [str(tmp_path / "nothing")], log=tmp_path / "server.log")
     child.start()
     with pytest.raises(LocalError, match=r"Cannot run .*/nothing: No such file"):
-        child.wait_ready(lambda: False, 10)
+        child.wait_ready(lambda: False, 300)
 
 
 def test_stubborn_child_is_killed_after_its_grace(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_stubborn_child_is_killed_after_its_grace(tmp_path: Path) -> None:
     )
     child.stop_seconds = 0.5
     child.start()
-    child.wait_ready(sign.exists, 10)
+    child.wait_ready(sign.exists, 300)
     started = time.monotonic()
     child.stop()
     assert child.poll() == -signal.SIGKILL

@@ -20,7 +20,8 @@ SCRIPT = """
 import signal
 import sys
 from contextlib import suppress
-from service.local import LocalError, Supervisor, unwind_on_termination
+from service.local import Child, LocalError, Supervisor, unwind_on_termination
+Child.stop_seconds = 600.0  # so that no child is killed because the machine is slow
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 try:
     with suppress(KeyboardInterrupt), unwind_on_termination(), Supervisor() as supervisor:
@@ -60,12 +61,10 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
 
 def wait_for_line(path: Path, number: int) -> str:
     """Return the line of a growing file, once it is complete."""
-    deadline = time.monotonic() + 10
     while True:
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         if len(lines) >= number and lines[number - 1].endswith("\n"):
             return lines[number - 1].strip()
-        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -76,7 +75,7 @@ def test_a_child_that_ends_is_started_again(tmp_path: Path, supervise: Supervise
     second = int(wait_for_line(tmp_path / "pids", 2))
     assert second != first
     supervisor.terminate()
-    output, _ = supervisor.communicate(timeout=10)
+    output, _ = supervisor.communicate()
     assert "child 0 ended (killed by SIGKILL); starting it again" in output
 
 
@@ -86,13 +85,13 @@ def test_what_a_crashed_child_leaves_behind_is_ended(
     supervise("sleep 60 & echo $! >> leftovers; echo $$ >> pids; wait")
     leftover = psutil.Process(int(wait_for_line(tmp_path / "leftovers", 1)))
     os.kill(int(wait_for_line(tmp_path / "pids", 1)), signal.SIGKILL)
-    assert_gone([leftover], 5)
+    assert_gone([leftover], 300)
 
 
 def test_a_child_that_never_gets_going_ends_it_all(tmp_path: Path, supervise: Supervise) -> None:
     supervisor = supervise("echo $$ > pid; exec sleep 60", "exit 3")
     healthy = int(wait_for_line(tmp_path / "pid", 1))
-    _, errors = supervisor.communicate(timeout=30)
+    _, errors = supervisor.communicate()
     assert supervisor.returncode == 1
     assert errors == "child 1 ended 4 times soon after its start (exit status 3).\n"
     assert not psutil.pid_exists(healthy)
@@ -109,18 +108,18 @@ def test_stops_children_in_reverse_order(
     supervisor = supervise(*scripts)
     wait_for_line(tmp_path / "ready", 3)
     supervisor.send_signal(number)
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait() == 0
     assert (tmp_path / "order").read_text().split() == ["third", "second", "first"]
 
 
 def test_second_signal_kills_at_once(tmp_path: Path, supervise: Supervise) -> None:
-    supervisor = supervise("trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done")
+    supervisor = supervise("trap 'echo >> told' TERM; echo $$ > pid; while :; do sleep 0.1; done")
     stubborn = int(wait_for_line(tmp_path / "pid", 1))
     supervisor.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    wait_for_line(tmp_path / "told", 1)
     assert supervisor.poll() is None
     supervisor.send_signal(signal.SIGINT)
-    supervisor.wait(3)
+    supervisor.wait(300)  # and not the time that a child is given to stop
     assert not psutil.pid_exists(stubborn)
 
 
@@ -132,7 +131,7 @@ def test_killed_supervisor_takes_its_children_along(
     assert os.getsid(child) == child
     family = [psutil.Process(child)]
     supervisor.kill()
-    assert_gone(family, 5)
+    assert_gone(family, 300)
 
 
 def test_waiting_ends_when_the_caller_has_seen_enough(tmp_path: Path) -> None:

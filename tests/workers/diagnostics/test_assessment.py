@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from samples import measured
+from samples import diagnosed, measured
 
 from workers.diagnostics import (
     CompressedModel,
@@ -12,7 +12,6 @@ from workers.diagnostics import (
     Moments,
     Regime,
     assess,
-    diagnose,
 )
 
 
@@ -147,7 +146,7 @@ def test_accuracy_and_quality_never_enter() -> None:
             measured(outputs[rows], targets[rows], "classification")
             for rows in torch.arange(1000).split(100)
         ]
-        found = diagnose(folds, task="classification", performances=performances)
+        found = diagnosed(folds, task="classification", performances=performances)
         verdicts.append(found.verdict)
         assessed.append(assess(found.verdict.regime, found.evidence))
     true, shuffled = verdicts

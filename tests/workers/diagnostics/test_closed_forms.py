@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed
 from torch import Tensor
 
 from workers.diagnostics import (
@@ -15,7 +16,6 @@ from workers.diagnostics import (
     NonFiniteError,
     Task,
     TooFewSamplesError,
-    diagnose,
 )
 
 
@@ -32,7 +32,7 @@ def _diagnose(
         _moments(phi[rows], outputs[rows], None if targets is None else targets[rows])
         for rows in dealt.chunk(folds)
     ]
-    return diagnose(parts, task=task)
+    return diagnosed(parts, task=task)
 
 
 def _moments(phi: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Moments:
@@ -288,7 +288,7 @@ def test_inputs_that_cannot_be_diagnosed() -> None:
     with pytest.raises(NonFiniteError, match="too large to be squared"):
         _diagnose(_normal(50, 4) * 1e200, _normal(50, 2), None)
     with pytest.raises(IncompatibleShapesError, match="equal shape"):
-        diagnose(
+        diagnosed(
             [_moments(_normal(20, 3), _normal(20, 2)), _moments(_normal(20, 4), _normal(20, 2))],
             task="regression",
         )

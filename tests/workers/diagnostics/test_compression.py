@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from samples import kept_rows, told
+from samples import diagnosed as diagnose
+from samples import kept_rows, normal, told
 
-from workers.diagnostics import Diagnosis, Moments, Rows, diagnose
+from workers.diagnostics import Diagnosis, Moments, Rows
+from workers.diagnostics.compression import _Compressed
 from workers.diagnostics.performance import Task
 
 N, P, C = 600, 45, 5
@@ -91,3 +93,18 @@ def test_constant_outputs_have_no_curve_and_constant_features_one_point() -> Non
     rows = kept_rows(same, f, labels)
     (point,) = diagnosed(same, f, targets, "classification", rows).compression
     assert (point.k, point.output_error) == (0, 1.0)
+
+
+def test_outputs_of_each_k_are_the_same_together_and_in_turn() -> None:
+    vectors = torch.linalg.qr(normal(12, 12, seed=1))[0]
+    weights, mean, features = normal(12, 5, seed=2), normal(5, seed=3), normal(30, 12, seed=4)
+    steps = [0, 1, 2, 7, 12]
+    together = _Compressed(vectors, weights, mean, steps)
+    in_turn = _Compressed(vectors, weights, mean, steps)
+    in_turn._head = None
+    ((every, found),) = together.outputs(features)
+    assert every == slice(0, len(steps))
+    for step, outputs in in_turn.outputs(features):
+        torch.testing.assert_close(found[:, step], outputs)
+    whole = (features @ vectors) @ weights + mean
+    torch.testing.assert_close(found[:, -1], whole)

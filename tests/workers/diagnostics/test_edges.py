@@ -5,14 +5,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from samples import Sample, minimal, normal
+from samples import Sample, diagnosed, minimal, normal
 from torch import Tensor
 
 from workers.diagnostics import (
     DegenerateFeaturesError,
     Diagnosis,
     NonFiniteError,
-    diagnose,
 )
 from workers.diagnostics.folds import Folds
 
@@ -271,7 +270,7 @@ def test_batches_are_of_no_account(positions: int) -> None:
         for start in range(0, 300, batch * positions):
             rows = slice(start, start + batch * positions)
             folds.update(sample.phi[rows], sample.outputs[rows], sample.targets[rows])
-        found.append(diagnose(folds.moments(), task="classification", positions=positions))
+        found.append(diagnosed(folds.moments(), task="classification", positions=positions))
     for other in found[1:]:
         np.testing.assert_allclose(
             other.spectrum.eigenvalues, found[0].spectrum.eigenvalues, rtol=1e-10

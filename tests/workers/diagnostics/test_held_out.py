@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed
 
 from workers.diagnostics import (
     Diagnosis,
@@ -12,7 +13,6 @@ from workers.diagnostics import (
     HeldOutSums,
     NonFiniteError,
     TooFewSamplesError,
-    diagnose,
     held_out,
 )
 from workers.diagnostics.folds import Folds
@@ -58,7 +58,7 @@ class Sample:
     def diagnose(self) -> Diagnosis:
         folds = Folds(len(self.phi))
         folds.update(*self.tensors(slice(None)))
-        return diagnose(folds.moments(), task=self.task, basis=folds.basis)
+        return diagnosed(folds.moments(), task=self.task, basis=folds.basis)
 
     def judge(self, diagnosis: Diagnosis, *, batch: int = 100, positions: int = 1) -> HeldOut:
         sums = HeldOutSums(
@@ -310,7 +310,9 @@ def test_without_targets_there_is_what_needs_none() -> None:
     diagnosis = network().diagnose()
     fresh = Sample(labelled.phi, labelled.outputs, labelled.targets[:, :0])
     found, whole = fresh.judge(diagnosis), labelled.judge(diagnosis)
-    np.testing.assert_array_equal(found.projections.utilization, whole.projections.utilization)
+    np.testing.assert_allclose(
+        found.projections.utilization, whole.projections.utilization, rtol=1e-10, atol=1e-14
+    )
     assert found.projections.quality is None
     assert found.evidence.quality is found.evidence.quality_chance is None
     assert found.performance is None

@@ -8,9 +8,10 @@ from operator import add
 import numpy as np
 import pytest
 import torch
+from samples import diagnosed
 from torch import Tensor
 
-from workers.diagnostics import Alignment, Moments, diagnose
+from workers.diagnostics import Alignment, Moments
 from workers.diagnostics.folds import Dealing, Folds
 from workers.diagnostics.layer_sums import LAYER_FOLDS, LayerSums
 from workers.diagnostics.layers import LayerDiagnosis, diagnose_layer
@@ -79,7 +80,7 @@ def test_the_penultimate_layer_has_the_figures_of_the_report(seed: int) -> None:
     features, outputs, targets = network(seed)
     folds = Folds(N)
     folds.update(features[1], outputs, targets)
-    report = diagnose(folds.moments(), task="classification")
+    report = diagnosed(folds.moments(), task="classification")
     layer = figures(features, outputs, targets)[1]
     pairs = (
         (layer.uncentered, report.spectrum, report.projections),

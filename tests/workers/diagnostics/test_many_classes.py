@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load, save
+from samples import diagnosed
 
 from workers.diagnostics import (
     Diagnosis,
@@ -16,7 +17,6 @@ from workers.diagnostics import (
     IncompatibleShapesError,
     Moments,
     Rows,
-    diagnose,
     held_out,
 )
 from workers.diagnostics.class_sums import indicators
@@ -89,7 +89,7 @@ class Network:
                 targets[rows],
                 torch.from_numpy(self.weights[rows]) if self.balanced else None,
             )
-        return diagnose(
+        return diagnosed(
             folds.moments(),
             task="classification",
             positions=positions,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import Sample, minimal, normal, unequal
+from samples import Sample, diagnosed, minimal, normal, unequal
 
-from workers.diagnostics import Diagnosis, Moments, diagnose
+from workers.diagnostics import Diagnosis, Moments
 
 N, FOLDS = 240, 5
 
@@ -75,14 +75,14 @@ def test_folds_gathered_from_any_shards_and_batches_give_the_same_report(
     of = BALANCED if weighted else PLAIN
     order = np.array(random.sample(range(N), N))
     folds = np.array_split(order, FOLDS)
-    expected = diagnose(grouped(of, folds), task="classification")
+    expected = diagnosed(grouped(of, folds), task="classification")
     merged = []
     for rows in folds:
         cuts = sorted(random.randrange(len(rows) + 1) for _ in range(parts - 1))
         shards = grouped(of, np.split(np.array(random.sample(rows.tolist(), len(rows))), cuts))
         random.shuffle(shards)
         merged.append(reduce(add, shards))
-    assert_same(diagnose(merged, task="classification"), expected, intervals=True)
+    assert_same(diagnosed(merged, task="classification"), expected, intervals=True)
 
 
 @settings(deadline=None, max_examples=20)
@@ -91,9 +91,9 @@ def test_figures_do_not_depend_on_how_samples_are_dealt(
     random: Random, folds: int, *, weighted: bool
 ) -> None:
     of = BALANCED if weighted else PLAIN
-    expected = diagnose(grouped(of, np.array_split(np.arange(N), FOLDS)), task="classification")
+    expected = diagnosed(grouped(of, np.array_split(np.arange(N), FOLDS)), task="classification")
     dealt = np.array_split(np.array(random.sample(range(N), N)), folds)
-    found = diagnose(grouped(of, dealt), task="classification")
+    found = diagnosed(grouped(of, dealt), task="classification")
     assert_same(found, expected, intervals=False)
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
-from samples import measured
+from samples import diagnosed, measured
 from torch import Tensor
 
 from workers.diagnostics import (
@@ -15,7 +15,6 @@ from workers.diagnostics import (
     Moments,
     NonFiniteError,
     Performance,
-    diagnose,
 )
 
 N, P, C = 60, 7, 3
@@ -129,7 +128,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 def _diagnose(phi: Tensor, outputs: Tensor, targets: Tensor) -> Diagnosis:
     folds = [_sums(*(a[i::5] for a in (phi, outputs, targets))) for i in range(5)]
-    return diagnose(folds, task="classification")
+    return diagnosed(folds, task="classification")
 
 
 @settings(deadline=None, max_examples=25)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +14,37 @@ from workers.diagnostics.plan import Problem
 ROOT = Path(__file__).parents[3]
 
 
-def run_within(problem: Problem, limit: int) -> int:
-    numbers = (problem.rows, problem.p, problem.c, int(problem.by_class), limit)
-    sizes = [str(each) for each in numbers]
-    command = [sys.executable, within_memory.__file__, *sizes]
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, check=False, timeout=280).returncode
+pytestmark = pytest.mark.xdist_group("plan")
+
+RunWithin = Callable[[Problem, int], int]
+
+
+@pytest.fixture(scope="module")
+def run_within() -> Iterator[RunWithin]:
+    """Solves a problem within a limit, in a process that has imported all that it needs."""
+    with subprocess.Popen(
+        [sys.executable, within_memory.__file__],
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        given, answers = process.stdin, process.stdout
+        assert given is not None
+        assert answers is not None
+
+        def ask(problem: Problem, limit: int) -> int:
+            numbers = (problem.rows, problem.p, problem.c, int(problem.by_class), limit)
+            print(*numbers, file=given, flush=True)
+            return int(answers.readline())
+
+        yield ask
+        given.close()
 
 
 @pytest.mark.parametrize(("rows", "p", "c"), [(700, 600, 10), (400, 380, 300), (200, 6000, 10)])
 def test_a_problem_fits_into_what_is_planned_and_not_into_40_percent(
-    rows: int, p: int, c: int
+    run_within: RunWithin, rows: int, p: int, c: int
 ) -> None:
     problem = Problem(rows, p, c, c)
     assert run_within(problem, problem.memory_bytes) == 0
@@ -37,12 +58,14 @@ def kept_rows(problem: Problem) -> int:
 
 
 @pytest.mark.parametrize(("rows", "p", "c"), [(1500, 128, 8000), (300, 32, 2500), (200, 500, 4000)])
-def test_many_classes_fit_into_what_is_planned(rows: int, p: int, c: int) -> None:
+def test_many_classes_fit_into_what_is_planned(
+    run_within: RunWithin, rows: int, p: int, c: int
+) -> None:
     problem = Problem(rows, p, c, c, by_class=True, head=True)
     assert run_within(problem, problem.memory_bytes + kept_rows(problem)) == 0
 
 
-def test_many_classes_do_not_fit_into_40_percent() -> None:
+def test_many_classes_do_not_fit_into_40_percent(run_within: RunWithin) -> None:
     problem = Problem(1500, 128, 8000, 8000, by_class=True, head=True)
     too_little = int(0.4 * problem.memory_bytes) + kept_rows(problem)
     assert run_within(problem, too_little) == within_memory.OUT_OF_MEMORY

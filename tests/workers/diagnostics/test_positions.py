@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from samples import diagnosed
 
-from workers.diagnostics import Diagnosis, Moments, TooFewSamplesError, diagnose
+from workers.diagnostics import Diagnosis, Moments, TooFewSamplesError
 from workers.diagnostics.diagonalization import diagonalize
 from workers.diagnostics.explanation import unexplained
 from workers.diagnostics.folds import Folds
@@ -25,7 +26,7 @@ def dealt(samples: int, positions: int) -> list[Moments]:
 
 
 def diagnosis(samples: int, positions: int) -> Diagnosis:
-    return diagnose(dealt(samples, positions), task="classification", positions=positions)
+    return diagnosed(dealt(samples, positions), task="classification", positions=positions)
 
 
 def test_positions_do_not_stand_for_samples() -> None:
@@ -33,15 +34,15 @@ def test_positions_do_not_stand_for_samples() -> None:
     assert few.verdict.regime == "undetermined"
     assert "Too few samples to judge: 60, and the rule needs 100" in few.verdict.reasons[0]
     assert any("Few samples: 60." in warning for warning in few.verdict.warnings)
-    assert diagnose(dealt(60, 16), task="classification").verdict.regime == "MF"
+    assert diagnosed(dealt(60, 16), task="classification").verdict.regime == "MF"
     assert diagnosis(600, 16).verdict.regime == "MF"
     assert diagnosis(600, 16).verdict.warnings == ()
 
 
 def test_figures_are_those_of_the_rows() -> None:
     folds = dealt(200, 16)
-    by_samples = diagnose(folds, task="classification", positions=16)
-    by_rows = diagnose(folds, task="classification")
+    by_samples = diagnosed(folds, task="classification", positions=16)
+    by_rows = diagnosed(folds, task="classification")
     assert by_samples.n == by_rows.n == 3200
     assert by_samples.verdict.minimality == by_rows.verdict.minimality
     assert by_samples.spectrum.eigenvalues.tolist() == by_rows.spectrum.eigenvalues.tolist()
@@ -86,6 +87,6 @@ def test_samples_of_different_numbers_of_rows_are_counted_one_by_one() -> None:
     folds = Folds(60, positions=sizes)
     folds.update(phi, phi[:, :CLASSES], labels)
     positions = float(sizes.double().mean())
-    found = diagnose(folds.moments(), task="classification", positions=positions)
+    found = diagnosed(folds.moments(), task="classification", positions=positions)
     assert found.n == int(sizes.sum())
     assert "Too few samples to judge: 60" in found.verdict.reasons[0]

@@ -1,8 +1,10 @@
 """Run as a child: every stage from features to artifacts, within so much data memory.
 
-Exits with 0 if that sufficed and 3 if memory ran out.
+Reads a problem and its limit from each line, and answers with 0 if that sufficed and 3 if memory
+ran out. Each is solved in a process forked for it alone, which has nothing of the one before it.
 """
 
+import os
 import resource
 import sys
 from functools import reduce
@@ -11,7 +13,7 @@ from operator import add
 import safetensors.numpy
 import torch
 
-from workers.diagnostics import Rows, diagnose
+from workers.diagnostics import Coordinates, Model, Rows, diagnose
 from workers.diagnostics.folds import Folds
 from workers.diagnostics.output_space import OutputSpace
 from workers.protocol.memory import data_bytes
@@ -28,7 +30,7 @@ def run(rows: int, p: int, c: int) -> None:
         phi = (means[part] + torch.randn(len(part), p)).relu()
         folds.update(phi, phi @ head, torch.eye(c)[part])
     moments = folds.moments()
-    diagnosis = diagnose(moments, task="classification", basis=folds.basis)
+    diagnosis = diagnose(moments, Model("classification"), coordinates=Coordinates(folds.basis))
     arrays = reduce(add, moments).to_arrays()
     if folds.basis is not None:
         arrays["basis"] = folds.basis.contiguous().numpy()
@@ -53,7 +55,10 @@ def run_by_class(rows: int, p: int, head: torch.Tensor) -> None:
     space = space.within(folds.output_basis)
     answers = Rows(torch.cat(kept), torch.cat(told), labels, lambda outputs: outputs.argmax(1))
     diagnosis = diagnose(
-        moments, task="classification", head=head, rows=answers, basis=folds.basis, space=space
+        moments,
+        Model("classification", head=head),
+        rows=answers,
+        coordinates=Coordinates(folds.basis, space),
     )
     arrays = reduce(add, moments).to_arrays()
     if folds.basis is not None:
@@ -62,11 +67,8 @@ def run_by_class(rows: int, p: int, head: torch.Tensor) -> None:
     assert diagnosis.n == rows
 
 
-def main() -> int:
+def measure(rows: int, p: int, c: int, by_class: int, limit: int) -> int:
     """Keep to the limit and run."""
-    rows, p, c, by_class, limit = map(int, sys.argv[1:])
-    torch.set_num_threads(1)
-    torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
     head = torch.randn(c, p, dtype=torch.float64) if by_class else None
     memory = data_bytes() + limit
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
@@ -82,5 +84,21 @@ def main() -> int:
     return 0
 
 
+def main() -> None:
+    """Answer to each line."""
+    torch.set_num_threads(1)
+    torch.linalg.eigh(torch.eye(300, dtype=torch.float64))
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = measure(*map(int, line.split()))
+            finally:
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(ended), flush=True)  # noqa: T201 - it is the answer
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,6 +24,8 @@ from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("odd models")
+
 HALF_GIB = 1 << 29
 X = np.random.default_rng(0).standard_normal((300, 12)).astype(np.float32)
 X[290, 0] = 1000  # in a batch after the first
@@ -97,7 +99,7 @@ def failure(runner: Runner, archive: bytes) -> Failure:
         outcome = runner.run(
             JobRequest(kind="analyse", arguments=arguments.model_dump(mode="json")),
             [read_only(archive, opened), read_only(PROBE, opened)],
-            deadline_s=60,
+            deadline_s=600,
             limits=JobLimits(memory_bytes=HALF_GIB),
             on_tick=lambda _: True,
         )

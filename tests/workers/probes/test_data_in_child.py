@@ -14,6 +14,8 @@ from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, Succeeded
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("data in child")
+
 MEMORY = 384 << 20
 REFUSALS = {"probe_unreadable", "non_finite", "out_of_memory"}
 DATA_CODES = REFUSALS | {"too_few_samples", "input_mismatch"}
@@ -32,7 +34,7 @@ def validate(runner: Runner, content: bytes, spec: object) -> Outcome:
                 kind="validate_probe", arguments={"spec": dict(spec), "max_bytes": MEMORY // 4}
             ),
             [read_only(content, opened)],
-            deadline_s=30,
+            deadline_s=600,
             limits=JobLimits(memory_bytes=MEMORY),
             on_tick=lambda _: True,
         )

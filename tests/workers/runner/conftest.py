@@ -30,7 +30,7 @@ class Jobs:
         *contents: bytes,
         arguments: dict[str, JsonValue] | None = None,
         threads: int = 1,
-        deadline_s: float = 60,
+        deadline_s: float = 600,
         limits: JobLimits | None = None,
         on_tick: OnTick | None = None,
     ) -> Outcome:
@@ -63,6 +63,8 @@ AssertGone = Callable[..., None]
 def shared_jobs() -> Iterator[Jobs]:
     jobs = Jobs()
     with jobs.runner:
+        # Now, for a job's deadline runs while the warm parent starts.
+        jobs.runner.start()
         yield jobs
 
 
@@ -104,7 +106,7 @@ def assert_gone() -> AssertGone:
     """A killed process is dead at once, but may take a moment to be collected."""
 
     def check(*pids: int) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 120
         while alive := [pid for pid in pids if _is_alive(pid)]:
             assert time.monotonic() < deadline, f"still there: {alive}"
             time.sleep(0.01)

@@ -15,11 +15,14 @@ from service.contract.security_events import SecurityEvent
 from workers.protocol.progress import Progress, Stage
 from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Cancelled, Succeeded
+from workers.runner.supervisor import _KILL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.workers.runner.conftest import AssertGone, Jobs, MakeJobs, WarmParents
+
+pytestmark = pytest.mark.xdist_group("runner")
 
 
 def test_result_carries_header_and_sections(jobs: Jobs) -> None:
@@ -143,10 +146,14 @@ def test_hanging_job_ends_at_its_deadline(jobs: Jobs, assert_gone: AssertGone) -
             started.append(progress)
         return True
 
-    outcome = jobs.fail("hang", deadline_s=1.5, on_tick=note)
-    assert outcome.failure.code == FailureCode.TIME_LIMIT
-    assert "1.5 s" in outcome.failure.message
-    assert outcome.event is None
+    # The deadline of one that has said who it is by then, however slow the machine.
+    for seconds in (1.5, 15.5, 150.5):
+        outcome = jobs.fail("hang", deadline_s=seconds, on_tick=note)
+        assert outcome.failure.code == FailureCode.TIME_LIMIT
+        assert f"{seconds} s" in outcome.failure.message
+        assert outcome.event is None
+        if started:
+            break
     assert_gone(started[-1].done)
 
 
@@ -157,7 +164,7 @@ def test_processor_time_is_limited(jobs: Jobs) -> None:
     assert outcome.event is None
 
 
-def test_cancelled_job_is_gone_within_a_second(jobs: Jobs, assert_gone: AssertGone) -> None:
+def test_cancelled_job_is_gone_at_once(jobs: Jobs, assert_gone: AssertGone) -> None:
     pids: list[int] = []
     asked: list[float] = []
 
@@ -171,7 +178,8 @@ def test_cancelled_job_is_gone_within_a_second(jobs: Jobs, assert_gone: AssertGo
 
     outcome = jobs.run("hang", on_tick=stop_when_running)
     assert isinstance(outcome, Cancelled)
-    assert time.monotonic() - asked[0] < 1
+    # Far less than the supervisor gives to a warm parent that hangs.
+    assert time.monotonic() - asked[0] < _KILL_TIMEOUT_S / 2
     assert not psutil.pid_exists(pids[0])
     assert_gone(*pids)
 
@@ -209,7 +217,7 @@ def test_jobs_run_side_by_side(jobs: Jobs) -> None:
 
 def test_one_slow_job_does_not_hold_up_another(jobs: Jobs) -> None:
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(jobs.run, "hang", deadline_s=30, on_tick=lambda _: not done)
+        running = pool.submit(jobs.run, "hang", on_tick=lambda _: not done)
         done: list[Succeeded] = []
         while not running.running():
             time.sleep(0.01)
@@ -225,7 +233,8 @@ def test_no_descriptor_and_no_process_is_left_behind(jobs: Jobs, warm_parents: W
         ours = psutil.Process().num_fds()
         return ours, warm_parent.num_fds(), len(warm_parent.children()), warm_parent.num_threads()
 
-    time.sleep(0.1)
+    while warm_parent.children():  # the first job's process may take a moment to be gone
+        time.sleep(0.01)
     before = count()
     for _ in range(3):
         jobs.run("echo", b"x")
@@ -233,7 +242,7 @@ def test_no_descriptor_and_no_process_is_left_behind(jobs: Jobs, warm_parents: W
         jobs.run("segfault")
         jobs.run("hang", on_tick=lambda progress: progress is None)
     assert before[2:] == (0, 1)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while count() != before:  # the parent closes its side a moment after its answer
         assert time.monotonic() < deadline, (count(), before)
         time.sleep(0.01)
@@ -246,7 +255,7 @@ def test_writable_input_is_refused(jobs: Jobs, tmp_path: Path) -> None:
         jobs.runner.run(
             JobRequest(kind="echo"),
             [file.fileno()],
-            deadline_s=5,
+            deadline_s=600,
             limits=JobLimits(),
             on_tick=lambda _: True,
         )

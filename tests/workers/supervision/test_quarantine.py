@@ -146,7 +146,7 @@ def test_two_workers_at_once_quarantine_once_and_miss_nothing(engine: Engine) ->
         # It has begun, and sees no strike that is not committed; so it has to wait for this one.
         time.sleep(0.5)
         assert second.is_alive()
-    second.join(10)
+    second.join()
     assert found == [MODEL]
 
 
@@ -156,7 +156,7 @@ def test_many_workers_at_once_quarantine_once(engine: Engine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join()
     assert sorted(found, key=bool) == [None] * 7 + [MODEL]
     ((_, strikes, _),) = quarantined(engine)
     assert strikes == 8
@@ -169,7 +169,7 @@ def test_a_release_waits_for_a_strike_that_is_being_counted(engine: Engine) -> N
         assert quarantine.record(session, incident(), LIMIT) == MODEL
         other.start()
         time.sleep(0.3)
-    other.join(10)
+    other.join()
     assert quarantined(engine) == []
     assert strike(engine) == [None]
 

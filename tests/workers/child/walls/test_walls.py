@@ -17,6 +17,8 @@ from workers.protocol.requests import JobLimits, JobRequest
 from workers.runner.outcome import Failed, Outcome, SecurityEvent, Succeeded
 from workers.runner.supervisor import Runner
 
+pytestmark = pytest.mark.xdist_group("walls")
+
 Device = Literal["cpu", "cuda"]
 
 SECRET = "the moon is made of basalt"
@@ -36,7 +38,7 @@ class Walled:
         return self.runner.run(
             JobRequest(kind=kind, arguments={"name": name}, device=self._device),
             [],
-            deadline_s=30,
+            deadline_s=600,
             limits=JobLimits.model_validate({"memory_bytes": 1 << 30, "landlock": self._mode}),
             on_tick=lambda _: True,
         )

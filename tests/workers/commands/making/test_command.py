@@ -1,10 +1,12 @@
-"""`phiscope probe make`, as people run it."""
+"""`phiscope probe make`, as people run it, and the program it starts."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -17,7 +19,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from tests.workers.probes.data.images import PNGS, X, Y, folders
+from workers.commands.making import trial
 from workers.commands.making.__main__ import main
+from workers.runner.supervisor import Runner
+
+pytestmark = pytest.mark.xdist_group("making")
 
 MODULE = """
 import torch
@@ -56,6 +62,7 @@ class Model(nn.Module):
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; each option goes through it once in these tests."""
     return subprocess.run(
         [sys.executable, "-m", "service", "probe", "make", *arguments],
         cwd=folder,
@@ -63,7 +70,6 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
     )
 
 
@@ -72,6 +78,54 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "mydata.py").write_text(MODULE)
     (tmp_path / "model.pt").write_bytes(scripted(Model()))
     return tmp_path
+
+
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Make = Callable[..., Ended]
+
+
+class SharedRunner(Runner):
+    """One whose warm parent, which takes seconds to start, serves the next program, too."""
+
+    def __exit__(self, *_: object) -> None:
+        super().close()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def shared_runner() -> Iterator[SharedRunner]:
+    with SharedRunner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def make(
+    folder: Path,
+    shared_runner: SharedRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Make:
+    """Runs the program that the command starts, in this process."""
+
+    def run_here(*arguments: str) -> Ended:
+        monkeypatch.setattr(trial, "Runner", lambda: shared_runner)
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.delitem(sys.modules, "mydata", raising=False)
+        monkeypatch.setattr(sys, "argv", ["make", *arguments])
+        status = main()
+        printed = capsys.readouterr()
+        return Ended(status, printed.out, printed.err)
+
+    return run_here
 
 
 def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> None:
@@ -89,9 +143,9 @@ def test_a_dataset_becomes_a_probe_that_a_model_is_tried_on(folder: Path) -> Non
     assert spec["transform"] == {}
 
 
-def test_text_labels_are_numbered_as_the_dataset_says(folder: Path) -> None:
-    by_number = run(folder, "mydata:test_set", "--model", "model.pt")
-    by_name = run(folder, "mydata:spoken", "--model", "model.pt")
+def test_text_labels_are_numbered_as_the_dataset_says(make: Make) -> None:
+    by_number = make("mydata:test_set", "--model", "model.pt")
+    by_name = make("mydata:spoken", "--model", "model.pt")
     assert by_name.returncode == 0, by_name.stdout + by_name.stderr
     assert "labels  d 30, c 30" in by_name.stdout
     (accuracy,) = re.findall("accuracy .* samples", by_number.stdout)
@@ -119,11 +173,11 @@ IMAGES = torch.randint(0, 256, (120, 3, 8, 8), generator=torch.Generator().manua
 CLASSES = torch.arange(120) % 4
 
 
-def test_bytes_in_a_file_of_tensors_are_scaled_as_the_model_shows(folder: Path) -> None:
+def test_bytes_in_a_file_of_tensors_are_scaled_as_the_model_shows(folder: Path, make: Make) -> None:
     torch.save({"x": IMAGES, "y": CLASSES}, folder / "bytes.pt")
     model = Normalising(IMAGES / 255)
     (folder / "normalising.pt").write_bytes(scripted(model))
-    ended = run(folder, "bytes.pt", "--model", "normalising.pt")
+    ended = make("bytes.pt", "--model", "normalising.pt")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     with torch.inference_mode():
         outputs = model.eval()(IMAGES / 255)
@@ -133,11 +187,11 @@ def test_bytes_in_a_file_of_tensors_are_scaled_as_the_model_shows(folder: Path) 
     assert "÷ 255" in ended.stdout
 
 
-def test_every_warning_of_the_report_is_printed(folder: Path) -> None:
+def test_every_warning_of_the_report_is_printed(folder: Path, make: Make) -> None:
     # Not whole, so nothing but the batch norm shows that they are 255 times as large.
     np.savez(folder / "floats.npz", x=IMAGES.numpy() * np.float32(0.999), y=CLASSES.numpy())
     (folder / "normalising.pt").write_bytes(scripted(Normalising(IMAGES / 255)))
-    ended = run(folder, "floats.npz", "--model", "normalising.pt")
+    ended = make("floats.npz", "--model", "normalising.pt")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "warning: value_range: " in ended.stdout
     assert "warning: Few samples" in ended.stdout
@@ -151,16 +205,18 @@ def test_an_exported_program_is_tried_too(folder: Path) -> None:
     assert (folder / "my.spec.json").exists()
 
 
-def test_a_model_that_does_not_take_it_is_said(folder: Path) -> None:
+def test_a_model_that_does_not_take_it_is_said(folder: Path, make: Make) -> None:
     (folder / "other.pt").write_bytes(scripted(nn.Sequential(nn.Linear(5, 4), nn.ReLU())))
-    ended = run(folder, "mydata:test_set", "--model", "other.pt")
+    ended = make("mydata:test_set", "--model", "other.pt")
     assert ended.returncode == 1
     assert "phiscope: " in ended.stdout
     assert "5" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_folder_of_pictures_is_packed_and_fitted_as_the_refusals_say(folder: Path) -> None:
+def test_a_folder_of_pictures_is_packed_and_fitted_as_the_refusals_say(
+    folder: Path, make: Make
+) -> None:
     for name, content in folders(PNGS).items():
         (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "photos" / name).write_bytes(content)
@@ -168,7 +224,7 @@ def test_a_folder_of_pictures_is_packed_and_fitted_as_the_refusals_say(folder: P
         nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
     )
     (folder / "grey.pt").write_bytes(scripted(model))
-    ended = run(folder, "photos", "--model", "grey.pt")
+    ended = make("photos", "--model", "grey.pt")
     assert ended.returncode == 1
     assert "cat 4, dog 4, emu 4" in ended.stdout
     assert 'Set "image_mode": "L"' in ended.stdout
@@ -186,18 +242,18 @@ def test_a_folder_of_pictures_is_packed_and_fitted_as_the_refusals_say(folder: P
     assert json.loads((folder / "probe.spec.json").read_text())["format"] == "imagefolder"
 
 
-def test_a_saved_dataset_is_packed(folder: Path) -> None:
+def test_a_saved_dataset_is_packed(folder: Path, make: Make) -> None:
     datasets.Dataset.from_dict({"x": [[1.0, 2.0]] * 8, "y": [0, 1] * 4}).save_to_disk(
         folder / "saved"
     )
-    ended = run(folder, "saved", "saved.tar")
+    ended = make("saved", "saved.tar")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert json.loads((folder / "saved.spec.json").read_text())["format"] == "arrow"
 
 
-def test_tensors_in_a_file(folder: Path) -> None:
+def test_tensors_in_a_file(folder: Path, make: Make) -> None:
     torch.save({"x": torch.ones(8, 3), "y": torch.arange(8) % 2}, folder / "data.pt")
-    ended = run(folder, "data.pt")
+    ended = make("data.pt")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "8 samples" in ended.stdout
 
@@ -219,23 +275,14 @@ def test_tensors_in_a_file(folder: Path) -> None:
         ("mydata:broken", "mydata:broken raised KeyError: 'nothing'"),
     ],
 )
-def test_what_is_no_dataset_is_said(
-    folder: Path,
-    source: str,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_is_no_dataset_is_said(folder: Path, make: Make, source: str, words: str) -> None:
     torch.save(Model().state_dict(), folder / "weights.pt")
     torch.save(TensorDataset(torch.ones(3)), folder / "dataset.pt")
     (folder / "damaged.pt").write_bytes(b"PK and no more")
     (folder / "empty" / "within").mkdir(parents=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, "mydata", raising=False)
-    monkeypatch.setattr(sys, "argv", ["make", source])
-    assert main() == 1
-    assert words in capsys.readouterr().out.replace("\n", "")
+    ended = make(source)
+    assert ended.returncode == 1
+    assert words in ended.stdout.replace("\n", "")
 
 
 @pytest.mark.xdist_group("stack")
