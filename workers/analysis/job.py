@@ -248,7 +248,7 @@ class _Analysis:
     def _hold_out(
         self, diagnosis: Diagnosis, file: BinaryIO, spec: ProbeSpec, task: Task
     ) -> tuple[dict[str, Any], list[str], Evidence]:
-        """The report's part about the eval probe, its warnings, and how good the figures are."""
+        """Return the report's part about the eval probe, its warnings, and its evidence."""
         self._progress.report(Stage.READING_EVAL_PROBE)
         with blaming_eval_probe(), self._stage("held_out"):
             loaded = _load_probe(file, spec, self._request)

@@ -98,7 +98,7 @@ def prepare_model(
 
 
 def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:
-    """Return warnings of what the model is given, but for what the extractor warns of itself."""
+    """Yield warnings of what the model is given, but for what the extractor warns of itself."""
     codes = {warning.partition(":")[0] for warning in extractor.feature_map.warnings}
     return (each for each in fitted.warnings if each.partition(":")[0] not in codes)
 

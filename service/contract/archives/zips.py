@@ -260,7 +260,7 @@ def _entry(fields: tuple[int, ...], name: bytes, extra: bytes) -> Entry:
 
 
 def _wide(extra: bytes, *narrow: int) -> Iterator[int]:
-    """Return sizes and offset, those that did not fit from the extra field."""
+    """Yield sizes and offset, those that did not fit from the extra field."""
     position, values = 0, b""
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)

@@ -101,7 +101,7 @@ def _dtypes(
 
 
 def _whole(stored: npt.NDArray[np.generic]) -> Iterator[TransformDtype]:
-    """Return the dtypes of tokens or bytes stored as floats; they lose nothing as integers."""
+    """Yield the dtypes of tokens or bytes stored as floats; they lose nothing as integers."""
     if is_whole(cast("npt.NDArray[np.floating]", stored)):
         yield "int64"
         if stored.min() >= 0 and stored.max() <= np.iinfo(np.uint8).max:

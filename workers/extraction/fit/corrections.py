@@ -56,7 +56,7 @@ class _Arrangement:
 def corrections(
     given: Tensor, dtype: torch.dtype | None, channels: int | None
 ) -> Iterator[Correction]:
-    """Return the conversions to try, most usual first.
+    """Yield the conversions to try, most usual first.
 
     Args:
         given: What the model cannot take.

@@ -73,11 +73,11 @@ class Called(nn.Module):
         return self.__dict__["model"](*args, **kwargs)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the model's."""
+        """Yield those of the model."""
         yield from self.__dict__["model"].named_parameters(*args, **kwargs)
 
     def named_buffers(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Tensor]]:
-        """Yield the model's."""
+        """Yield those of the model."""
         yield from self.__dict__["model"].named_buffers(*args, **kwargs)
 
 
@@ -189,7 +189,7 @@ def _leaves(model: fx.GraphModule) -> list[_Leaf]:
 
 
 def _names(spec: pytree.TreeSpec, arguments: Sequence[str]) -> Iterator[str]:
-    """Return names of a call's leaves, in order, each by its path."""
+    """Yield the names of a call's leaves, in order, each by its path."""
     numbered = pytree.tree_unflatten([*range(spec.num_leaves)], spec)
     for path, _ in pytree.tree_flatten_with_path(numbered)[0]:
         kind, top, *inner = (_entry(entry) for entry in path)

@@ -43,7 +43,7 @@ class Source(Protocol):
         """How many there are."""
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Return some columns from the first row on, about so many rows at once.
+        """Yield some columns from the first row on, about so many rows at once.
 
         Raises:
             Exception: One of `columns.BROKEN` if the bytes are not what they claim to be.
