@@ -52,9 +52,9 @@ def implausible(trial: Trial, forms: Sequence[Transform]) -> Iterator[str]:
         trial: The binding.
         forms: All that is done to each input.
     """
-    told = [*_multiplied(trial), *_not_normalised(trial, forms)]
-    if told:
-        yield from told
+    found = [*_multiplied(trial), *_not_normalised(trial, forms)]
+    if found:
+        yield from found
     elif (run := _recorded(trial, forms, ROWS)) is not None:
         yield from list(_scaled_twice(trial, *run)) or _unlike_training(trial, forms, *run)
 

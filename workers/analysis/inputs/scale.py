@@ -152,13 +152,13 @@ def shown_scale(
     unit = largest_value(stored) or 1
     divided = tuple(t / unit if k == place else t for k, t in enumerate(plain))
     as_stored, as_units = _recorded(model, plain), _recorded(model, divided)
-    told = dict(_by_first_steps(as_stored, place, unit))
+    shown = dict(_by_first_steps(as_stored, place, unit))
     if len(plain) == 1:  # else the norm may see another input
-        told |= _by_batch_norm(model, as_stored, as_units, unit)
-    if len(set(told.values())) == 1:
-        return Scale(next(iter(told.values())), " and ".join(told))
-    if told:
-        return Scale(None, f"What it shows contradicts itself: {'; '.join(told)}.")
+        shown |= _by_batch_norm(model, as_stored, as_units, unit)
+    if len(set(shown.values())) == 1:
+        return Scale(next(iter(shown.values())), " and ".join(shown))
+    if shown:
+        return Scale(None, f"What it shows contradicts itself: {'; '.join(shown)}.")
     if same_answers(as_stored.outputs, as_units.outputs):
         return Scale(unit, "the model gives the same answers either way")
     return Scale(

@@ -30,8 +30,8 @@ def in_words(
         is_said = said is not None and said.dtype is not None
         done.append(f"as {transform.dtype}{'' if is_said else ', which the model takes'}")
     if transform.scale is not None and transform.scale != 1:
-        told = said is not None and said.scale is not None
-        factor = f"× {transform.scale:.6g}" if told else f"÷ {scale.divisor}"
+        is_said = said is not None and said.scale is not None
+        factor = f"× {transform.scale:.6g}" if is_said else f"÷ {scale.divisor}"
         done.append(factor)
     if transform.mean is not None or transform.std is not None:
         done.append("minus mean, ÷ std")
