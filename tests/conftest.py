@@ -14,7 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests start dozens of programs of ours, which would each be compiled anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +34,23 @@ if TYPE_CHECKING:
 # A runner that was started in the background ignores Ctrl-C, and would hand that on to the
 # processes whose answer to Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Databases wait for the disk with each transaction, and tests start dozens of them.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - where there is room, and nobody else's files are touched
+_ROOM_BYTES = 6 << 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory, where there is room and nobody said where."""
+    if hasattr(config, "workerinput") or config.option.basetemp or not _MEMORY.is_dir():
+        return
+    if shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
+        return
+    folder = tempfile.mkdtemp(prefix="phiscope-tests-", dir=_MEMORY)
+    config.option.basetemp = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(wrapper=True)

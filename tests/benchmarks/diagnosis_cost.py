@@ -181,9 +181,10 @@ def measure_network(given: Network, most: int, clock: Clock) -> None:
     labels = torch.randint(CLASSES, (len(x),), generator=generator)
     archive, file = scripted(net), npz(x=x.numpy(), y=labels.numpy())
     probe = load_probe(io.BytesIO(file), ProbeSpec.model_validate(SPEC), ProbeLimits())
-    size = choose_batch_size(probe)
-    extractor = discover(load_model(io.BytesIO(archive)), next(probe.batches(size))[0])
+    first_batch = next(probe.batches(choose_batch_size(probe)))[0]
+    extractor = discover(load_model(io.BytesIO(archive)), first_batch)
     probe = probe.settled(model_view(extractor.feature_map))
+    size = choose_batch_size(probe, extractor.sample_bytes)
     diagnosis: list[float] = []
 
     @torch.inference_mode()
