@@ -151,7 +151,7 @@ def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
     if f.shape[1] > 1 and bool((f >= 0).all()) and bool((f.sum(1) <= 1 + _FLOORS).all()):
         return "probabilities", True, 0
     within = bool(((f >= 0) & (f <= 1)).all())
-    if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004  (half)
+    if within and bool(((f < 0.5).any(0) & (f > 0.5).any(0)).all()):  # noqa: PLR2004 - half
         return "probabilities", False, 0
     return "scores", False, 0
 
@@ -173,7 +173,7 @@ def _sum_to_one(p: Tensor) -> bool:
 def _recognise_scores(u: Tensor, f: Tensor, close: _Closeness) -> Form:
     """The form of an f that belongs to each output by itself and is no common function of it."""
     lowest, highest = f.amin(0), f.amax(0)
-    if bool(((lowest >= 0) & (lowest < 0.5) & (highest > 0.5) & (highest <= 1)).all()):  # noqa: PLR2004  (half)
+    if bool(((lowest >= 0) & (lowest < 0.5) & (highest > 0.5) & (highest <= 1)).all()):  # noqa: PLR2004 - half
         return "decisions" if bool(((f == 0) | (f == 1)).all()) else "probabilities"
     in_order = f.gather(0, u.argsort(0))
     steps = in_order.diff(dim=0)
