@@ -64,6 +64,7 @@ PAGES: dict[str, _Page] = {
     "failures": _Page("Why an analysis failed", generated.failures),
     "problems": _Page("Errors of the API", generated.problems),
     "settings": _Page("Settings", generated.settings),
+    "developers": _Page("For those who change it", _written("developers")),
 }
 
 
