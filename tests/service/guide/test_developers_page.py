@@ -32,7 +32,7 @@ def test_what_it_names_is_there(path: str) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_room_is_on_the_map(room: str) -> None:
-    (drawing,) = re.findall(r"```\n(service .*?)```", PAGE, re.DOTALL)
+    (drawing,) = re.findall(r"```\n(service\n.*?)```", PAGE, re.DOTALL)
     assert re.search(rf"\b{room}\b", drawing)
 
 
