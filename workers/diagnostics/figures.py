@@ -145,15 +145,6 @@ def _plain(value: Tensor, declared: Figure | None) -> float | int | np.ndarray |
     return math.ceil(number)
 
 
-def values_of(group: object) -> Values:
-    """The figures of a group as values; what `filled` undoes."""
-    return {
-        name: torch.tensor(math.nan if value is None else float(value), dtype=torch.float64)
-        for name in figures_of(type(group))
-        for value in (getattr(group, name),)
-    }
-
-
 def undefined(values: Tensor, where: Tensor) -> Tensor:
     """The values, NaN where they are undefined."""
     return torch.where(where, torch.nan, values)

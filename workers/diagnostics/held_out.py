@@ -12,11 +12,9 @@ from workers.diagnostics.averages import Averages
 from workers.diagnostics.evidence import Evidence, gather
 from workers.diagnostics.figures import (
     Sizes,
-    Values,
     counted_outputs,
     figure,
     share,
-    values_of,
 )
 from workers.diagnostics.held_out_projections import (
     HeldOutFunctions,
@@ -28,7 +26,7 @@ from workers.diagnostics.held_out_sums import HeldOutSums, PartSums
 from workers.diagnostics.intervals import Interval, jackknife
 from workers.diagnostics.minimality import learned_basis, without_mean_output
 from workers.diagnostics.performance import Performance
-from workers.diagnostics.uncertainty import intervals_of, performance_intervals
+from workers.diagnostics.uncertainty import Numbers, intervals_of, numbers_in, performance_intervals
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,9 @@ def _leading(
 class _Scalars(NamedTuple):
     """The figures that have an interval, on some of the samples."""
 
-    uncentered: Values
-    centered: Values
-    minimality: Values
+    uncentered: Numbers
+    centered: Numbers
+    minimality: Numbers
 
 
 def _intervals(
@@ -193,9 +191,9 @@ def _intervals(
     def statistic(part: PartSums) -> _Scalars:
         uncentered, centered = _leading(sums, part, output_tolerance)
         return _Scalars(
-            values_of(uncentered),
-            values_of(centered),
-            values_of(_minimality(sums, part, verdict_tolerance)),
+            numbers_in(uncentered),
+            numbers_in(centered),
+            numbers_in(_minimality(sums, part, verdict_tolerance)),
         )
 
     entire, left_out = statistic(total), jackknife(total, parts, statistic)

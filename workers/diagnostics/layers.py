@@ -24,7 +24,7 @@ from workers.diagnostics.spectra import (
     solved,
     spectrum,
 )
-from workers.diagnostics.uncertainty import intervals_of
+from workers.diagnostics.uncertainty import Numbers, intervals_of, numbers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +101,20 @@ def diagnose_layer(
     )
     if len(folds) == 1:
         return found
-    values = {**(entire.effective if pairs.rank else {}), **aligned}
-    left_out = jackknife(
-        total, folds, _Statistic(total, folds[0], centered, entire, output_tolerance)
-    )
+    groups = (EffectiveRank, Alignment) if pairs.rank else (Alignment,)
+    statistic = _Statistic(total, folds[0], centered, entire, output_tolerance)
+    left_out = jackknife(total, folds, lambda rest: _numbers(groups, statistic(rest)))
     sizes = [fold.n for fold in folds]
     bounds = Sizes(features=total.p, directions=total.p, targets=total.d, outputs=total.c)
-    intervals = {
-        **(intervals_of(EffectiveRank, values, left_out, sizes, bounds) if pairs.rank else {}),
-        **intervals_of(Alignment, values, left_out, sizes, bounds),
-    }
+    intervals: dict[str, Interval | None] = {}
+    for group, *rests in zip(groups, *left_out, strict=True):
+        values = numbers_of(group, {**entire.effective, **aligned})
+        intervals |= intervals_of(group, values, rests, sizes, bounds)
     return replace(found, confidence_interval=intervals)
+
+
+def _numbers(groups: Sequence[type], values: Values) -> list[Numbers]:
+    return [numbers_of(group, values) for group in groups]
 
 
 class _Statistic:

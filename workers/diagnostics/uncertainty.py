@@ -9,8 +9,6 @@ are found, so that the jump shows in the interval.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from torch import Tensor
-
 from workers.diagnostics.averages import Averages, stacked
 from workers.diagnostics.figures import Figure, Sizes, Values, figures_of
 from workers.diagnostics.intervals import (
@@ -38,6 +36,8 @@ from workers.diagnostics.steps import Steps
 
 Intervals = dict[str, dict[str, Interval | None]]
 Measured = Mapping[str, Values]
+Numbers = Mapping[str, Sequence[float | None]]
+"""Figures by name: a number for each set of samples, None where undefined."""
 
 # Numbers that the sets of samples which are looked at together may hold: 2 MiB for each copy.
 _AT_ONCE = 1 << 18
@@ -49,7 +49,10 @@ _K_FIGURES = ("k90_utilization", "k95_utilization")
 
 
 def intervals(
-    entire: Measured, left_out: Sequence[Measured], sizes: Sequence[int], bounds: Sizes
+    entire: Measured,
+    left_out: Sequence[Mapping[str, Numbers]],
+    sizes: Sequence[int],
+    bounds: Sizes,
 ) -> Intervals:
     """95 % interval of every figure, by part and name of the report.
 
@@ -63,8 +66,9 @@ def intervals(
         Intervals; None where the figure is undefined, on all samples or without some fold, and for
         what the weakest eigenfunctions decide where there are fewer rows than features.
     """
+    of_all = _by_part(entire)
     return {
-        part: intervals_of(group, entire[part], [some[part] for some in left_out], sizes, bounds)
+        part: intervals_of(group, of_all[part], [some[part] for some in left_out], sizes, bounds)
         if part in entire
         else {}
         for part, group in GROUPS.items()
@@ -72,7 +76,7 @@ def intervals(
 
 
 def intervals_of(
-    group: type, entire: Values, left_out: Sequence[Values], sizes: Sequence[int], bounds: Sizes
+    group: type, entire: Numbers, left_out: Sequence[Numbers], sizes: Sequence[int], bounds: Sizes
 ) -> dict[str, Interval | None]:
     """95 % interval of every figure of a group, by name; arguments and result as of `intervals`."""
     tail_is_unknown = sum(sizes) < bounds.features
@@ -80,10 +84,27 @@ def intervals_of(
     def of(name: str, declared: Figure) -> Interval | None:
         if name not in entire or (declared.of_tail and tail_is_unknown):
             return None
-        rests = [value for some in left_out for value in _numbers(some[name])]
-        return _interval(declared, _numbers(entire[name])[0], rests, sizes, bounds)
+        rests = [value for some in left_out for value in some[name]]
+        return _interval(declared, entire[name][0], rests, sizes, bounds)
 
     return {name: of(name, declared) for name, declared in figures_of(group).items()}
+
+
+def numbers_in(group: object) -> Numbers:
+    """The declared figures of a group that has been filled."""
+    return {name: [getattr(group, name)] for name in figures_of(type(group))}
+
+
+def numbers_of(group: type, values: Values) -> Numbers:
+    """The declared figures of a group as plain numbers.
+
+    Tensors that are kept, however small, hold their place among large ones that come and go.
+    """
+    return {
+        name: [None if math.isnan(each) else each for each in values[name].reshape(-1).tolist()]
+        for name in figures_of(group)
+        if name in values
+    }
 
 
 class LeftOut:
@@ -100,7 +121,9 @@ class LeftOut:
         self._entire = entire
         self._setting = setting
 
-    def of(self, folds: Sequence[Moments], found: Values, steps: Steps) -> list[Measured]:
+    def of(
+        self, folds: Sequence[Moments], found: Values, steps: Steps
+    ) -> list[Mapping[str, Numbers]]:
         """The figures without each of some folds.
 
         Args:
@@ -113,14 +136,14 @@ class LeftOut:
         """
         many = self._total.p > FEW_FEATURES
         statistic = self._statistic_of_many(folds[0], found) if many else None
-        left_out: list[Measured] = []
+        left_out: list[Mapping[str, Numbers]] = []
         at_once = 1 if statistic else self._at_once
         for first in range(0, len(folds), at_once):
             some = folds[first : first + at_once]
             if statistic is None:
-                left_out.append(self._of_few(some))
+                left_out.append(_by_part(self._of_few(some)))
             else:
-                left_out += jackknife(self._total, some, statistic)
+                left_out += jackknife(self._total, some, lambda rest: _by_part(statistic(rest)))
             steps.advance(len(some))
         return left_out
 
@@ -192,6 +215,10 @@ class LeftOut:
         return measured(Subject(raw, centered, learned, spectra, directions), self._setting)
 
 
+def _by_part(figures: Measured) -> Mapping[str, Numbers]:
+    return {part: numbers_of(GROUPS[part], values) for part, values in figures.items()}
+
+
 def performance_intervals(
     folds: Sequence[Performance], *, positions: float
 ) -> dict[str, Interval | None]:
@@ -237,8 +264,3 @@ def _interval(
     if declared.rounding == "outwards":
         return outwards(found)
     return upwards(value, found) if declared.rounding == "upwards" else found
-
-
-def _numbers(values: Tensor) -> list[float | None]:
-    """Each number; None for NaN."""
-    return [None if math.isnan(number) else number for number in values.reshape(-1).tolist()]

@@ -14,9 +14,9 @@ from workers.diagnostics.figures import (
     filled,
     share,
     undefined,
-    values_of,
 )
 from workers.diagnostics.measures import GROUPS
+from workers.diagnostics.uncertainty import numbers_in, numbers_of
 
 SIZES = Sizes(features=8, directions=5, targets=3, outputs=4)
 
@@ -46,9 +46,11 @@ def test_what_is_undefined_or_missing_is_none() -> None:
     assert filled(Group, values) == Group()
 
 
-def test_values_of_a_group_give_it_back() -> None:
-    group = Group(quality=0.5, k=2)
-    assert filled(Group, values_of(group)) == group
+def test_numbers_of_values_are_those_of_the_group_they_fill() -> None:
+    values = {"quality": torch.tensor(0.5), "k": torch.tensor(torch.nan)}
+    assert numbers_of(Group, values) == numbers_in(filled(Group, values))
+    several = {"quality": torch.tensor([0.5, torch.nan])}
+    assert numbers_of(Group, several) == {"quality": [0.5, None]}
 
 
 @pytest.mark.parametrize("part", GROUPS)
