@@ -23,7 +23,7 @@ Method = Literal["full", "dual"]
 _FLOAT64 = 8
 # Sets of sums at the peak: those of the folds, their total, its averages and the centred ones, and
 # what a fold leaves of these.
-_SETS_BESIDE_FOLDS = 4
+_SETS_BESIDE_FOLDS = 5
 # Of a second probe: the total, what a fold leaves of it, its averages, centred ones, and copies.
 _HELD_OUT_SETS = 6
 # Matrices of the problem's size beside them: two of eigenvectors, and either what the dense solver
