@@ -7,5 +7,5 @@ class Progress(BaseModel):
     """How far a running analysis is."""
 
     stage: str = Field(description="`queued`, `starting`, `evaluating`, …, `finished`.")
-    done: int = Field(description="Samples seen in this stage.")
-    total: int = Field(description="Samples of this stage; 0 where they are not counted.")
+    done: int = Field(description="Samples seen in this stage; of `diagonalizing`, steps done.")
+    total: int = Field(description="Of how many; 0 where they are not counted.")

@@ -75,6 +75,13 @@ def eighths(layer: nn.Linear | nn.Conv2d, seed: int, largest: int = 8) -> None:
     _set(layer.bias, whole_numbers(seed + 1, largest, shape[0]) / 8)
 
 
+def make_exact(seed: int, body: nn.Linear | nn.Conv2d, head: nn.Linear | nn.Conv2d) -> None:
+    """Give both layers of a network such weights, and the head distinct outputs."""
+    eighths(body, seed)
+    eighths(head, seed + 2)
+    distinct(head)
+
+
 def distinct(head: nn.Linear | nn.Conv2d) -> None:
     """Add to a head's biases what is finer than sums of products of a network of two layers.
 
@@ -157,9 +164,7 @@ class Dense(nn.Module):
         super().__init__()
         self.body = nn.Conv2d(2, features, 3, padding=1)
         self.head = nn.Conv2d(features, outputs, 1)
-        for place, layer in enumerate((self.body, self.head)):
-            eighths(layer, seed + 2 * place)
-        distinct(self.head)
+        make_exact(seed, self.body, self.head)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.head(torch.relu(self.body(x)))
@@ -173,9 +178,7 @@ class Deadened(nn.Module):
         super().__init__()
         self.trunk = nn.Linear(inputs, features)
         self.head = nn.Linear(features, outputs)
-        for place, layer in enumerate((self.trunk, self.head)):
-            eighths(layer, seed + 2 * place)
-        distinct(self.head)
+        make_exact(seed, self.trunk, self.head)
         with torch.no_grad():
             self.trunk.bias[:3] = -1000.0
             self.trunk.weight[3:6] = 0.0
@@ -193,9 +196,7 @@ class Normalised(nn.Module):
         super().__init__()
         self.trunk = nn.Linear(inputs, features)
         self.head = nn.Linear(features, outputs)
-        for place, layer in enumerate((self.trunk, self.head)):
-            eighths(layer, seed + 2 * place)
-        distinct(self.head)
+        make_exact(seed, self.trunk, self.head)
         self.double()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -133,7 +133,8 @@ def diagnose(
     total = _total(folds, positions)
     samples = round(total.n / positions)
     setting = Setting.of(total, model, coordinates, tolerances)
-    steps = Steps(on_step, 2 + len(folds) + (rows is not None))
+    # Two spectra, each fold, and single rows.
+    steps = Steps(on_step, 2 + len(folds) + 1)
     entire = _subject(total, setting, samples, steps)
     figures = measured(entire, setting)
     if not entire.spectra.centered.pairs.rank:
@@ -148,6 +149,8 @@ def diagnose(
     nc4 = None
     if setting.has_classes:
         nc4, found["neural_collapse"]["nc4_mismatch"] = _nearest_means(total, folds, rows, trials)
+    compression = () if rows is None else compress(entire, rows, setting.space)
+    steps.advance()
     projections = filled(Projections, figures["projections"])
     return Diagnosis(
         n=total.n,
@@ -174,7 +177,7 @@ def diagnose(
         ),
         neural_collapse=_filled_if_there(NeuralCollapse, figures, "neural_collapse"),
         nc4=nc4,
-        compression=() if rows is None else compress(entire, rows, setting.space),
+        compression=compression,
         trials=trials,
         confidence_interval=found,
     )

@@ -19,7 +19,7 @@ from workers.diagnostics.intervals import (
     share_interval,
     upwards,
 )
-from workers.diagnostics.measures import GROUPS, Setting, Subject, measured
+from workers.diagnostics.measures import GROUPS, Learned, Setting, Subject, measured
 from workers.diagnostics.minimality import needed_for
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.performance import Performance
@@ -178,8 +178,8 @@ class LeftOut:
             if leading is None:
                 return self._measured(raw, raw.centered())
             centered = raw.centered(reuse=True)
-            r = int(self._setting.learned(centered).basis.dimension)
-            needed = max(needed_for(r), targets, k)
+            learned = self._setting.learned(centered)
+            needed = max(needed_for(int(learned.basis.dimension)), targets, k)
             leading_centered = nearby(before.centered.pairs, centered, needed)
             if leading_centered is None:
                 # Its memory holds the centred ones, which lack the means alone.
@@ -187,7 +187,7 @@ class LeftOut:
                 return self._measured(raw, raw.centered())
             spectrum = of_centered.near(centered, leading_centered)
             pair = Pair(of_raw.near(size, leading, spectrum), spectrum)
-            return self._measured(raw, centered, pair)
+            return self._measured(raw, centered, pair, learned)
 
         return statistic
 
@@ -202,7 +202,13 @@ class LeftOut:
         roomy = (count + max(4, count // 4) for count in counts)
         return max((int(count) for count in roomy if count <= most), default=1)
 
-    def _measured(self, raw: Averages, centered: Averages, spectra: Pair | None = None) -> Measured:
+    def _measured(
+        self,
+        raw: Averages,
+        centered: Averages,
+        spectra: Pair | None = None,
+        learned: Learned | None = None,
+    ) -> Measured:
         """The figures, with spectra that are solved for in full unless they are given."""
         features, entire = self._setting.features, self._entire.spectra
         if spectra is None:
@@ -211,7 +217,7 @@ class LeftOut:
                 solved(centered, features, entire.centered.pairs),
             )
         directions = (raw.n - 1).minimum(self._entire.directions)
-        learned = self._setting.learned(centered)
+        learned = learned or self._setting.learned(centered)
         return measured(Subject(raw, centered, learned, spectra, directions), self._setting)
 
 

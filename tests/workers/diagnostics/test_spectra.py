@@ -7,10 +7,11 @@ import torch
 from samples import diagnosed, normal
 from torch import Tensor
 
-from workers.diagnostics import Moments
+from workers.diagnostics import Model, Moments, diagnose
 from workers.diagnostics.averages import Averages, stacked
 from workers.diagnostics.ranks import effective_ranks, energy_reach, slopes
 from workers.diagnostics.spectra import (
+    FEW_FEATURES,
     CenteredNeighbours,
     Pair,
     Spectrum,
@@ -153,3 +154,18 @@ def test_intervals_of_many_features_do_not_depend_on_their_scale(scale: float) -
     for part in ("effective_rank", "effective_rank.uncentered", "verdict"):
         for name, bounds in plain[part].items():
             assert bounds is None or scaled[part][name] == pytest.approx(bounds, rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [8, P])
+def test_each_step_is_counted(p: int) -> None:
+    parts = []
+    for part in normal(500, p, seed=3).tensor_split(FOLDS):
+        moments = Moments.zeros(p, 2)
+        moments.update(part, part[:, :2])
+        parts.append(moments)
+    seen: list[tuple[int, int]] = []
+    diagnose(parts, Model("regression"), on_step=lambda done, total: seen.append((done, total)))
+    done, totals = zip(*seen, strict=True)
+    assert list(done) == sorted(set(done))
+    assert set(totals) == {done[-1]}
+    assert len(done) >= FOLDS if p > FEW_FEATURES else len(done) > 2
