@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from workers.diagnostics.averages import Averages, Size, size_of
-from workers.diagnostics.figures import Values, figure, filled, share, undefined
+from workers.diagnostics.figures import Values, figure, share, undefined
 from workers.diagnostics.orthonormal import orthonormal
 from workers.diagnostics.target_space import indicators_size
 
@@ -23,11 +23,6 @@ class Alignment:
     d_lr: float | None = figure(share)
     cka_target: float | None = figure(share)
     cka_outputs: float | None = figure(share)
-
-
-def align(averages: Averages, centered: Averages, *, output_tolerance: float) -> Alignment:
-    """The alignments of one set of samples; as `alignments`."""
-    return filled(Alignment, alignments(averages, centered, output_tolerance=output_tolerance))
 
 
 def alignments(averages: Averages, centered: Averages, *, output_tolerance: float) -> Values:

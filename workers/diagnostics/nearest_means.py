@@ -38,26 +38,13 @@ class _ClassMeans:
         return cls(classes, means, means.mean(0))
 
 
-def nearest_mean_mismatch(moments: Moments, features: Tensor, answers: Tensor) -> float | None:
-    """NC4: the share of rows whose answer is not the class with the nearest mean.
-
-    Args:
-        moments: Sums that give the class means, over features as they are in `features`.
-        features: `(m, p)`.
-        answers: The class that the model tells for each row, `(m,)`.
-
-    Returns:
-        None with fewer than two classes.
-    """
-    return nearest_mean_mismatches(moments, (), features, answers)[0]
-
-
 def nearest_mean_mismatches(
     total: Moments, folds: Sequence[Moments], features: Tensor, answers: Tensor
 ) -> tuple[float | None, list[float | None]]:
-    """NC4 of the class means of all samples, and of those that leave out one fold in turn.
+    """NC4, the share of rows whose answer is not the class with the nearest mean.
 
-    Distances to all means are found once; a fold moves the means of its own classes alone.
+    Of the class means of all samples, and of those that leave out one fold in turn. Distances to all
+    means are found once; a fold moves the means of its own classes alone.
 
     Args:
         total: Sums that give the class means, over features as they are in `features`.

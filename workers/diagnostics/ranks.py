@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.diagnostics.figures import Values, effective, figure, filled, undefined
+from workers.diagnostics.figures import Values, effective, figure, undefined
 
 RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
 NEARLY_ALL = 0.95  # the share that the k95 figures ask for
@@ -32,18 +32,6 @@ class EffectiveRank:
     stable: float = figure(effective)
 
 
-def effective_rank(eigenvalues: Tensor) -> EffectiveRank | None:
-    """Effective ranks of positive eigenvalues in decreasing order; None of no eigenvalues.
-
-    Example:
-        >>> effective_rank(torch.tensor([2.0, 2.0, 2.0])).stable
-        3.0
-    """
-    if not eigenvalues.shape[0]:
-        return None
-    return filled(EffectiveRank, effective_ranks(eigenvalues))
-
-
 def effective_ranks(eigenvalues: Tensor) -> Values:
     """Effective ranks of spectra.
 
@@ -52,6 +40,10 @@ def effective_ranks(eigenvalues: Tensor) -> Values:
 
     Returns:
         The fields of `EffectiveRank`; undefined of no eigenvalues.
+
+    Example:
+        >>> float(effective_ranks(torch.tensor([2.0, 2.0, 2.0]))["stable"])
+        3.0
     """
     if not eigenvalues.shape[-1]:
         nothing = eigenvalues.new_full(eigenvalues.shape[:-1], torch.nan)

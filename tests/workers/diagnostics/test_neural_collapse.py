@@ -8,7 +8,7 @@ import torch
 
 from workers.diagnostics import Moments
 from workers.diagnostics.figures import filled
-from workers.diagnostics.nearest_means import nearest_mean_mismatch
+from workers.diagnostics.nearest_means import nearest_mean_mismatches
 from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.neural_collapse import neural_collapse as figures
 
@@ -159,7 +159,7 @@ def test_nc4_counts_answers_that_are_not_the_nearest_mean() -> None:
     present = [c for c in range(5) if (labels == c).any()]
     means = {c: phi[labels == c].mean(0) for c in present}
     nearest = [min(present, key=lambda c: float(((x - means[c]) ** 2).sum())) for x in phi]
-    found = nearest_mean_mismatch(
-        summed(phi, labels, 5, 5), torch.from_numpy(phi), torch.from_numpy(answers)
+    found, _ = nearest_mean_mismatches(
+        summed(phi, labels, 5, 5), (), torch.from_numpy(phi), torch.from_numpy(answers)
     )
     assert found == pytest.approx(np.mean(nearest != answers))
