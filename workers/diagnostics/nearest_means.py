@@ -43,8 +43,8 @@ def nearest_mean_mismatches(
 ) -> tuple[float | None, list[float | None]]:
     """NC4, the share of rows whose answer is not the class with the nearest mean.
 
-    Of the class means of all samples, and of those that leave out one fold in turn. Distances to all
-    means are found once; a fold moves the means of its own classes alone.
+    Of the class means of all samples, and of those that leave out one fold in turn. Distances to
+    all means are found once; a fold moves the means of its own classes alone.
 
     Args:
         total: Sums that give the class means, over features as they are in `features`.
