@@ -39,6 +39,7 @@ from workers.extraction import discover, load_model
 from workers.probes.probe import load_probe
 from workers.protocol.arguments import ProbeLimits
 from workers.protocol.progress import ProgressWriter, Stage
+from workers.protocol.requests import Device
 
 CLASSES = 10
 SAMPLES = {32: 1_797, 512: 20_000, 1_024: 16_000, 2_048: 16_000, 4_096: 16_000}
@@ -173,16 +174,22 @@ def networks(images: int) -> Iterator[Network]:
     yield Network("ResNet-18, 32×32", resnet18(), (images, 3, 32, 32), 2)
 
 
-def measure_network(given: Network, most: int, clock: Clock) -> None:
+def measure_network(given: Network, most: int, clock: Clock, device: Device) -> None:
     """Print the line of one network."""
     net = given.net.eval()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(*given.shape, generator=generator)
     labels = torch.randint(CLASSES, (len(x),), generator=generator)
     archive, file = scripted(net), npz(x=x.numpy(), y=labels.numpy())
+    net = net.to(device)
     probe = load_probe(io.BytesIO(file), ProbeSpec.model_validate(SPEC), ProbeLimits())
     first_batch = next(probe.batches(choose_batch_size(probe)))[0]
-    extractor = discover(load_model(io.BytesIO(archive)), first_batch)
+    model, first_batch = (
+        load_model(io.BytesIO(archive), device),
+        [t.to(device) for t in first_batch],
+    )
+    extractor = discover(model, tuple(first_batch))
+    extractor.destination = torch.device(device)
     probe = probe.settled(model_view(extractor.feature_map))
     size = choose_batch_size(probe, extractor.sample_bytes)
     diagnosis: list[float] = []
@@ -190,7 +197,9 @@ def measure_network(given: Network, most: int, clock: Clock) -> None:
     @torch.inference_mode()
     def forward() -> None:
         for first in range(0, len(x), size):
-            net(x[first : first + size])
+            net(x[first : first + size].to(device))
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     def extraction() -> None:
         with stopwatch(clock) as progress:
@@ -198,7 +207,9 @@ def measure_network(given: Network, most: int, clock: Clock) -> None:
 
     def total() -> None:
         with stopwatch(clock) as progress:
-            analyse(ARGUMENTS, (io.BytesIO(archive), io.BytesIO(file)), progress)
+            analyse(
+                {**ARGUMENTS, "device": device}, (io.BytesIO(archive), io.BytesIO(file)), progress
+            )
         began = progress.began
         diagnosis.append(began[Stage.REPORTING] - began[Stage.DIAGONALIZING])
 
@@ -277,6 +288,9 @@ def main() -> None:
         "--p", nargs="*", type=int, choices=list(SAMPLES), help="features; none: the first table"
     )
     parser.add_argument("--networks", action="store_true", help="the second table")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="where networks are analysed"
+    )
     parser.add_argument("--images", type=int, default=5_000, help="how many ResNet-18 sees")
     parser.add_argument("--repeats", type=int, default=7, help="the most of one line")
     parser.add_argument(
@@ -306,7 +320,7 @@ def main() -> None:
             ratios = ("extraction÷forward", "total÷forward")
             line(NETWORK_WIDTHS, "network", "n", "batch", "times", *stages, *ratios)
             for each in networks(given.images):
-                measure_network(each, given.repeats, clock)
+                measure_network(each, given.repeats, clock, given.device)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from support import traced
 from torch import nn
 
 from tests.golden.made import (
@@ -46,10 +48,15 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
 
+    @cached_property
+    def archive(self) -> bytes:
+        """The model, traced."""
+        return traced(self.model.eval(), torch.from_numpy(next(iter(self.probe.values()))[:2]))
+
     def report(self) -> dict[str, Any]:
         """The report's figures."""
         return analysed(
-            self.model.eval(),
+            self.archive,
             self.probe,
             eval_probe=self.eval_probe,
             spec={"transform": {}, **self.spec},

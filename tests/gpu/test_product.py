@@ -74,6 +74,8 @@ def test_figures_agree_with_those_of_the_cpu(gpu_client: Client) -> None:
     assert on_gpu["provenance"]["device"] == "cuda"
     assert on_gpu["provenance"]["device_name"]
     assert on_cpu["provenance"]["device"] == "cpu"
+    solvers = [found["provenance"]["solver"]["device"] for found in (on_gpu, on_cpu)]
+    assert solvers == ["cuda", "cpu"]
     assert on_gpu["feature_map"]["warnings"] == []
     for name, value in scalars(on_cpu).items():
         if isinstance(value, float):
@@ -84,6 +86,12 @@ def test_figures_agree_with_those_of_the_cpu(gpu_client: Client) -> None:
     assert [layer["name"] for layer in on_gpu["layers"]] == [
         layer["name"] for layer in on_cpu["layers"]
     ]
+
+
+def test_a_small_layer_is_diagonalized_on_the_cpu(gpu_client: Client) -> None:
+    small = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    provenance = report(gpu_client, small)["provenance"]
+    assert (provenance["device"], provenance["solver"]["device"]) == ("cuda", "cpu")
 
 
 def test_a_model_that_names_the_cpu_runs_on_the_gpu(gpu_client: Client) -> None:

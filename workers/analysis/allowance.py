@@ -1,10 +1,13 @@
 """Whether a job may have the memory that its figures need, told before the model runs."""
 
+import torch
+
 from service.contract.failures import FailureCode
 from workers.analysis.rows import KEPT_ROWS
 from workers.diagnostics import MIN_SAMPLES
 from workers.diagnostics.plan import Problem
 from workers.protocol.errors import JobError
+from workers.protocol.requests import Device
 
 # Of a kept row's features: float32 as the model gives them, float64 when they are projected.
 _BYTES_PER_KEPT_FEATURE = 12
@@ -25,7 +28,7 @@ def check_allowance(
     Raises:
         JobError: `out_of_memory`, with the number of samples that would do.
     """
-    kept = min(problem.rows, KEPT_ROWS) * problem.p * _BYTES_PER_KEPT_FEATURE
+    kept = _kept_bytes(problem)
     available = memory_bytes - taken_bytes - kept
     fits_memory = problem.memory_bytes <= available
     fits_file = problem.artifact_bytes <= result_bytes
@@ -69,6 +72,27 @@ def check_allowance(
             "max_samples": samples,
         },
     )
+
+
+def choose_device(problem: Problem, device: Device, beside_bytes: int) -> torch.device:
+    """Return where the figures are to be found: on the GPU, if the model is there, or on the CPU.
+
+    Args:
+        problem: Its sizes.
+        device: Where the model is, and has run once.
+        beside_bytes: What is taken of its memory for other sums.
+    """
+    if device == "cuda":
+        # What torch has kept of the first run is free for what follows.
+        reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        free, _ = torch.cuda.mem_get_info()
+        if problem.suits_gpu(free + reserved - beside_bytes - _kept_bytes(problem)):
+            return torch.device(device)
+    return torch.device("cpu")
+
+
+def _kept_bytes(problem: Problem) -> int:
+    return min(problem.rows, KEPT_ROWS) * problem.p * _BYTES_PER_KEPT_FEATURE
 
 
 def _gib(count: int) -> str:

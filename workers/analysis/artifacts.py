@@ -21,14 +21,14 @@ def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
     """
     arrays = evaluation.total().to_arrays()
     if evaluation.basis is not None:
-        arrays["basis"] = evaluation.basis.contiguous().numpy()
+        arrays["basis"] = evaluation.basis.contiguous().cpu().numpy()
     space = evaluation.space
     if space.basis is not None:
-        arrays["f_mean"] = space.mean.numpy()
+        arrays["f_mean"] = space.mean.cpu().numpy()
         if found.W is not None:
             # Not the basis itself: a language model's would be as large as its head, twice.
             columns = found.W if found.b is None else torch.cat([found.W, found.b[:, None]], 1)
-            arrays["f_head"] = (space.basis.T @ columns.double()).numpy()
+            arrays["f_head"] = (space.basis.T.cpu() @ columns.double()).numpy()
     return safetensors.numpy.save(
         {name: np.asarray(array, order="C") for name, array in arrays.items()}
     )
@@ -46,7 +46,7 @@ def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int
     wanted = _KEPT_PER_OUTPUT * evaluation.space.outputs if top_k == "auto" else int(top_k)
     leading = slice(0, min(wanted, len(eigenvalues)))
     vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors[:, leading]))
-    projected = (evaluation.kept.rows().features.double() @ vectors).numpy()
+    projected = (evaluation.kept.rows().features.cpu().double() @ vectors).numpy()
     return safetensors.numpy.save(
         {
             "rows": evaluation.kept.sample_of,

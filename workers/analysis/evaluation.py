@@ -101,7 +101,7 @@ def evaluate(
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
     n, positions = len(probe), extractor.feature_map.positions
-    space = space or OutputSpace(extractor.feature_map.outputs)
+    space = space or OutputSpace(extractor.feature_map.outputs, device=extractor.destination)
     folds = Folds(
         n, positions=rows_a_sample(probe, positions), seed=seed, classes=count_classes(probe)
     )
@@ -194,4 +194,4 @@ def count_classes(probe: ProbeData) -> int | None:
 def output_space(extractor: Extractor) -> OutputSpace:
     """Return where the outputs lie: more outputs than features are bounded by W and b."""
     found = extractor.feature_map
-    return OutputSpace.of_head(found.outputs, found.W, found.b)
+    return OutputSpace.of_head(found.outputs, found.W, found.b, extractor.destination)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from service.contract.failures import FailureCode
 from service.contract.probe_spec import ProbeSpec
 from workers.analysis import layout
-from workers.analysis.allowance import check_allowance
+from workers.analysis.allowance import check_allowance, choose_device
 from workers.analysis.answering import count_predicted_classes, head_by_class
 from workers.analysis.artifacts import eigenfunctions_file, moments_file
 from workers.analysis.evaluation import Evaluation, count_classes, evaluate, output_space
@@ -128,6 +128,9 @@ class _Analysis:
         self._weights = RowWeights(self._probe, self._options.class_weighting)
         self._problem = _problem(
             self._extractor, self._probe, held_out=request.eval_spec is not None
+        )
+        self._extractor.destination = choose_device(
+            self._problem, prepared.device, _layers_bytes(request)
         )
         self._space = output_space(self._extractor)
         self._layers: LayerPass | None = None
@@ -277,6 +280,11 @@ class _Analysis:
         """Time a stage, and explain the numerics' errors in it."""
         with timed(self._timings, name), _explained():
             yield
+
+
+def _layers_bytes(request: AnalysisArguments) -> int:
+    """Return what the figures of all layers may take: sums, and as much to diagonalize one."""
+    return 2 * request.layers_bytes if request.options.layers == "all" else 0
 
 
 def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> ProbeData:

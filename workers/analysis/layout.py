@@ -73,7 +73,11 @@ def provenance_part(
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
         "dtype": extractor.feature_map.dtype,
-        "solver": {"method": problem.method, "accuracy": problem.accuracy},
+        "solver": {
+            "method": problem.method,
+            "device": extractor.destination.type,
+            "accuracy": problem.accuracy,
+        },
         "timings": {name: round(seconds, 6) for name, seconds in timings.items()},
     }
 

@@ -89,7 +89,7 @@ class KeptRows:
             (self._labels, labels),
         ):
             if values is not None:
-                kept.append(values.index_select(0, picked))
+                kept.append(values.index_select(0, picked.to(values.device)))
 
     def rows(self, decide: Callable[[Tensor], Tensor | None] | None = None) -> Rows:
         """Return what is kept of the chosen rows.
@@ -130,7 +130,7 @@ class KeptScores:
         within = (self._chosen >= self._seen) & (self._chosen < self._seen + len(answers))
         picked = self._chosen[within] - self._seen
         self._seen += len(answers)
-        self._scores.append(answers[picked])
+        self._scores.append(answers[picked].cpu())
         self._labels.append(targets[picked] > 0)
 
     def ranked(self) -> RankedLabels:

@@ -73,7 +73,10 @@ def open_context() -> frozenset[int]:
         ones = torch.ones(64, 64, device="cuda")
         conv2d(ones.reshape(1, 1, 64, 64), ones[:3, :3].reshape(1, 1, 3, 3))
         # Loads the linear algebra, which starts CUDA and so is not for the warm parent to load.
-        torch.linalg.eigh((ones @ ones).double())
+        double = (ones @ ones).double()
+        torch.linalg.eigh(double)
+        torch.linalg.qr(double)
+        torch.linalg.cholesky_ex(double)
     torch.cuda.synchronize()
     return frozenset(
         int(entry.name)

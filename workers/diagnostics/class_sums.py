@@ -30,7 +30,7 @@ def indicators(labels: Tensor) -> Indicators:
         ([2, 7], [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     """
     classes, column = torch.unique(labels, return_inverse=True)
-    values = torch.zeros(len(labels), len(classes), dtype=torch.float64)
+    values = torch.zeros(len(labels), len(classes), dtype=torch.float64, device=labels.device)
     return Indicators(classes, values.scatter_(1, column[:, None], 1.0))
 
 

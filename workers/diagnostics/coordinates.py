@@ -24,10 +24,13 @@ def reduce_rows(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             real dtype.
 
     Returns:
-        Z `(n, n)`, the rows in the same order, and B `(p, n)`, both float64.
+        Z `(n, n)`, the rows in the same order, and B `(p, n)`, both float64, where the rows are.
     """
     # Filled in place: with the workspace of the factorization this is what memory ends at.
-    rows = torch.empty(sum(map(len, parts)), parts[0].shape[1], dtype=torch.float64)
+    first = parts[0]
+    rows = torch.empty(
+        sum(map(len, parts)), first.shape[1], dtype=torch.float64, device=first.device
+    )
     taken = 0
     for part in parts:
         rows[taken : taken + len(part)] = part

@@ -110,7 +110,11 @@ def numerical_rank(
     noise = torch.as_tensor(noise, dtype=largest.dtype, device=largest.device)[..., None]
     cut = ((features * _FLOAT32_EPS) ** 2 * largest).maximum(noise)
     kept = (eigenvalues > cut) | ((eigenvalues == largest) & (largest > noise))
-    return kept.sum(-1).double().clamp(max=torch.as_tensor(rows, dtype=largest.dtype))
+    return (
+        kept.sum(-1)
+        .double()
+        .clamp(max=torch.as_tensor(rows, dtype=largest.dtype, device=largest.device))
+    )
 
 
 def leading_eigenpairs(

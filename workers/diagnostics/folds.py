@@ -59,6 +59,8 @@ class Folds:
     Where there are fewer rows than features, rows are kept instead of p×p sums, and the moments are
     those of the features' coordinates. Where there are fewer than outputs, so are those.
 
+    Moments are on the device of the features.
+
     Args:
         n: Samples in all.
         positions: Rows a sample: one number, or that of each sample, `(n,)`.
@@ -110,7 +112,7 @@ class Folds:
             weights: How much each row counts, positive, `(rows,)`; None: 1 each. Likewise.
 
         Returns:
-            The fold that each row went to, `(rows,)`.
+            The fold that each row went to, `(rows,)`, on the CPU.
 
         Raises:
             NonFiniteError: Features or outputs hold NaN or infinity.
@@ -174,12 +176,14 @@ class Folds:
         """What each fold gets of a batch: one copy of it, in the folds' order."""
         if values is None:
             return [None] * self.count
-        return values.index_select(0, order).split_with_sizes(sizes)
+        return values.index_select(0, order.to(values.device)).split_with_sizes(sizes)
 
     def _zeros(self, phi: Tensor, f: Tensor, y: Tensor | None) -> Moments:
-        if self._classes is not None:
-            return Moments.zeros(phi.shape[1], f.shape[1], self._classes, by_class=True)
-        return Moments.zeros(phi.shape[1], f.shape[1], 0 if y is None else y.shape[1])
+        by_class = self._classes is not None
+        targets = self._classes or (0 if y is None or by_class else y.shape[1])
+        return Moments.zeros(
+            phi.shape[1], f.shape[1], targets, by_class=by_class, device=phi.device
+        )
 
 
 def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -190,5 +194,8 @@ def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 def _joined_features(parts: Sequence[Tensor]) -> Tensor:
     """The same as float64, without a copy of them as they are between."""
-    rows = torch.empty(sum(map(len, parts)), parts[0].shape[1], dtype=torch.float64)
+    first = parts[0]
+    rows = torch.empty(
+        sum(map(len, parts)), first.shape[1], dtype=torch.float64, device=first.device
+    )
     return torch.cat(list(parts), out=rows)

@@ -90,7 +90,9 @@ class HeldOutFunctions:
 
     def norms_in_order(self) -> Tensor:
         """Squared norm of that: 1, and 0 for those that depend on the ones before."""
-        inverse = self.in_order(torch.eye(len(self.norms), dtype=torch.float64))
+        inverse = self.in_order(
+            torch.eye(len(self.norms), dtype=torch.float64, device=self.norms.device)
+        )
         added = (
             1.0 + self._ridge - self.norms
         )  # the Gram matrix was given this much too long a diagonal
@@ -126,7 +128,7 @@ def project_held_out(
     """
     functions = HeldOutFunctions(averages, noise)
     projections = HeldOutProjections(
-        eigenvalues=functions.energy.numpy(),
+        eigenvalues=functions.energy.cpu().numpy(),
         energy_outside=energy_outside(float(functions.energy.sum()), energy, noise),
     )
     if averages.f.shape[0]:
@@ -136,7 +138,7 @@ def project_held_out(
         utilization = functions.inner(averages.phi_f @ learned)
         projections = replace(
             projections,
-            utilization=_squares(utilization).numpy(),
+            utilization=_squares(utilization).cpu().numpy(),
             cumulative_utilization=_cumulative(
                 _squares(functions.in_order(utilization)), learned.shape[1]
             ),
@@ -152,7 +154,7 @@ def project_held_out(
     needed = min(dimension, len(cumulative))
     return replace(
         projections,
-        quality=_squares(quality).numpy(),
+        quality=_squares(quality).cpu().numpy(),
         cumulative_quality=cumulative,
         quality_chance_level=chance,
         dim_target=dimension,

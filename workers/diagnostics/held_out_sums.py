@@ -95,7 +95,7 @@ class HeldOutSums:
 
     Summed are the coordinates of Φ in the eigenvectors, not Φ itself: the figures need no more, and
     there are often far fewer. Folds keep the first coordinates only. They are dealt at random and
-    by whole samples, as in `Folds`.
+    by whole samples, as in `Folds`. Sums are on the device of the output space.
 
     Args:
         diagnosis: The model on the first probe.
@@ -142,9 +142,10 @@ class HeldOutSums:
             raise TooFewSamplesError(
                 f"There are {n} samples, at least {MIN_SAMPLES} are needed for any figure."
             )
-        self._vectors = torch.from_numpy(np.ascontiguousarray(diagnosis.eigenvectors))
-        self._centered_vectors = torch.from_numpy(
-            np.ascontiguousarray(diagnosis.centered_eigenvectors)
+        self.space = OutputSpace(outputs) if space is None else space
+        self._vectors, self._centered_vectors = (
+            torch.from_numpy(np.ascontiguousarray(vectors)).to(self.space.device)
+            for vectors in (diagnosis.eigenvectors, diagnosis.centered_eigenvectors)
         )
         self.centered_rank = self._centered_vectors.shape[1]
         if not self.centered_rank:
@@ -152,7 +153,6 @@ class HeldOutSums:
         self.task = task
         self._answer = answer or Answer.of_logits(task, outputs)
         self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
-        self.space = OutputSpace(outputs) if space is None else space
         self._targets, self._by_class = targets, by_class
         self.uncentered = self._zeros(self._vectors.shape[1])
         self.centered = self._zeros(self._centered_vectors.shape[1])
@@ -162,7 +162,7 @@ class HeldOutSums:
         self._parts: dict[int, PartSums] = {}
         self._performances: dict[int, Performance] = {}
         self._origin: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+        self._waiting: list[tuple[Tensor, ...]] = []
 
     def update(
         self,
@@ -187,14 +187,17 @@ class HeldOutSums:
                 target.
             NonFiniteError: The batch holds NaN or infinity.
         """
+        device = self.space.device
         y = phi[:, :0] if targets is None else targets
         w = phi.new_ones(len(phi)) if weights is None else weights
         dealt = self._dealing.deal(len(phi))
         if targets is not None and outputs.shape[1]:
             judged = outputs if values is None else values
-            self._measure(judged.detach().cpu(), targets, dealt)
+            self._measure(judged.detach().cpu(), targets.cpu(), dealt)
         # What waits are coordinates: the outputs themselves may be 65,536 a row.
-        self._waiting.append((phi, self.space.coordinates(outputs), y, w, dealt))
+        coordinates = self.space.coordinates(outputs)
+        batch = (each.to(device) for each in (phi, coordinates, y, w, dealt))
+        self._waiting.append(tuple(batch))
         if sum(len(batch[0]) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
@@ -265,4 +268,10 @@ class HeldOutSums:
             self._performances[fold] = measured if held is None else held + measured
 
     def _zeros(self, features: int) -> Moments:
-        return Moments.zeros(features, self.space.size, self._targets, by_class=self._by_class)
+        return Moments.zeros(
+            features,
+            self.space.size,
+            self._targets,
+            by_class=self._by_class,
+            device=self.space.device,
+        )

@@ -9,13 +9,16 @@ from torch import Tensor
 from workers.diagnostics.errors import IncompatibleShapesError, NonFiniteError
 
 
-def samples(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`values` as float64 on the CPU, once the shape is as expected and every entry finite.
+def samples(
+    name: str, values: Tensor, shape: tuple[int, ...], device: torch.device | None = None
+) -> Tensor:
+    """`values` as float64, once the shape is as expected and every entry finite.
 
     Args:
         name: What the values are, for the message.
         values: One row a sample.
         shape: The expected one.
+        device: Where they are wanted; None: where they are.
 
     Raises:
         IncompatibleShapesError: The shape is another one.
@@ -26,7 +29,7 @@ def samples(name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"The {name} of a batch have shape {tuple(values.shape)}, expected {shape}."
         )
     check_finite(name, values)
-    return values.detach().to("cpu", torch.float64)
+    return values.detach().to(device, torch.float64)
 
 
 def check_finite(name: str, values: Tensor) -> None:

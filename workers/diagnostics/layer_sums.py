@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple, Self
 
@@ -45,10 +46,11 @@ class _Part:
     by_class: Tensor
 
     @classmethod
-    def zeros(cls, p: int, functions: int) -> Self:
+    def zeros(cls, p: int, functions: int, device: torch.device) -> Self:
         """Sums over no samples, with so many functions."""
-        none = torch.zeros(0, dtype=torch.int64)
-        return cls(_zeros(p, p), _zeros(p, functions), none, _zeros(p, 0))
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        none = zeros(0, dtype=torch.int64)
+        return cls(zeros(p, p), zeros(p, functions), none, zeros(p, 0))
 
     def add(self, phi: Tensor, functions: "_Functions") -> None:
         """Add rows of features `(rows, p)`, weighted."""
@@ -79,7 +81,7 @@ class LayerSums:
     """Sums over samples of the features of several layers at once, in float64.
 
     What concerns outputs F and targets Y alone is the same for every layer, and with a thousand
-    outputs it would outweigh the rest, so it is summed once.
+    outputs it would outweigh the rest, so it is summed once. Sums are on the device of the outputs.
 
     Args:
         widths: Features of each layer.
@@ -117,7 +119,7 @@ class LayerSums:
         """Add a batch of samples.
 
         Args:
-            features: Of each layer, `(batch, p)`, any real dtype.
+            features: Of each layer, `(batch, p)`, any real dtype, on any device.
             outputs: Outputs of the network's final linear layer, `(batch, c)`.
             targets: Values `(batch, d)`, labels `(batch,)`, or None; always the same of these.
             weights: How much each sample counts, positive, `(batch,)`; None: 1 each. Likewise.
@@ -160,9 +162,12 @@ class LayerSums:
         dealt = self._dealing.deal(sum(map(len, outputs)))
         order = dealt.argsort(stable=True)  # the rows of each fold one after another
         sizes = dealt.bincount(minlength=LAYER_FOLDS).tolist()
-        f = torch.cat(outputs)[order].double()
+        f = torch.cat(outputs)
+        order = order.to(f.device)
+        f = f[order].double()
         y, w = (
-            None if rows is None else rows[order] for rows in (joined(targets), joined(weights))
+            None if rows is None else rows.to(f.device)[order]
+            for rows in (joined(targets), joined(weights))
         )
         if not self._functions:
             self._begin(f, y)
@@ -175,7 +180,7 @@ class LayerSums:
             for count, parts in ((1, [whole]), (LAYER_FOLDS, folds))
         }
         for parts, features in zip(self._parts, zip(*batches, strict=True), strict=True):
-            phi = _weighted(torch.cat(features)[order].double(), w)
+            phi = _weighted(torch.cat(features).to(f.device)[order].double(), w)
             places = [whole] if len(parts) == 1 else folds
             for part, rows, beside in zip(parts, places, functions[len(parts)], strict=True):
                 part.add(phi[rows], beside)
@@ -185,10 +190,11 @@ class LayerSums:
         values = 0 if y is None or by_class else y.shape[1]
         targets = self._classes if self._classes is not None else values
         self._functions = [
-            Moments.zeros(1, f.shape[1], targets, by_class=by_class) for _ in range(LAYER_FOLDS)
+            Moments.zeros(1, f.shape[1], targets, by_class=by_class, device=f.device)
+            for _ in range(LAYER_FOLDS)
         ]
         self._parts = [
-            [_Part.zeros(p, f.shape[1] + values + 1) for _ in range(count)]
+            [_Part.zeros(p, f.shape[1] + values + 1, f.device) for _ in range(count)]
             for p, count in zip(self._widths, self._counts, strict=True)
         ]
 
@@ -212,7 +218,3 @@ def _some(values: Tensor | None, rows: slice) -> Tensor | None:
 def _weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
     """Rows scaled so that their plain products are the weighted ones."""
     return rows if weights is None else weights.double().sqrt()[:, None] * rows
-
-
-def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64)

@@ -155,9 +155,9 @@ class Setting:
         basis, space = coordinates.basis, coordinates.space
         return cls(
             task=model.task,
-            head=model.head,
+            head=None if model.head is None else model.head.to(total.device),
             basis=basis,
-            space=OutputSpace(total.c) if space is None else space,
+            space=OutputSpace(total.c, device=total.device) if space is None else space,
             features=total.p if basis is None else basis.shape[0],
             targets=total.d,
             tolerances=tolerances,

@@ -10,6 +10,7 @@ thousand.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -26,8 +27,6 @@ _WHOLE = ("phi", "f", "y", "phi_phi", "f_f", "phi_f")
 # Of classes these have columns for those that occur.
 _BY_CLASS = ("phi_y", "f_y")
 _SUMS = (*_WHOLE, *_BY_CLASS)
-# Beside them, how much they stand for. Moments written before there were weights lack these.
-_EXTENTS = ("weight", "weight_squared", "y_count")
 # Values have the first, classes the second.
 _OF_VALUES, _OF_CLASSES = "y_y", "y_classes"
 
@@ -40,6 +39,8 @@ class Moments:
     of functions as often as its weight says, 1 unless another is given.
 
     Targets are values, or the indicators of d classes, of which k have samples.
+
+    All tensors are on one device, and so are the figures that are computed from them.
 
     Attributes:
         n: Number of samples, whatever their weights.
@@ -74,7 +75,15 @@ class Moments:
     classes: Tensor | None = None
 
     @classmethod
-    def zeros(cls, p: int, c: int, d: int = 0, *, by_class: bool = False) -> Self:
+    def zeros(
+        cls,
+        p: int,
+        c: int,
+        d: int = 0,
+        *,
+        by_class: bool = False,
+        device: torch.device | None = None,
+    ) -> Self:
         """Sums over no samples.
 
         Args:
@@ -82,7 +91,9 @@ class Moments:
             c: Outputs, 0 for none.
             d: Targets, 0 for none.
             by_class: Whether the targets are the indicators of d classes, told by labels.
+            device: Where the sums are kept; None: on the CPU.
         """
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         if p < 1 or c < 0 or d < 0:
             raise IncompatibleShapesError(
                 f"Moments need at least one feature, and no fewer than 0 outputs and targets, got "
@@ -92,18 +103,23 @@ class Moments:
             n=0,
             weight=0.0,
             weight_squared=0.0,
-            y_count=_zeros(d),
-            phi=_zeros(p),
-            f=_zeros(c),
-            y=_zeros(d),
-            phi_phi=_zeros(p, p),
-            f_f=_zeros(c, c),
-            y_y=None if by_class else _zeros(d, d),
-            phi_f=_zeros(p, c),
-            phi_y=_zeros(p, 0 if by_class else d),
-            f_y=_zeros(c, 0 if by_class else d),
-            classes=torch.zeros(0, dtype=torch.int64) if by_class else None,
+            y_count=zeros(d),
+            phi=zeros(p),
+            f=zeros(c),
+            y=zeros(d),
+            phi_phi=zeros(p, p),
+            f_f=zeros(c, c),
+            y_y=None if by_class else zeros(d, d),
+            phi_f=zeros(p, c),
+            phi_y=zeros(p, 0 if by_class else d),
+            f_y=zeros(c, 0 if by_class else d),
+            classes=zeros(0, dtype=torch.int64) if by_class else None,
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums are kept."""
+        return self.phi.device
 
     @property
     def p(self) -> int:
@@ -147,7 +163,7 @@ class Moments:
         """Add a batch of samples, in place.
 
         Args:
-            phi: Features `(batch, p)`, any real dtype.
+            phi: Features `(batch, p)`, any real dtype, on any device, as all arguments.
             outputs: Outputs of the final linear layer `(batch, c)`.
             targets: Values `(batch, d)`, or where sums are by class the class of each sample,
                 `(batch,)` int64; None only if `d` is 0.
@@ -163,12 +179,12 @@ class Moments:
         rows = phi.shape[0] if phi.ndim else 0
         if targets is None:
             targets = phi.new_zeros(rows, 0)
-        x = samples("features", phi, (rows, self.p))
-        f = samples("outputs", outputs, (rows, self.c))
+        x = samples("features", phi, (rows, self.p), self.device)
+        f = samples("outputs", outputs, (rows, self.c), self.device)
         y = self._targets(targets, rows)
         w = x.new_ones(rows, 1)
         if weights is not None:
-            w = samples("weights", weights[:, None], (rows, 1))
+            w = samples("weights", weights[:, None], (rows, 1), self.device)
             if not bool((w > 0).all()):
                 raise DiagnosticsError("The weights of samples must be positive.")
         self.n += rows
@@ -240,12 +256,17 @@ class Moments:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sums by name as float64 arrays, counts and classes as int64; for `from_arrays`."""
-        arrays = {name: np.asarray(getattr(self, name)) for name in (*_EXTENTS, *_SUMS)}
+        sums = {name: getattr(self, name) for name in ("y_count", *_SUMS)}
         if self.y_y is not None:
-            arrays[_OF_VALUES] = self.y_y.numpy()
+            sums[_OF_VALUES] = self.y_y
         if self.classes is not None:
-            arrays[_OF_CLASSES] = self.classes.numpy()
-        return {"n": np.array(self.n, dtype=np.int64), **arrays}
+            sums[_OF_CLASSES] = self.classes
+        return {
+            "n": np.array(self.n, dtype=np.int64),
+            "weight": np.array(self.weight),
+            "weight_squared": np.array(self.weight_squared),
+            **{name: values.cpu().numpy() for name, values in sums.items()},
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
@@ -266,12 +287,12 @@ class Moments:
         moments = cls.zeros(*sizes, by_class=by_class)
         if by_class:
             classes = stored_classes(arrays[_OF_CLASSES], moments.d)
-            columns = (_zeros(size, len(classes)) for size in (moments.p, moments.c))
+            columns = (moments.phi.new_zeros(size, len(classes)) for size in (moments.p, moments.c))
             moments.classes, (moments.phi_y, moments.f_y) = classes, columns
         moments.n = int(arrays["n"])
         moments.weight = float(arrays.get("weight", arrays["n"]))
         moments.weight_squared = float(arrays.get("weight_squared", arrays["n"]))
-        arrays = {"y_count": arrays["y"], **arrays}
+        arrays = {"y_count": arrays["y"], **arrays}  # lacking where there were no weights yet
         for name in ("y_count", *names):
             values = torch.tensor(arrays[name], dtype=torch.float64)
             expected = getattr(moments, name).shape
@@ -287,14 +308,14 @@ class Moments:
     def _targets(self, targets: Tensor, rows: int) -> Tensor:
         """Values as float64, or labels as they are, once they fit these sums."""
         if self.classes is None:
-            return samples("targets", targets, (rows, self.d))
+            return samples("targets", targets, (rows, self.d), self.device)
         if tuple(targets.shape) != (rows,):
             raise IncompatibleShapesError(
                 f"The labels of a batch have shape {tuple(targets.shape)}, expected {(rows,)}."
             )
         if rows and not 0 <= int(targets.min()) <= int(targets.max()) < self.d:
             raise IncompatibleShapesError(f"Labels must be whole numbers from 0 to {self.d - 1}.")
-        return targets
+        return targets.to(self.device)
 
     def _add_crossed(self, phi: Tensor, f: Tensor, targets: Tensor, root: Tensor) -> None:
         """Add all products but those of Φ with itself and of F with itself.
@@ -397,7 +418,3 @@ class Moments:
             raise IncompatibleShapesError(
                 "Only moments of equal targets combine: one is of classes, the other of values."
             )
-
-
-def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64)

@@ -56,6 +56,7 @@ def nearest_mean_mismatches(
         Both None with fewer than two classes.
     """
     classes = _ClassMeans.of(total)
+    answers = answers.to(total.device)
     moved = [_moved(total, fold, classes) for fold in folds]
     wrong = [0] * (1 + len(folds))
     step = max(1, _BLOCK // max(*classes.means.shape, 1))

@@ -22,6 +22,7 @@ class OutputSpace:
     Args:
         outputs: Their number C.
         basis: Q `(C, q)` float64, orthonormal columns; None: the outputs are their own coordinates.
+        device: Where the coordinates are, if there is no basis that is there; None: on the CPU.
 
     Attributes:
         outputs: Their number C.
@@ -30,12 +31,15 @@ class OutputSpace:
         mean: What gives each sample's mean output, Z · mean: `(q,)`.
     """
 
-    def __init__(self, outputs: int, basis: Tensor | None = None) -> None:
+    def __init__(
+        self, outputs: int, basis: Tensor | None = None, device: torch.device | None = None
+    ) -> None:
         self.outputs = outputs
         self.basis = basis
         self.size = outputs if basis is None else basis.shape[1]
         if basis is None:
-            self.mean = torch.full((outputs,), 1 / max(outputs, 1), dtype=torch.float64)
+            share = 1 / max(outputs, 1)
+            self.mean = torch.full((outputs,), share, dtype=torch.float64, device=device)
             outside = 0.0
         else:
             self.mean = basis.mean(0)
@@ -44,19 +48,31 @@ class OutputSpace:
         self._removed = 1.0 - math.sqrt(outside)
 
     @classmethod
-    def of_head(cls, outputs: int, weight: Tensor | None, bias: Tensor | None) -> Self:
+    def of_head(
+        cls,
+        outputs: int,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        device: torch.device | None = None,
+    ) -> Self:
         """The space that a linear layer can reach, where it is smaller than that of all outputs.
 
         Args:
             outputs: C.
             weight: W `(C, p)` of u = Φ Wᵀ + b; None: not known, so that it may be all of them.
             bias: b `(C,)`, if there is one.
+            device: Where coordinates are wanted; None: on the CPU.
         """
         if weight is None or outputs <= weight.shape[1] + 1:
-            return cls(outputs)
+            return cls(outputs, device=device)
         columns = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
         # Householder's: columns are orthonormal even where those of W depend on one another.
-        return cls(outputs, torch.linalg.qr(columns.double())[0])
+        return cls(outputs, torch.linalg.qr(columns.to(device, torch.float64))[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where coordinates are."""
+        return self.mean.device
 
     def within(self, basis: Tensor | None) -> Self:
         """The space of fewer coordinates, given an orthonormal basis `(size, q)` of these."""
@@ -86,11 +102,11 @@ class OutputSpace:
         """Coordinates `(rows, size)` of outputs `(rows, C)`; the outputs if they are their own."""
         if self.basis is None:
             return outputs
-        found = torch.empty(len(outputs), self.size, dtype=torch.float64)
+        found = self.basis.new_empty(len(outputs), self.size)
         step = max(1, _BLOCK // self.outputs)
         for start in range(0, len(outputs), step):
             rows = slice(start, start + step)
-            torch.mm(outputs[rows].double(), self.basis, out=found[rows])
+            torch.mm(outputs[rows].to(self.basis), self.basis, out=found[rows])
         return found
 
     def expand(self, coordinates: Tensor) -> Tensor:

@@ -44,6 +44,12 @@ _BLOCK_VALUES = 4 << 22
 _ROW_MATRICES = 7
 # What the allocator and the libraries keep for themselves, whatever the size.
 _OVERHEAD_BYTES = 32 << 20
+# From so many rows and columns on a GPU is sooner done than a core: below, starting thousands of
+# small operations there takes longer than they do here.
+_GPU_SIZE = 512
+# How much of the memory that is free on a GPU may be taken: the allocator there rounds up, and the
+# solver wants room of its own.
+_GPU_SHARE = 0.5
 # Against a float64 SVD of the features, eigenvalues were off by 3 to 28 eps ρ_1 for matrices of 40
 # to 700 rows and columns: about √size · eps ρ_1, to which this is the margin.
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
@@ -82,6 +88,14 @@ class Problem:
     def size(self) -> int:
         """Rows and columns of the matrix that is diagonalized."""
         return min(self.rows, self.p)
+
+    def suits_gpu(self, free_bytes: int) -> bool:
+        """Whether the figures are found sooner on a GPU, and there is room for it.
+
+        Args:
+            free_bytes: Of the GPU's memory, beside the model and what else is to be there.
+        """
+        return self.size >= _GPU_SIZE and self.memory_bytes <= _GPU_SHARE * free_bytes
 
     @property
     def output_size(self) -> int:

@@ -5,7 +5,8 @@ Every operation that really runs passes through a dispatch tape, whatever the ar
 is that operation's input.
 """
 
-from workers.extraction.extractor import Extracted, Extractor, FeatureMap, discover
+from workers.extraction.extractor import Extracted, Extractor, discover
+from workers.extraction.feature_map import FeatureMap
 from workers.extraction.loading.archives import load_model, open_model
 from workers.extraction.refusals import Refusal
 

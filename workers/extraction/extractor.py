@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from service.contract.options import FeatureMapChoice
+from workers.extraction.feature_map import FeatureMap, describe
 from workers.extraction.fit.mismatch import explaining
 from workers.extraction.fit.recording import batch_limits, record
 from workers.extraction.fit.value_range import check_value_range
-from workers.extraction.head.advising import advised, chosen
+from workers.extraction.head.advising import advised
 from workers.extraction.head.choosing import DeclaredFeatures, choose
 from workers.extraction.head.structure import (
-    NO_LINK,
-    UNVERIFIED,
     Names,
     Structure,
     count_parameters,
@@ -29,7 +28,7 @@ from workers.extraction.independence import LaterBatches, check_repeatable, chec
 from workers.extraction.observation import Observation, observe
 from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import residual, tolerance, working_dtype
-from workers.extraction.trace.execution import Batch, Watch, beside, dtype_name, resized
+from workers.extraction.trace.execution import Batch, Watch, beside, resized
 from workers.extraction.trace.randomness import check_deterministic
 from workers.extraction.trace.state import Buffers, written
 from workers.protocol.errors import JobError
@@ -39,62 +38,12 @@ _DISCOVERY_ROWS = 16
 
 _LISTED = 8
 
-# Links that end a network's hidden layers as a rule, not the network.
-_ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
-_ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow", "prelu"}
-_ACTIVATIONS |= {"hardshrink", "softshrink", "threshold", "sin", "cos"}
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureMap:
-    """What was found: u = Φ Wᵀ + b and the model's answer f = link(u).
-
-    Attributes:
-        W: `(C, p)` float64, affine operations after the head folded in; `None` if the owner
-            declared a result to be Φ and no linear layer is known that takes it.
-        b: `(C,)` float64, or `None` if nothing is added.
-        link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `;
-            `unverified` where the owner chose and nothing shows it; `none` without outputs.
-        kind: `linear`, `conv1x1`, …, or `declared` for a result declared to be Φ.
-        location: The head's parameter, such as `fc.weight`, or its operation.
-        output: Which of the model's results was taken; empty if it is the only one, or if none is
-            known to follow from the chosen head.
-        passed_over: Results that lie on the way to it, any of which may be meant instead.
-        verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
-        positions: Rows of Φ per sample: 1, unless the model answers for each position.
-        position_shape: The axes of the answer that positions run along, in the order of the rows;
-            those of length 1 are left out.
-        p: Number of features.
-        outputs: Number of outputs C.
-        columns: Number of outputs that the answer has: fewer where operations after u pick some.
-        dtype: The dtype of Φ.
-        parameters: Number of the model's parameters.
-        warnings: What a reader of the figures must know, each as `code: sentence`.
-    """
-
-    W: Tensor | None
-    b: Tensor | None
-    link: str
-    kind: str
-    location: str
-    output: str
-    passed_over: tuple[str, ...]
-    verified: bool
-    positions: int
-    position_shape: tuple[int, ...]
-    p: int
-    outputs: int
-    columns: int
-    dtype: str
-    parameters: int
-    warnings: tuple[str, ...]
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Extracted:
-    """One batch, in the model's dtype, on the CPU; nothing else holds the tensors.
+    """One batch, in the model's dtype, on the extractor's `destination`; nothing else holds it.
 
-    They are inference tensors: read them, convert them, but do not change them in place.
+    They are inference tensors: do not change them in place.
 
     Attributes:
         phi: Φ, `(n · positions, p)`, all positions of a sample together.
@@ -126,6 +75,7 @@ class Extractor:
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
         sample_bytes: What the results of all operations took in the first run, a sample.
+        destination: Where batches are handed out: on the CPU, unless another device is set here.
     """
 
     def __init__(
@@ -140,6 +90,7 @@ class Extractor:
     ) -> None:
         self.feature_map = feature_map
         self.sample_bytes = sample_bytes
+        self.destination = torch.device("cpu")
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
@@ -203,9 +154,9 @@ class Extractor:
             self.feature_map = replace(found, warnings=(*found.warnings, *more))
         rows = len(batch[0]) * seen.positions
         return Extracted(
-            seen.features[:rows].cpu(),
-            seen.logits[:rows].cpu(),
-            None if seen.answers is None else seen.answers[:rows].cpu(),
+            seen.features[:rows].to(self.destination),
+            seen.logits[:rows].to(self.destination),
+            None if seen.answers is None else seen.answers[:rows].to(self.destination),
             seen.positions,
         )
 
@@ -293,7 +244,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
         warnings = (*warnings, *_stateful(model, saved), *check_value_range(model, tape, batch))
-        feature_map = _describe(found, first, count_parameters(model, tape), warnings)
+        feature_map = describe(found, first, count_parameters(model, tape), warnings)
         return Extractor(
             model,
             found,
@@ -325,96 +276,3 @@ def _observe_first(
     except JobError:
         unproved = replace(found, structure=None)
         return unproved, observe(model, unproved, sample)
-
-
-def _describe(
-    found: Structure | DeclaredFeatures,
-    first: Observation,
-    parameters: int,
-    warnings: Sequence[str],
-) -> FeatureMap:
-    structure = found.structure if isinstance(found, DeclaredFeatures) else found
-    declared = ""
-    if isinstance(found, DeclaredFeatures):
-        declared = f"result {found.features}" if found.features else "the only result"
-    return FeatureMap(
-        W=None if structure is None else structure.weight.cpu(),
-        b=None if structure is None or structure.bias is None else structure.bias.cpu(),
-        link=_link(found, structure),
-        kind="declared" if structure is None else structure.kind,
-        location=declared or (structure.location if structure else ""),
-        output=found.output or "",
-        passed_over=() if structure is None else structure.passed_over,
-        verified=structure is not None and structure.output is not None,
-        positions=first.positions,
-        position_shape=first.position_shape,
-        p=first.features.shape[1],
-        outputs=first.logits.shape[1],
-        columns=first.logits.shape[1] if first.link is None else first.link.columns,
-        dtype=dtype_name(first.features),
-        parameters=parameters,
-        warnings=(*warnings, *_cautions(structure, first)),
-    )
-
-
-def _link(found: Structure | DeclaredFeatures, structure: Structure | None) -> str:
-    if structure is None:
-        return NO_LINK if found.output is None else UNVERIFIED
-    return structure.link
-
-
-def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
-    """Yield what a reader must know of how Φ was found."""
-    if not first.logits.shape[1]:
-        yield (
-            "no_outputs: the model returns features and nothing else, as its owner says, so there "
-            "are no outputs: what they would show (utilization, regime, compression, accuracy and "
-            "loss, NC3, NC4) is left out."
-        )
-    elif structure is None:
-        yield (
-            "declared_features: Φ is the result that the model's owner named. No linear layer was "
-            "seen to turn it into the outputs; consistency_residual is the part of the outputs' "
-            "spread that no linear layer on Φ explains."
-        )
-    elif structure.output is None:
-        yield (
-            "declared_head: the model's owner chose this layer, and its own results are taken for "
-            "the outputs. How the model's answer follows from them was not verified."
-            f"{_other_width(first)}"
-        )
-    elif structure.link.partition(" then ")[0] in _ACTIVATIONS:
-        yield (
-            f"ends_in_activation: the model's answer is {structure.link} of its last linear layer, "
-            "as in a backbone that was saved without its classifier. If it is one, save it with "
-            "the classifier: its features are those that are taken for outputs here."
-        )
-    if structure is not None and structure.joined:
-        yield structure.joined
-    if structure is not None and structure.passed_over:
-        yield _passed_over(structure)
-    if not first.precision.is_floating_point:
-        yield (
-            "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
-            f"outputs up to {tolerance(first.precision):.0%} of their spread only."
-        )
-
-
-def _other_width(first: Observation) -> str:
-    """Return the warning of a declared head with another number of outputs than the answer."""
-    outputs, columns = first.logits.shape[1], _columns(first.answers)
-    if columns in {None, outputs} or (outputs, columns) == (1, 2):  # [p, 1 - p] of one output
-        return ""
-    return (
-        f" It has {outputs:,} output{'s' * (outputs != 1)}, and the model's answer {columns:,} "
-        f"column{'s' * (columns != 1)}, so it may be a hidden layer."
-    )
-
-
-def _passed_over(structure: Structure) -> str:
-    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
-    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
-    return (
-        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
-        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
-    )

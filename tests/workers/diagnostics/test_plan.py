@@ -126,3 +126,19 @@ def test_the_artifact_is_as_large_as_its_sums() -> None:
     assert Problem(10, 20, 3, 2).artifact_bytes == 8 * (
         10 + 3 + 2 + 100 + 9 + 4 + 30 + 20 + 6 + 2 + 10 * 20
     )
+
+
+@pytest.mark.parametrize(
+    ("problem", "share", "suits"),
+    [
+        (Problem(4_000, 512, 10, 10), 2.0, True),
+        (Problem(4_000, 512, 10, 10), 1.9, False),
+        (Problem(4_000, 511, 10, 10), 100.0, False),
+        (Problem(300, 4_096, 10, 10), 100.0, False),
+    ],
+    ids=["large enough", "too little memory", "few features", "few rows"],
+)
+def test_large_problems_are_for_a_gpu_that_has_room(
+    problem: Problem, share: float, suits: bool
+) -> None:
+    assert problem.suits_gpu(int(share * problem.memory_bytes)) == suits

@@ -56,7 +56,7 @@ class LayerExecution:
     dims: int
 
     def pool(self, tensor: Tensor) -> Tensor:
-        """Return means over all but samples and channels, `(n, p)`, on the CPU; always a copy."""
+        """Return means over all but samples and channels, `(n, p)`; always a copy."""
         if tensor.is_quantized:
             tensor = tensor.dequantize()
         others = [axis for axis in range(self.dims) if axis not in (self.samples, self.channels)]
@@ -64,7 +64,7 @@ class LayerExecution:
         half = tensor.dtype in (torch.float16, torch.bfloat16)
         dtype = torch.float32 if half else tensor.dtype
         pooled = tensor.mean(others, dtype=dtype) if others else tensor.clone()
-        return (pooled if self.samples < self.channels else pooled.T).cpu()
+        return pooled if self.samples < self.channels else pooled.T
 
 
 @dataclass(frozen=True, slots=True)
