@@ -141,12 +141,17 @@ class _Compressed:
         self._vectors, self._weights, self._mean = vectors, weights, mean
         self._steps = steps
         (p, rank), c = vectors.shape, len(mean)
+        self._few = sum(k <= _EVERY for k in steps)
+        first, many = min(_EVERY, rank), len(steps) - self._few
         # Products a row: by a matrix for each k, or along all eigenfunctions and then out again.
-        together, in_turn = p * len(steps) * c, rank * (p + c)
-        self._head: Tensor | None = None
+        # Few eigenfunctions serve all the small k.
+        by_matrix = p * (first + many * c) + first * self._few * c
+        self._inwards: Tensor | None = None
         self.rows_at_once = max(1, _BLOCK // max(p, c))
-        if together <= max(in_turn, _FEW_PRODUCTS):
-            self._head = self._heads()
+        if by_matrix <= max(rank * (p + c), _FEW_PRODUCTS):
+            heads = self._heads(p)
+            self._inwards = torch.cat([vectors[:, :first], *heads[self._few :]], 1)
+            self._outwards = vectors[:, :first].T @ torch.cat(heads[: self._few], 1)
             self.rows_at_once = max(1, _BLOCK // max(p, len(steps) * c))
 
     def outputs(self, features: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -158,10 +163,12 @@ class _Compressed:
         Yields:
             Some of the steps, and the outputs with so many eigenfunctions, `(m, steps, c)`.
         """
-        if self._head is not None:
-            shape = (len(features), len(self._steps), len(self._mean))
-            found = (features @ self._head).view(shape).add_(self._mean)
-            yield slice(0, len(self._steps)), found
+        if self._inwards is not None:
+            first = len(self._outwards)
+            few, many = (features @ self._inwards).tensor_split([first], 1)
+            shape = (len(features), -1, len(self._mean))
+            yield slice(0, self._few), (few @ self._outwards).view(shape).add_(self._mean)
+            yield slice(self._few, None), many.reshape(shape).add_(self._mean)
             return
         along, before = features @ self._vectors, 0
         outputs = self._mean.expand(len(along), -1).clone()
@@ -170,13 +177,13 @@ class _Compressed:
             before = k
             yield slice(step, step + 1), outputs[:, None]
 
-    def _heads(self) -> Tensor:
-        """From features to the outputs of each k, `(p, steps · c)`."""
-        heads, before = [self._vectors[:, :0] @ self._weights[:0]], 0
+    def _heads(self, p: int) -> list[Tensor]:
+        """From features to the outputs of each k, `(p, c)`."""
+        heads, before = [self._weights.new_zeros(p, len(self._mean))], 0
         for k in self._steps:
             heads.append(heads[-1] + self._vectors[:, before:k] @ self._weights[before:k])
             before = k
-        return torch.cat(heads[1:], 1)
+        return heads[1:]
 
 
 class _Tally:

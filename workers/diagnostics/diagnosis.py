@@ -39,7 +39,7 @@ from workers.diagnostics.neural_collapse import NeuralCollapse
 from workers.diagnostics.performance import Performance
 from workers.diagnostics.projections import Projections
 from workers.diagnostics.ranks import EffectiveRank
-from workers.diagnostics.spectra import Pair, spectrum
+from workers.diagnostics.spectra import Pair, spectra
 from workers.diagnostics.steps import Steps
 from workers.diagnostics.uncertainty import Intervals, LeftOut, intervals
 from workers.diagnostics.verdict import Circumstances, Verdict, judge
@@ -206,19 +206,16 @@ def _subject(total: Moments, setting: Setting, samples: int, steps: Steps) -> Su
     """All samples, diagonalized."""
     raw = total.averages()
     centered = raw.centered()
-    of_raw = spectrum(raw, setting.features)
-    if not of_raw.pairs.rank:
+    found = spectra(raw, centered, setting.features, steps)
+    if not found.raw.pairs.rank:
         raise DegenerateFeaturesError(
             f"All {setting.features} features are zero on all {samples} samples. Either every unit "
             "is dead, or the probe is not scaled as the model was trained."
         )
-    steps.advance()
-    spectra = Pair(of_raw, spectrum(centered, setting.features))
-    steps.advance()
     learned = setting.learned(centered)
     r = int(learned.basis.dimension)
-    directions = _directions(raw, centered, spectra.centered.pairs, r, setting.basis)
-    return Subject(raw, centered, learned, spectra, raw.n.new_tensor(float(directions)))
+    directions = _directions(raw, centered, found.centered.pairs, r, setting.basis)
+    return Subject(raw, centered, learned, found, raw.n.new_tensor(float(directions)))
 
 
 def _nearest_means(

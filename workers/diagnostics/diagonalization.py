@@ -74,16 +74,23 @@ def diagonalize(
     Returns:
         Eigenpairs in decreasing order; none if the matrix is zero or all noise.
     """
-    ascending, vectors = eigh(gram)
+    return up_to_rank(*eigh(gram), rows=rows, noise=noise, features=features or len(gram))
+
+
+def up_to_rank(
+    ascending: Tensor, vectors: Tensor, *, rows: float, noise: Tensor | float, features: int
+) -> Eigenpairs:
+    """What `eigh` found of a Gram matrix, up to its numerical rank; the rest as of `diagonalize`.
+
+    Args:
+        ascending: All eigenvalues, in increasing order, `(p,)`.
+        vectors: The eigenvectors as columns, `(p, p)`.
+        rows: Number of rows it was averaged over.
+        noise: Eigenvalues at or below this are rounding too.
+        features: Number of features p.
+    """
     eigenvalues = ascending.flip(0)
-    rank = int(
-        numerical_rank(
-            eigenvalues,
-            features=gram.shape[0] if features is None else features,
-            rows=rows,
-            noise=noise,
-        )
-    )
+    rank = int(numerical_rank(eigenvalues, features=features, rows=rows, noise=noise))
     return Eigenpairs(eigenvalues[:rank], oriented(vectors.flip(1)[:, :rank]))
 
 

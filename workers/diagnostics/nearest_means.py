@@ -62,10 +62,10 @@ def nearest_mean_mismatches(
     step = max(1, _BLOCK // max(*classes.means.shape, 1))
     for start in range(0, len(features), step):
         rows = slice(start, start + step)
-        from_centre = features[rows].to(classes.means) - classes.centre
-        distances = _distances(from_centre, classes.means - classes.centre)
+        some = features[rows].to(classes.means)
+        distances = _distances(some, classes.means - classes.centre, classes.centre)
         wrong[0] += _mistaken(distances, classes, answers[rows])
-        for number, (each, others) in enumerate(_from_moved(from_centre, moved), start=1):
+        for number, (each, others) in enumerate(_from_moved(some, moved, classes.centre), start=1):
             others.masked_fill_(each.gone, torch.inf)
             replaced = distances.index_copy(1, each.columns, others)
             wrong[number] += _mistaken(replaced, classes, answers[rows])
@@ -100,20 +100,29 @@ def _moved(total: Moments, fold: Moments, classes: _ClassMeans) -> _Moved:
     return _Moved(columns, means.T - classes.centre, gone)
 
 
-def _from_moved(from_centre: Tensor, moved: Sequence[_Moved]) -> Iterator[tuple[_Moved, Tensor]]:
+def _from_moved(
+    rows: Tensor, moved: Sequence[_Moved], centre: Tensor
+) -> Iterator[tuple[_Moved, Tensor]]:
     """Each fold's means with the rows' distances to them; of few means in one product for all."""
     sizes = [len(each.columns) for each in moved]
-    if moved and sum(sizes) * from_centre.shape[1] <= _TOGETHER:
+    if moved and sum(sizes) * rows.shape[1] <= _TOGETHER:
         means = torch.cat([each.means for each in moved])
-        yield from zip(moved, torch.split(_distances(from_centre, means), sizes, 1), strict=True)
+        yield from zip(moved, torch.split(_distances(rows, means, centre), sizes, 1), strict=True)
         return
     for each in moved:
-        yield each, _distances(from_centre, each.means)
+        yield each, _distances(rows, each.means, centre)
 
 
-def _distances(from_centre: Tensor, means: Tensor) -> Tensor:
-    """Squared distances, but for the squares of the rows, which are the same for every class."""
-    return torch.addmm(means.square().sum(1), from_centre, means.T, alpha=-2.0)
+def _distances(rows: Tensor, means: Tensor, centre: Tensor) -> Tensor:
+    """Squared distances, but for the squares of the rows, which are the same for every class.
+
+    Args:
+        rows: Features, `(m, p)`.
+        means: Class means less the centre, `(C, p)`.
+        centre: `(p,)`.
+    """
+    squares = means.square().sum(1) + 2 * means @ centre
+    return torch.addmm(squares, rows, means.T, alpha=-2.0)
 
 
 def _by_class(moments: Moments) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 With fewer rows than features the dual problem is smaller in every respect, so rows decide the path
 and memory only whether there is one. Solving takes time too. `eigh` of a p×p matrix takes about
 0.45 ns·p³ on one thread: measured 0.48 s for p = 1024, 4.1 s for 2048 and 30 s for 4096, so 4 min
-for 8192. It runs once for each of the two spectra, and once for each of ten folds where outputs are
-more than about p/40.
+for 8192. It runs once, for the spectrum as given, from which the centred one follows in a third of
+that; and once for each of ten folds where outputs are more than about p/40.
 
 Outputs of a known head cost as many coordinates as it has dimensions, and classes those that occur:
 10,000 classes of p = 512 take about what 513 outputs do. What remains of their number are single

@@ -9,7 +9,7 @@ _BLOCKS = 8
 _NARROWEST = 128
 
 
-def add_products(sums: Tensor, rows: Tensor) -> None:
+def add_products(sums: Tensor, rows: Tensor, others: Tensor | None = None) -> None:
     """Add the inner products of all columns with one another, in place, but for those below blocks.
 
     Those in blocks along the diagonal and above are computed; `mirror` fills in the others.
@@ -17,9 +17,11 @@ def add_products(sums: Tensor, rows: Tensor) -> None:
     Args:
         sums: `(m, m)`.
         rows: `(rows, m)`.
+        others: `(rows, m)`, whose products with `rows` are symmetric; None: the same rows.
     """
+    others = rows if others is None else others
     for here, _ in _blocks(rows.shape[1]):
-        sums[here, here.start :].addmm_(rows[:, here].T, rows[:, here.start :])
+        sums[here, here.start :].addmm_(rows[:, here].T, others[:, here.start :])
 
 
 def mirror(sums: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Eigenpairs of all samples, and of all but those of a fold.
 
-The first are solved for in full. So are the others where features are few. Where they are many,
+The first are found in full. So are the others where features are few. Where they are many,
 ten more solutions would take ten times as long, for figures of which only the change matters:
 
 - The leading eigenpairs follow from those of all samples by iteration (`leading_eigenpairs`).
@@ -26,13 +26,16 @@ from torch import Tensor
 from workers.diagnostics.averages import Averages, Size
 from workers.diagnostics.diagonalization import (
     Eigenpairs,
-    diagonalize,
     leading_eigenpairs,
     numerical_rank,
+    up_to_rank,
 )
 from workers.diagnostics.figures import Values
 from workers.diagnostics.linear_algebra import eigh, eigvalsh
+from workers.diagnostics.products import add_products, mirror
+from workers.diagnostics.rank_one import downdated
 from workers.diagnostics.ranks import effective_ranks, energy_reach, entropy, slopes
+from workers.diagnostics.steps import Steps
 
 # Up to this many features a full diagonalization for each fold costs little.
 FEW_FEATURES = 256
@@ -73,8 +76,35 @@ def spectrum(averages: Averages, features: int) -> Spectrum:
         averages: Inner products of one set of samples.
         features: p, where the inner products are of fewer coordinates.
     """
-    pairs = diagonalize(
-        averages.phi_phi, rows=float(averages.n), noise=averages.phi_noise, features=features
+    return _of_all(averages, features, *eigh(averages.phi_phi))
+
+
+def spectra(raw: Averages, centered: Averages, features: int, steps: Steps) -> Pair:
+    """Both spectra of all samples; of many features the second follows from the first.
+
+    Args:
+        raw: Inner products of one set of samples.
+        centered: The same without the means.
+        features: p, where the inner products are of fewer coordinates.
+        steps: Told of each.
+    """
+    solution = eigh(raw.phi_phi)
+    of_raw = _of_all(raw, features, *solution)
+    steps.advance()
+    is_large = len(raw.phi_phi) > FEW_FEATURES
+    followed = downdated(*solution, raw.phi) if is_large else None
+    of_centered = _of_all(centered, features, *(followed or eigh(centered.phi_phi)))
+    steps.advance()
+    return Pair(of_raw, of_centered)
+
+
+def _of_all(averages: Averages, features: int, ascending: Tensor, vectors: Tensor) -> Spectrum:
+    pairs = up_to_rank(
+        ascending,
+        vectors,
+        rows=float(averages.n),
+        noise=averages.phi_noise,
+        features=features,
     )
     values, trace = pairs.eigenvalues, averages.phi_size.trace
     return Spectrum(pairs, effective_ranks(values), energy_reach(values, trace), pairs.ranks)
@@ -248,7 +278,9 @@ def _gradient(vectors: Tensor, slope: Tensor, scale: Tensor) -> Tensor:
         scale: About one over the slopes, which keeps them within what float32 holds.
     """
     single = vectors.float()
-    product = (single * (slope * scale).float()) @ single.T
+    product = single.new_zeros(len(single), len(single))
+    add_products(product, (single * (slope * scale).float()).T, single.T)
+    mirror(product)
     return (product.double() / scale).flatten()
 
 

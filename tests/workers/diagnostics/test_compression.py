@@ -95,15 +95,18 @@ def test_constant_outputs_have_no_curve_and_constant_features_one_point() -> Non
     assert (point.k, point.output_error) == (0, 1.0)
 
 
-def test_outputs_of_each_k_are_the_same_together_and_in_turn() -> None:
-    vectors = torch.linalg.qr(normal(12, 12, seed=1))[0]
-    weights, mean, features = normal(12, 5, seed=2), normal(5, seed=3), normal(30, 12, seed=4)
-    steps = [0, 1, 2, 7, 12]
+@pytest.mark.parametrize(
+    ("p", "steps"), [(12, [0, 1, 2, 7, 12]), (40, [0, 1, 31, 32, 33, 40])], ids=["few", "many"]
+)
+def test_outputs_of_each_k_are_the_same_together_and_in_turn(p: int, steps: list[int]) -> None:
+    vectors = torch.linalg.qr(normal(p, p, seed=1))[0]
+    weights, mean, features = normal(p, 5, seed=2), normal(5, seed=3), normal(30, p, seed=4)
     together = _Compressed(vectors, weights, mean, steps)
     in_turn = _Compressed(vectors, weights, mean, steps)
-    in_turn._head = None
-    ((every, found),) = together.outputs(features)
-    assert every == slice(0, len(steps))
+    in_turn._inwards = None
+    found = features.new_full((30, len(steps), 5), torch.nan)
+    for some, outputs in together.outputs(features):
+        found[:, some] = outputs
     for step, outputs in in_turn.outputs(features):
         torch.testing.assert_close(found[:, step], outputs)
     whole = (features @ vectors) @ weights + mean

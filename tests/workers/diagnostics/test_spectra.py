@@ -19,8 +19,10 @@ from workers.diagnostics.spectra import (
     is_near_cheaper,
     nearby,
     solved,
+    spectra,
     spectrum,
 )
+from workers.diagnostics.steps import Steps
 
 P, N, FOLDS = 300, 1500, 10
 
@@ -169,3 +171,22 @@ def test_each_step_is_counted(p: int) -> None:
     assert list(done) == sorted(set(done))
     assert set(totals) == {done[-1]}
     assert len(done) >= FOLDS if p > FEW_FEATURES else len(done) > 2
+
+
+def test_both_spectra_of_all_samples_are_those_found_one_by_one(folds: list[Moments]) -> None:
+    raw = total_of(folds).averages()
+    centered = raw.centered()
+    done: list[int] = []
+    pair = spectra(raw, centered, P, Steps(lambda step, _: done.append(step), 2))
+    assert done == [1, 2]
+    for found, averages in zip(pair, (raw, centered), strict=True):
+        alone = spectrum(averages, P)
+        first = float(alone.pairs.eigenvalues[0])
+        torch.testing.assert_close(
+            found.pairs.eigenvalues, alone.pairs.eigenvalues, atol=1e-14 * first, rtol=0
+        )
+        torch.testing.assert_close(
+            found.pairs.eigenvectors, alone.pairs.eigenvectors, atol=1e-10, rtol=0
+        )
+        for name, figure in alone.effective.items():
+            torch.testing.assert_close(found.effective[name], figure, atol=0, rtol=1e-12)
