@@ -8,8 +8,8 @@ too little for figures that follow single eigenvalues, of which the bias itself 
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Protocol, Self, TypeVar
+from functools import cache, lru_cache
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 Interval = tuple[float, float]
 Value = TypeVar("Value")
@@ -211,13 +211,35 @@ def _jackknife(
     point: float, left_out: Sequence[float], sizes: Sequence[int]
 ) -> tuple[float, float]:
     """The figure less its bias, and its standard error."""
-    n, folds = sum(sizes), len(sizes)
-    estimate = folds * point - math.fsum(
-        (1 - size / n) * value for size, value in zip(sizes, left_out, strict=True)
+    folds = _fold_weights(tuple(sizes))
+    estimate = len(sizes) * point - math.fsum(
+        fold.share_of_rest * value for fold, value in zip(folds, left_out, strict=True)
     )
-    deviations = []
-    for size, value in zip(sizes, left_out, strict=True):
-        ratio = n / size
-        pseudo = ratio * point - (ratio - 1) * value
-        deviations.append((pseudo - estimate) / math.sqrt((ratio - 1) * folds))
+    deviations = [
+        (fold.ratio * point - (fold.ratio - 1) * value - estimate) / fold.spread
+        for fold, value in zip(folds, left_out, strict=True)
+    ]
     return estimate, math.hypot(*deviations)  # which squares without overflow
+
+
+class _FoldWeight(NamedTuple):
+    """How a fold of m of n samples counts.
+
+    Attributes:
+        share_of_rest: `1 − m/n`.
+        ratio: `n/m`.
+        spread: `√((n/m − 1) · folds)`.
+    """
+
+    share_of_rest: float
+    ratio: float
+    spread: float
+
+
+@lru_cache(maxsize=8)
+def _fold_weights(sizes: tuple[int, ...]) -> tuple[_FoldWeight, ...]:
+    n = sum(sizes)
+    return tuple(
+        _FoldWeight(1 - size / n, n / size, math.sqrt((n / size - 1) * len(sizes)))
+        for size in sizes
+    )

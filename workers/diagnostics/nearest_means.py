@@ -67,7 +67,8 @@ def nearest_mean_mismatches(
         wrong[0] += _mistaken(distances, classes, answers[rows])
         for number, (each, others) in enumerate(_from_moved(some, moved, classes.centre), start=1):
             others.masked_fill_(each.gone, torch.inf)
-            replaced = distances.index_copy(1, each.columns, others)
+            has_all = others.shape == distances.shape
+            replaced = others if has_all else distances.index_copy(1, each.columns, others)
             wrong[number] += _mistaken(replaced, classes, answers[rows])
     present = [len(classes.means) - int(each.gone.sum()) for each in moved]
     shares = [
