@@ -9,23 +9,25 @@ import pytest
 import torch
 
 from tests.golden.cases import CASES
-from tests.golden.reports import differences
+from tests.golden.reports import differences, read
 from tests.pretended_device import second_device
 from workers.analysis import job
+from workers.diagnostics.spectra import FEW_FEATURES
 
 _SHOWN = 25
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_report_is_that_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = CASES[name]()
-    on_cpu = case.report()
+    case, kept = CASES[name](), read(name)
+    case.archive  # noqa: B018 - tracing, done now, is not for a second device
     with second_device() as device:
         monkeypatch.setattr(job, "choose_device", lambda *_: device)
         found = case.report()
     assert found["provenance"]["solver"].pop("device") == device.type
-    assert on_cpu["provenance"]["solver"].pop("device") == "cpu"
-    different = list(islice(differences(on_cpu, found), _SHOWN))
+    assert kept["provenance"]["solver"].pop("device") == "cpu"
+    nearly = kept["feature_map"]["p"] > FEW_FEATURES
+    different = list(islice(differences(kept, found, nearly=nearly), _SHOWN))
     assert not different, "\n".join(different)
 
 
