@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from service.contract.options import FeatureMapChoice
-from workers.extraction.fit.mismatch import explaining
+from workers.extraction.fit.mismatch import could_not_run, explaining
 from workers.extraction.fit.recording import batch_limits, record
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.head.advising import advised, chosen
@@ -126,6 +126,8 @@ class Extractor:
         residual: The largest consistency residual of all batches so far; `None` where there is no
             W to compute it with.
         sample_bytes: What the results of all operations took in the first run, a sample.
+        fallback: How many samples to run at a time, from then on, once the model could not run a
+            larger batch; `None`: such a batch is refused.
     """
 
     def __init__(
@@ -140,6 +142,8 @@ class Extractor:
     ) -> None:
         self.feature_map = feature_map
         self.sample_bytes = sample_bytes
+        self.fallback: int | None = None
+        self._most_at_once: int | None = None
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
@@ -171,26 +175,41 @@ class Extractor:
             JobError: `input_mismatch`, `out_of_memory`, `non_finite`, or `unsupported_model` if Φ
                 does not explain the model's answer on this batch.
         """
-        rows = len(batch[0])
-        size = self.baked_rows or self._bounded(rows)
         with torch.inference_mode():
-            parts = [
-                self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
-                for start in range(0, rows, size)
-            ]
-            if len(parts) == 1:
-                return parts[0]
-            return Extracted(
-                torch.cat([part.phi for part in parts]),
-                torch.cat([part.outputs for part in parts]),
-                _joined_answers(parts),
-                parts[0].positions,
-            )
+            rows = len(batch[0])
+            size = self._size(rows, self._most_at_once)
+            try:
+                return self._run_in_parts(batch, size, watches)
+            except JobError as error:
+                smaller = self._size(rows, self.fallback)
+                if smaller >= size or not could_not_run(error):
+                    raise
+            # Outside the handler: the error holds on to tensors of the run that failed.
+            self._most_at_once = self.fallback
+            for watch in watches:
+                watch.forget()
+            return self._run_in_parts(batch, smaller, watches)
 
-    def _bounded(self, rows: int) -> int:
-        """Return as many samples as the archive takes at once, if it says so."""
-        fewest, most = self._limits
-        return max(fewest, rows if most is None else min(rows, most))
+    def _size(self, rows: int, most: int | None) -> int:
+        """Return how many samples to run at a time: as many as the archive takes, if it says so."""
+        if self.baked_rows is not None:
+            return self.baked_rows
+        fewest, limit = self._limits
+        return max(fewest, min(each for each in (rows, most, limit) if each is not None))
+
+    def _run_in_parts(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
+        parts = [
+            self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
+            for start in range(0, len(batch[0]), size)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Extracted(
+            torch.cat([part.phi for part in parts]),
+            torch.cat([part.outputs for part in parts]),
+            _joined_answers(parts),
+            parts[0].positions,
+        )
 
     def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
