@@ -16,7 +16,7 @@ from service.contract.options import FeatureMapChoice
 from workers.extraction.fit.mismatch import could_not_run, explaining
 from workers.extraction.fit.recording import batch_limits, record
 from workers.extraction.fit.value_range import check_value_range
-from workers.extraction.head.advising import advised, chosen
+from workers.extraction.head.advising import advised, earlier_outputs
 from workers.extraction.head.choosing import DeclaredFeatures, choose
 from workers.extraction.head.structure import (
     NO_LINK,
@@ -31,13 +31,11 @@ from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import residual, tolerance, working_dtype
 from workers.extraction.trace.execution import Batch, Watch, beside, dtype_name, resized
 from workers.extraction.trace.randomness import check_deterministic
-from workers.extraction.trace.state import Buffers, written
+from workers.extraction.trace.state import Buffers, stateful
 from workers.protocol.errors import JobError
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
-
-_LISTED = 8
 
 # Links that end a network's hidden layers as a rule, not the network.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
@@ -311,7 +309,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         rows = len(sample[0])
         baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
-        warnings = (*warnings, *_stateful(model, saved), *check_value_range(model, tape, batch))
+        warnings = (*warnings, *stateful(model, saved), *check_value_range(model, tape, batch))
         feature_map = _describe(found, first, count_parameters(model, tape), warnings)
         return Extractor(
             model,
@@ -320,16 +318,6 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             first,
             baked_rows=baked_rows,
             sample_bytes=tape.result_bytes() // rows,
-        )
-
-
-def _stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:
-    if names := written(model, saved):
-        listed = ", ".join(f"`{name}`" for name in names[:_LISTED])
-        yield (
-            f"stateful: running the model changes what it holds itself, {listed}"
-            f"{' …' * (len(names) > _LISTED)}, so a sample's features may depend on the samples "
-            "that were run before it, and on their order."
         )
 
 
@@ -411,7 +399,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
     if structure is not None and structure.joined:
         yield structure.joined
     if structure is not None and structure.passed_over:
-        yield _passed_over(structure)
+        yield earlier_outputs(structure)
     if not first.precision.is_floating_point:
         yield (
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
@@ -427,13 +415,4 @@ def _other_width(first: Observation) -> str:
     return (
         f" It has {outputs:,} output{'s' * (outputs != 1)}, and the model's answer {columns:,} "
         f"column{'s' * (columns != 1)}, so it may be a hidden layer."
-    )
-
-
-def _passed_over(structure: Structure) -> str:
-    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
-    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
-    return (
-        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
-        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
     )
