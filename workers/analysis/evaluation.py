@@ -29,8 +29,9 @@ from workers.protocol.progress import ProgressWriter, Stage
 
 # Enough rows to keep matrix products busy, few enough for the activations of a large network, and
 # for the features and class indicators of a dense model. Every batch takes some time of its own, in
-# which a small network runs on hundreds of samples, so such a network gets more at once.
-_USUAL_BATCH = 256
+# which a small network runs on hundreds of samples, so such a network gets more at once, unless it
+# then fails (`Extractor.fallback`).
+USUAL_BATCH = 256
 _LARGEST_BATCH = 2048
 _BATCH_BYTES = 64 << 20
 _BATCH_ROWS = 1 << 16
@@ -166,7 +167,7 @@ def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:
     if probe.targets is not None:
         positions = probe.targets.positions
         bytes_per_sample += 8 * positions * (probe.targets.classes or 0)
-    usual = min(_USUAL_BATCH, _BATCH_BYTES // bytes_per_sample)
+    usual = min(USUAL_BATCH, _BATCH_BYTES // bytes_per_sample)
     if run_bytes is not None:
         usual = max(usual, min(_LARGEST_BATCH, _BATCH_BYTES // (bytes_per_sample + run_bytes)))
     return max(1, min(usual, _BATCH_ROWS // positions))

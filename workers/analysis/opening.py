@@ -10,7 +10,7 @@ from torch import nn
 
 from service.contract.failures import FailureCode
 from service.contract.options import Options
-from workers.analysis.evaluation import choose_batch_size
+from workers.analysis.evaluation import USUAL_BATCH, choose_batch_size
 from workers.analysis.inputs import Fitted, fit
 from workers.analysis.timing import timed
 from workers.extraction import Extractor, discover, open_model
@@ -80,6 +80,8 @@ def prepare_model(
             size = batch_size(fitted.probe, options)
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
+            # A size that the owner named is taken at its word.
+            extractor.fallback = USUAL_BATCH if options.batch_size == "auto" else None
             warnings = (*loaded.warnings, *_beside(extractor, fitted))
             return PreparedModel(loaded.model, fitted, extractor, first, device, warnings)
 

@@ -6,7 +6,7 @@ every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outp
 computed, and that what follows u gives the answer the model returned.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from service.contract.options import FeatureMapChoice
 from workers.extraction.feature_map import FeatureMap, describe
-from workers.extraction.fit.mismatch import explaining
+from workers.extraction.fit.mismatch import could_not_run, explaining
 from workers.extraction.fit.recording import batch_limits, record
 from workers.extraction.fit.value_range import check_value_range
 from workers.extraction.head.advising import advised
@@ -30,13 +30,11 @@ from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.consistency import residual, tolerance, working_dtype
 from workers.extraction.trace.execution import Batch, Watch, beside, resized
 from workers.extraction.trace.randomness import check_deterministic
-from workers.extraction.trace.state import Buffers, written
+from workers.extraction.trace.state import Buffers, stateful
 from workers.protocol.errors import JobError
 
 _DISCOVERY_ROWS = 16
 """Samples in the recorded run: enough to tell rows apart, few enough to hold every activation."""
-
-_LISTED = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,6 +74,8 @@ class Extractor:
             W to compute it with.
         sample_bytes: What the results of all operations took in the first run, a sample.
         destination: Where batches are handed out: on the CPU, unless another device is set here.
+        fallback: How many samples to run at a time, from then on, once the model could not run a
+            larger batch; `None`: such a batch is refused.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class Extractor:
         self.feature_map = feature_map
         self.sample_bytes = sample_bytes
         self.destination = torch.device("cpu")
+        self.fallback: int | None = None
+        self._most_at_once: int | None = None
         structure = found.structure if isinstance(found, DeclaredFeatures) else found
         self.heads = () if structure is None else structure.sites
         self.baked_rows = baked_rows
@@ -122,26 +124,41 @@ class Extractor:
             JobError: `input_mismatch`, `out_of_memory`, `non_finite`, or `unsupported_model` if Φ
                 does not explain the model's answer on this batch.
         """
-        rows = len(batch[0])
-        size = self.baked_rows or self._bounded(rows)
         with torch.inference_mode():
-            parts = [
-                self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
-                for start in range(0, rows, size)
-            ]
-            if len(parts) == 1:
-                return parts[0]
-            return Extracted(
-                torch.cat([part.phi for part in parts]),
-                torch.cat([part.outputs for part in parts]),
-                _joined_answers(parts),
-                parts[0].positions,
-            )
+            rows = len(batch[0])
+            size = self._size(rows, self._most_at_once)
+            try:
+                return self._run_in_parts(batch, size, watches)
+            except JobError as error:
+                smaller = self._size(rows, self.fallback)
+                if smaller >= size or not could_not_run(error):
+                    raise
+            # Outside the handler: the error holds on to tensors of the run that failed.
+            self._most_at_once = self.fallback
+            for watch in watches:
+                watch.forget()
+            return self._run_in_parts(batch, smaller, watches)
 
-    def _bounded(self, rows: int) -> int:
-        """Return as many samples as the archive takes at once, if it says so."""
-        fewest, most = self._limits
-        return max(fewest, rows if most is None else min(rows, most))
+    def _size(self, rows: int, most: int | None) -> int:
+        """Return how many samples to run at a time: as many as the archive takes, if it says so."""
+        if self.baked_rows is not None:
+            return self.baked_rows
+        fewest, limit = self._limits
+        return max(fewest, min(each for each in (rows, most, limit) if each is not None))
+
+    def _run_in_parts(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
+        parts = [
+            self._run(tuple(tensor[start : start + size] for tensor in batch), size, watches)
+            for start in range(0, len(batch[0]), size)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Extracted(
+            torch.cat([part.phi for part in parts]),
+            torch.cat([part.outputs for part in parts]),
+            _joined_answers(parts),
+            parts[0].positions,
+        )
 
     def _run(self, batch: Batch, size: int, watches: Sequence[Watch]) -> Extracted:
         sample = tuple(tensor.to(self._device) for tensor in resized(batch, size))
@@ -243,7 +260,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
         rows = len(sample[0])
         baked_rows = rows if rows != min(_DISCOVERY_ROWS, len(batch[0])) else None
         baked_rows, warnings = check_samples(model, found, sample, first, baked_rows)
-        warnings = (*warnings, *_stateful(model, saved), *check_value_range(model, tape, batch))
+        warnings = (*warnings, *stateful(model, saved), *check_value_range(model, tape, batch))
         feature_map = describe(found, first, count_parameters(model, tape), warnings)
         return Extractor(
             model,
@@ -252,16 +269,6 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
             first,
             baked_rows=baked_rows,
             sample_bytes=tape.result_bytes() // rows,
-        )
-
-
-def _stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:
-    if names := written(model, saved):
-        listed = ", ".join(f"`{name}`" for name in names[:_LISTED])
-        yield (
-            f"stateful: running the model changes what it holds itself, {listed}"
-            f"{' …' * (len(names) > _LISTED)}, so a sample's features may depend on the samples "
-            "that were run before it, and on their order."
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from workers.extraction.head.advising import chosen
+from workers.extraction.head.advising import earlier_outputs
 from workers.extraction.head.choosing import DeclaredFeatures
 from workers.extraction.head.structure import NO_LINK, UNVERIFIED, Structure
 from workers.extraction.observation import Observation
@@ -136,7 +136,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
     if structure is not None and structure.joined:
         yield structure.joined
     if structure is not None and structure.passed_over:
-        yield _passed_over(structure)
+        yield earlier_outputs(structure)
     if not first.precision.is_floating_point:
         yield (
             "quantized: the last linear layer computes with 8-bit integers, so Φ Wᵀ + b gives its "
@@ -153,13 +153,4 @@ def _other_width(first: Observation) -> str:
     return (
         f" It has {outputs:,} output{'s' * (outputs != 1)}, and the model's answer {columns:,} "
         f"column{'s' * (columns != 1)}, so it may be a hidden layer."
-    )
-
-
-def _passed_over(structure: Structure) -> str:
-    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
-    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
-    return (
-        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
-        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
     )

@@ -11,6 +11,7 @@ from service.contract.failures import FailureCode
 from service.contract.transform import Transform
 from workers.extraction.fit.corrections import corrections, written
 from workers.extraction.fit.expectations import find_expectation
+from workers.extraction.refusals import Refusal
 from workers.extraction.trace.execution import Batch, copied, describe_batch, execute
 from workers.extraction.trace.signature import Argument, Called, read_arguments
 from workers.probes.combination import combine
@@ -127,6 +128,21 @@ def explaining(model: nn.Module, batch: Batch, rows: int) -> Iterator[None]:
         if fewer is None:
             raise
         raise _too_many(error, fewer) from error
+
+
+def could_not_run(error: JobError) -> bool:
+    """Return whether fewer samples at a time may help: the model gave no answer to a batch.
+
+    It raised an error, ran out of memory, or gave no row for each sample. An answer that was given
+    and found wrong (Φ Wᵀ + b misses it, NaN, other operations than before) is refused whatever the
+    batch size: it says something of the model, and a proof that is repeated with other batches
+    until it succeeds proves nothing. Dependence on other samples is a warning in any case.
+    """
+    failure = error.failure
+    return (
+        failure.code in (FailureCode.INPUT_MISMATCH, FailureCode.OUT_OF_MEMORY)
+        or failure.detail.get("code") == Refusal.BAD_OUTPUT
+    )
 
 
 def _parts(batch: Batch, rows: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from workers.extraction.head.kinds import HEADS, parse_head
-from workers.extraction.head.structure import Names, carrying_factor, weight_names
+from workers.extraction.head.structure import Names, Structure, carrying_factor, weight_names
 from workers.extraction.refusals import Refusal, printable
 from workers.extraction.trace.execution import Output
 from workers.extraction.trace.operations import Step
@@ -199,3 +199,13 @@ def _width(step: Step, operand: int) -> int | None:
 
 def _are_rows(tensor: Tensor, samples: int) -> bool:
     return tensor.shape[:1] == (samples,) and math.prod(tensor.shape[2:]) == 1
+
+
+def earlier_outputs(structure: Structure) -> str:
+    """Return the warning of results that lie on the way to the one that was taken."""
+    labels = " and ".join(f"`{label}`" for label in structure.passed_over)
+    lies, them = ("lies", "it") if len(structure.passed_over) == 1 else ("lie", "one of them")
+    return (
+        f"earlier_outputs: `{structure.output}` was taken; {labels} {lies} on the way to it. To "
+        f"judge {them} instead, name it, as {chosen({'output': structure.passed_over[0]})}."
+    )

@@ -130,6 +130,12 @@ class LayerTap(Watch):  # type: ignore[no-untyped-call]  # torch leaves its hook
         elif position in self._wanted and self._difference is None:
             self._take(self._wanted[position], result)
 
+    def forget(self) -> None:
+        """Drop what was seen since the last time that features were handed over."""
+        super().forget()
+        self._pooled = [[] for _ in self._layers]
+        self._difference = None
+
     def take(self, rows: int) -> list[Tensor]:
         """Hand over what was seen since the last time, which must be one batch.
 

@@ -48,6 +48,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
     error: Exception | None = None
 
+    def forget(self) -> None:
+        """Drop what was seen of a batch that the model could not run, before it is run again."""
+        self.error = None
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # Nothing here is ever compiled. The default wraps every call in a guard against that, which

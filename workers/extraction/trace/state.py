@@ -4,10 +4,13 @@ Buffers that a run writes to, such as those of a layer that takes its scale from
 sees, would make answers depend on the samples before, and on how often the model was tried.
 """
 
+from collections.abc import Iterator
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+_LISTED = 8
 
 
 class Buffers:
@@ -70,3 +73,14 @@ def written(model: nn.Module, before: Buffers) -> list[str]:
     kept = [node for node in nodes if next(node.inputs()).node().kind() != "prim::CreateObject"]
     assigned = (str(node.s("name")) for node in kept)
     return list(dict.fromkeys((*before.changed(), *assigned)))
+
+
+def stateful(model: nn.Module, saved: Buffers) -> Iterator[str]:
+    """Yield the warning of a model that changes what it holds itself."""
+    if names := written(model, saved):
+        listed = ", ".join(f"`{name}`" for name in names[:_LISTED])
+        yield (
+            f"stateful: running the model changes what it holds itself, {listed}"
+            f"{' …' * (len(names) > _LISTED)}, so a sample's features may depend on the samples "
+            "that were run before it, and on their order."
+        )
