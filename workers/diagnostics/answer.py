@@ -92,7 +92,7 @@ class Answer:
 
     @classmethod
     def unknown(cls, task: Task) -> Self:
-        """Build the answer of a model of whose outputs only the largest carries meaning."""
+        """Build the answer of a model if nothing is known of it but which output is largest."""
         return cls(task, "values" if task == "regression" else "scores", exclusive=False)
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def reduce_rows(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Compute coordinates of samples in an orthonormal basis of their span: Φ = Z Bᵀ, or F.
+    """Compute coordinates of samples in an orthonormal basis of their span: Φ (or F) = Z Bᵀ.
 
     Householder QR of Φᵀ leaves an error of about eps₆₄ ‖Φ(x)‖ in each sample's coordinates,
     whatever the other samples are, and the basis is orthonormal even if samples repeat or are

@@ -62,8 +62,8 @@ class Diagnosis:
         spectrum: Eigenvalues, uncentred and centred.
         projections: Uncentred quality and utilization.
         centered_projections: The same with the constant removed from Φ, F and Y.
-        effective_rank: Of the centred spectrum; None if the features are constant.
-        uncentered_effective_rank: Of the uncentred spectrum, which the constant dominates.
+        effective_rank: Effective ranks of the centred spectrum; None if the features are constant.
+        uncentered_effective_rank: The same of the uncentred spectrum, which the constant dominates.
         alignment: D_LR and CKA.
         verdict: MF or EF, and why.
         evidence: How good features and answers are, for the second axis.

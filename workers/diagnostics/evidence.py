@@ -33,7 +33,7 @@ class Qualities(Protocol):
 
 @dataclass(frozen=True)
 class Evidence:
-    """How good features and answers are on a probe, with their chance levels.
+    """Evidence of how good features and answers are on a probe, with chance levels.
 
     Attributes:
         quality: `Π*(dim H*)`: the share of the target space in the first `dim H*` eigenfunctions;

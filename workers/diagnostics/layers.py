@@ -46,12 +46,12 @@ class LayerProjections:
 
 @dataclass(frozen=True, eq=False)
 class LayerDiagnosis:
-    """What the moments tell about a layer.
+    """Figures of a layer, from its moments.
 
     Attributes:
         uncentered: Uncentred spectrum and projections.
         centered: The same with the constant removed from Φ, F and Y.
-        effective_rank: Of the centred spectrum; None if the features are constant.
+        effective_rank: Effective ranks of the centred spectrum; None if the features are constant.
         alignment: `D_LR` and CKA, with the layer's features and the network's outputs.
         confidence_interval: 95 % interval of the effective ranks and alignments, by name; None
             where a figure is undefined without some fold, and, with fewer samples than features,

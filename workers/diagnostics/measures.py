@@ -82,7 +82,7 @@ GROUPS: Mapping[str, type] = {
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What is known about a model besides the sums.
+    """Facts about a model that the sums do not hold.
 
     Attributes:
         task: What the outputs predict: a class, which of several labels apply, or values.
@@ -129,7 +129,7 @@ class Tolerances:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the figures depend on besides the sums.
+    """Everything besides the sums that the figures depend on.
 
     Attributes:
         task: What the outputs predict.

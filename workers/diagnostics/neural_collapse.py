@@ -25,7 +25,7 @@ _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class NeuralCollapse:
-    """How far the classes have collapsed; 0 is complete collapse for every figure.
+    """Distance from neural collapse; 0 is complete collapse for every figure.
 
     `μ_c` are the means of the classes present, `μ_G` the unweighted mean of these,
     `M = [μ_c − μ_G]`, `Σ_W` the covariance within classes, `Σ_B = (1/C) M Mᵀ`. Figures are None

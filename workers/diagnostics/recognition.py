@@ -33,7 +33,7 @@ _ROUNDING = 8  # in units of the dtype's epsilon
 
 @dataclass(frozen=True)
 class Recognised:
-    """What the values of f show.
+    """Form of f, as its values show it.
 
     Attributes:
         form: What the values of f are, per output or over all outputs together.

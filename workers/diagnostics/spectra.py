@@ -1,8 +1,8 @@
 """Spectra of all samples, and of all samples but one fold's.
 
 The Gram matrix of all samples is diagonalized in full. So are those without a fold if there are few
-features. With many, ten more solutions would take ten times as long, for figures of which only the
-change matters, so these are approximated:
+features. With many, ten more solutions would take ten times as long, although only the change of
+the figures matters, so these are approximated:
 
 - The leading eigenpairs follow from those of all samples by iteration (`leading_eigenpairs`).
 - Participation ratio and stable rank need only these and the Gram matrix.

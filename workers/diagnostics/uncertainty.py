@@ -209,7 +209,7 @@ class LeftOut:
         spectra: Pair | None = None,
         learned: Learned | None = None,
     ) -> Measured:
-        """The figures, with spectra that are solved for in full unless they are given."""
+        """Compute the figures, with spectra solved for in full unless they are given."""
         features, entire = self._setting.features, self._entire.spectra
         if spectra is None:
             spectra = Pair(

@@ -43,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the rule needs to know besides the figures.
+    """Facts that the rule needs besides the figures.
 
     Attributes:
         n: Number of samples. Positions of one sample are alike, so more of them make no figure more
