@@ -38,8 +38,8 @@ class Assessment:
         quality_corrected: `(quality − chance)/(1 − chance)`: 0 at chance, 1 at best.
         skill: As in `Evidence`.
         held_out: Whether these figures come from the held-out probe.
-        k99_agreement: Eigenfunctions that keep 99 % of the model's answers; None if there are no
-            answers to keep.
+        k99_agreement: Number of eigenfunctions that keep 99 % of the model's answers; None if there
+            are no answers to keep.
         confidence_interval: 95 % interval of quality, quality_corrected, skill and k99_agreement,
             by name; None where there is none.
         reasons: Sentences with figures.

@@ -66,7 +66,7 @@ class LabelCounts:
 
     @property
     def informedness(self) -> float | None:
-        """Mean over labels of the true positive rate and the true negative rate, less one.
+        """Mean over labels of true positive rate + true negative rate − 1.
 
         This is Youden's J: 0 for guessing in any proportion, 1 for perfect. The mean is over labels
         that some samples have and others lack; None if there are none.

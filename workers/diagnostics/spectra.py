@@ -183,8 +183,8 @@ class CenteredNeighbours:
 
     Attributes:
         rank: The numerical rank of the example.
-        singular_bias: Factor by which its sum of singular values changes, divided by the factor by
-            which the square root of its variance does.
+        singular_bias: Factor by which the sum of singular values changes from all samples to the
+            example, divided by the factor by which the square root of the variance changes.
     """
 
     def __init__(
