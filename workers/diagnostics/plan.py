@@ -43,8 +43,9 @@ _CLASS_MATRICES = 8
 # Rows that each fold gathers, one more batch included; and values in blocks of rows by outputs.
 _GATHERED_ROWS = 768
 _BLOCK_VALUES = 4 << 22
-# Matrices of rows by features, if rows are kept: the basis, the eigenvectors in terms of features
-# and their copies, or copies of the basis on its way into the artifact.
+# Matrices the size of the rows of features or outputs, if rows are kept: the basis, the
+# eigenvectors in terms of features and their copies, or copies of the basis on its way into the
+# artifact.
 _ROW_MATRICES = 7
 # What the allocator and the libraries keep for themselves, whatever the size of the problem.
 _OVERHEAD_BYTES = 32 << 20

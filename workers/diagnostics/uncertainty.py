@@ -98,7 +98,7 @@ def numbers_in(group: object) -> Numbers:
 def numbers_of(group: type, values: Values) -> Numbers:
     """Return the declared figures of a group as plain numbers.
 
-    Small tensors kept in their place would fragment the memory that large ones use in turn.
+    Small tensors that are kept would fragment the memory that large ones occupy in turn.
     """
     return {
         name: [None if math.isnan(each) else each for each in values[name].reshape(-1).tolist()]
