@@ -1,7 +1,7 @@
 """Pure numerics: from sums over samples to spectra, projections, alignments and the MF/EF verdict.
 
-Feed batches to `Moments` (one per fold), then call `diagnose`. Nothing here reads a file, opens a
-model or knows of the service.
+Feed batches to `Moments` (one per fold), then call `diagnose`. Nothing here reads a file or opens a
+model; of the service, only the verdict's constants (`service.contract.rule`) are imported.
 """
 
 from workers.diagnostics.alignment import Alignment

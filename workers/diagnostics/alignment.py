@@ -12,7 +12,7 @@ from workers.diagnostics.target_space import indicators_size
 
 @dataclass(frozen=True)
 class Alignment:
-    """Alignments of the feature operator; None where one side does not vary over the probe.
+    """Alignments of the feature operator T; None where one side is constant over the probe.
 
     Attributes:
         d_lr: `D_LR = 1 − CKA(T, T_MP)`, in [0, 1]: 0 minimal (rich), 1 lazy.
@@ -26,24 +26,24 @@ class Alignment:
 
 
 def alignments(averages: Averages, centered: Averages, *, output_tolerance: float) -> Values:
-    """D_LR and linear CKA of the features (Nam et al. 2024, §3; Kornblith et al. 2019).
+    """Compute D_LR and linear CKA of the features (Nam et al. 2024, §3; Kornblith et al. 2019).
 
-    D_LR compares T with the minimal projection operator `a_1|1⟩⟨1| + a_2 P_Ĥ`. CKA is centred, so
-    with an orthonormal basis B of Ĥ, outputs as given, `CKA = ‖BᵀΦ_c‖²_F / (‖Φ_cᵀΦ_c‖_F
-    ‖HBBᵀH‖_F)`.
+    D_LR compares T with the minimal projection operator `a_1|1⟩⟨1| + a_2 P_Ĥ`. CKA is centred: with
+    the centred features Φ_c, the centring projection H and an orthonormal basis B of Ĥ (from
+    uncentred outputs), `CKA = ‖BᵀΦ_c‖²_F / (‖Φ_cᵀΦ_c‖_F ‖HBBᵀH‖_F)`.
 
     Args:
-        averages: Inner products as given; those of the features are not needed.
-        centered: Inner products of the same samples without the mean.
-        output_tolerance: Directions of the outputs that count, as a share of the first singular
-            value.
+        averages: Uncentred inner products; `phi_phi` is not read.
+        centered: Centred inner products of the same samples.
+        output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
+            first.
 
     Returns:
         The fields of `Alignment`.
     """
     learned = orthonormal(averages.f_f, tolerance=output_tolerance).coefficients
     minimal = size_of(learned.mT @ centered.f_f @ learned)
-    # A basis function that is constant up to rounding has nothing to align with.
+    # A basis function that is constant up to rounding cannot align with anything.
     varying = centered.f_f.diagonal(dim1=-2, dim2=-1) > centered.f_noise[..., None]
     constant = ~varying.any(-1)
     return {
@@ -58,11 +58,11 @@ def _size_of_targets(centered: Averages) -> Size:
 
 
 def _cka(centered: Averages, size: Size, cross: Tensor) -> Tensor:
-    """`‖Φᵀu‖²_F / (‖ΦᵀΦ‖_F ‖uᵀu‖_F)` for centred functions u; undefined if Φ or u is constant.
+    """Return `‖Φᵀu‖²_F / (‖ΦᵀΦ‖_F ‖uᵀu‖_F)` for centred functions u; NaN if Φ or u is constant.
 
     Args:
         centered: Centred inner products.
-        size: Of the functions' Gram matrix `⟨u_l|u_m⟩`.
+        size: Size of the functions' Gram matrix `⟨u_l|u_m⟩`.
         cross: `⟨Φ_k|u_l⟩`, `(..., p, m)`.
     """
     variance, norm = centered.phi_size

@@ -1,7 +1,7 @@
-"""What a model's answer f = link(u) is: what it decides, and which loss it is fit for.
+"""The form of a model's answer f = link(u), its decisions, and the loss that applies to it.
 
-What f is, is never taken from the name of an operation. The link is evaluated on outputs u that
-cover what outputs can be, and f is what it then shows itself to be.
+The form of f is never inferred from the name of an operation. The link is evaluated on outputs u
+that cover their possible range, and the form is recognized from the values of f there.
 """
 
 import math
@@ -32,18 +32,18 @@ _THRESHOLDS: dict[Form, float] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model's answer f is, for a task.
+    """Form of a model's answer f, for a task.
 
     Attributes:
-        task: What the targets are.
-        form: What f shows itself to be, each output by itself or all together; `unknown` where
-            there is no f that has a row for each row of u and fits what u decides.
-        exclusive: Whether the outputs are classes that exclude each other: their probabilities sum
-            to one. Otherwise each output stands for itself, as a single one does.
-        sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: the loss is then of
-            these, in full precision. 0: it is of f.
-        smallest: Probabilities below it count as it: the smallest that f's dtype holds in full
-            precision.
+        task: Kind of the targets.
+        form: What the values of f are, per output or over all outputs together; `unknown` if there
+            is no f that has one row for each row of u and agrees with what u decides.
+        exclusive: Whether the outputs are mutually exclusive classes, whose probabilities sum to
+            one. Otherwise each output is judged on its own, as a single output always is.
+        sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself: the loss is then
+            computed from u or −u, in full precision. 0: it is computed from f.
+        smallest: Lower bound that probabilities are raised to: the smallest number that f's dtype
+            holds in full precision.
     """
 
     task: Task
@@ -54,11 +54,11 @@ class Answer:
 
     @classmethod
     def of_logits(cls, task: Task, outputs: int) -> Self:
-        """The answer of a model that returns u itself.
+        """Build the answer of a model that returns u itself.
 
         Args:
-            task: What the targets are.
-            outputs: C.
+            task: Kind of the targets.
+            outputs: Number of outputs, C.
         """
         if task == "regression":
             return cls(task, "values", exclusive=False)
@@ -68,13 +68,13 @@ class Answer:
     def of_link(
         cls, task: Task, link: Callable[[Tensor], Tensor], outputs: int, dtype: torch.dtype
     ) -> Self:
-        """Finds out what f is, from what the link makes of outputs all over their range.
+        """Find out the form of f by evaluating the link on outputs across their range.
 
         Args:
-            task: What the targets are.
-            link: Gives f, `(rows, C)`, for rows of u.
-            outputs: C.
-            dtype: That of u, in which the link works.
+            task: Kind of the targets.
+            link: Maps rows of u to f, `(rows, C)`.
+            outputs: Number of outputs, C.
+            dtype: Data type of u, in which the link computes.
         """
         if task == "regression":
             return cls(task, "values", exclusive=False)
@@ -83,7 +83,7 @@ class Answer:
         if task == "classification" and found.is_coupled:
             form = "scores"  # classes exclude each other, and these do not sum to one
         if task == "multilabel" and exclusive:
-            sign = 0  # each label is judged by its own probability, whatever the others have
+            sign = 0  # each label is judged by its own probability alone
         if form == "logits" and not sign:
             exclusive = task == "classification" and outputs > 1
         if form == "logits" and sign:
@@ -92,20 +92,20 @@ class Answer:
 
     @classmethod
     def unknown(cls, task: Task) -> Self:
-        """The answer of a model of which only the largest output tells something."""
+        """Build the answer of a model if nothing is known of it but which output is largest."""
         return cls(task, "values" if task == "regression" else "scores", exclusive=False)
 
     @classmethod
     def of_values(cls, task: Task, answers: Tensor, outputs: int) -> Self:
-        """Finds out what f is where its link is not known, from values of it alone.
+        """Find out the form of f from its values alone, where the link is not known.
 
-        These show probabilities of classes, which sum to one. Whether others are logits cannot be
-        seen, so they are scores, of which only the largest counts.
+        Class probabilities are recognized because they sum to one. Whether other values are logits
+        cannot be told from them, so they count as scores, of which only the largest matters.
 
         Args:
-            task: What the targets are.
-            answers: f, a row for each row of u.
-            outputs: C.
+            task: Kind of the targets.
+            answers: f, one row for each row of u.
+            outputs: Number of outputs, C.
         """
         are_two_of_one = task == "classification" and (outputs, answers.shape[1]) == (1, 2)
         if answers.shape[1] != outputs and not are_two_of_one:
@@ -119,7 +119,7 @@ class Answer:
 
     @classmethod
     def none(cls, task: Task) -> Self:
-        """The answer of a model of which nobody knows how it answers for the rows of u."""
+        """Build the answer of a model whose f is not known for the rows of u."""
         return cls(task, "unknown", exclusive=False)
 
     @property
@@ -129,14 +129,14 @@ class Answer:
 
     @property
     def name(self) -> str:
-        """What f is, in words."""
+        """Form of f, in words."""
         if self.form in ("probabilities", "log-probabilities"):
             return f"{self.form} {'of classes' if self.exclusive else 'of each output'}"
         return self.form
 
     @property
     def loss_kind(self) -> LossKind | None:
-        """The loss that f is fit for; None if it is fit for none."""
+        """Loss that applies to f; None if none does."""
         if not self.is_known:
             return None
         if self.task == "regression":
@@ -150,31 +150,31 @@ class Answer:
         )
 
     def values(self, outputs: Tensor, answers: Tensor | None) -> Tensor:
-        """What decisions and loss are of, `(rows, C)`, in the dtype it has, on the CPU.
+        """Return what decisions and loss are computed from: `(rows, C)`, own dtype, on the CPU.
 
         Args:
             outputs: u, `(rows, C)`.
-            answers: f, `(rows, C)`; None if there is none that is known.
+            answers: f, `(rows, C)`; None if it is not known.
         """
         taken = (outputs if self.sign or answers is None else answers).detach().cpu()
         return -taken if self.sign < 0 else taken
 
     def decide(self, values: Tensor) -> Tensor | None:
-        """What the model decides.
+        """Return what the model decides.
 
         Args:
-            values: As `values` gives them.
+            values: As `values` returns them.
 
         Returns:
-            For classification the class of each row, `(rows,)` int64; for multilabel whether it has
-            each label, `(rows, L)` bool. None for regression, and where f does not say from where
-            on it stands for yes.
+            For classification, the class of each row, `(rows,)` int64; for multilabel, whether the
+            row has each label, `(rows, L)` bool. None for regression, and where the form of f has
+            no known threshold for a yes.
         """
         if self.task == "regression" or not self.is_known:
             return None
         scale = self._scale
         if self.sign and self.form == "probabilities" and not self.exclusive:
-            # In the model's precision, where outputs that are all certain are alike.
+            # In the model's own precision, in which outputs that are all certain become equal.
             scale, values = self.form, torch.sigmoid(values)
         if self.task == "classification" and values.shape[1] > 1:
             return values.argmax(1)
@@ -186,12 +186,12 @@ class Answer:
         return (values[:, 0] > threshold).long()
 
     def measure(self, values: Tensor, targets: Tensor) -> Performance:
-        """Sums of right answers and of the loss over some rows.
+        """Sum right answers and the loss over some rows.
 
         Args:
-            values: As `values` gives them.
-            targets: The class of each row `(rows,)` or class indicators, labels' columns of 0 and
-                1, or regression targets, `(rows, d)`.
+            values: As `values` returns them.
+            targets: The class of each row `(rows,)`; or class indicators, labels as columns of 0
+                and 1, or regression targets, `(rows, d)`.
 
         Raises:
             IncompatibleShapesError: The model has no output for some target.
@@ -208,7 +208,7 @@ class Answer:
             self._check_outputs(values.shape[1], targets.shape[1])
             measure = self._measure_values if self.task == "regression" else self._measure_labels
             wanted = targets.double()
-        # In parts: in float64, 256 rows of 65,536 outputs are 128 MiB, and copies more.
+        # In parts: 256 rows of 65,536 outputs take 128 MiB in float64, and copies take more.
         size = max(1, _VALUES_AT_ONCE // values.shape[1])
         parts = (
             measure(values[first : first + size], wanted[first : first + size])
@@ -218,7 +218,7 @@ class Answer:
 
     @property
     def _scale(self) -> Form:
-        """What `values` are."""
+        """Form of what `values` returns."""
         return "logits" if self.sign else self.form
 
     def _check_classes(self, outputs: int, classes: int) -> None:
@@ -269,7 +269,7 @@ class Answer:
 
     def _loss_of_one(self, values: Tensor, labels: Tensor) -> float | None:
         if self._scale == "logits":
-            # A single logit u stands for the two of its classes: sigmoid(u) is softmax of (0, u).
+            # A single logit u stands for two classes: sigmoid(u) is the second of softmax(0, u).
             two = functional.pad(values, (1, 0))
             return _finite(functional.cross_entropy(two, labels, reduction="sum"))
         return self._binary_loss(values, labels[:, None].double())
@@ -283,7 +283,7 @@ class Answer:
         return _finite(-yes.sum())
 
     def _binary_loss(self, values: Tensor, wanted: Tensor) -> float | None:
-        """Sum over rows of the mean binary cross-entropy of the outputs."""
+        """Sum over rows the mean binary cross-entropy of the outputs."""
         if self.loss_kind is None:
             return None
         if self._scale == "logits":
@@ -294,7 +294,7 @@ class Answer:
         return _finite(losses.mean(1).sum())
 
     def _logarithms(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """`ln p` and `ln(1 − p)`, neither below that of the smallest probability."""
+        """Return `ln p` and `ln(1 − p)`, neither below `ln(self.smallest)`."""
         logarithms = self._scale == "log-probabilities"
         p = values.exp() if logarithms else values
         yes, no = values if logarithms else p.log(), (-p.clamp(max=1.0)).log1p()
@@ -303,5 +303,5 @@ class Answer:
 
 
 def _finite(total: Tensor) -> float | None:
-    """A sum over rows; None where answers are infinite."""
+    """Return a sum over rows as a number; None where answers are infinite."""
     return float(total) if bool(total.isfinite()) else None

@@ -37,13 +37,13 @@ class Assessment:
         quality_chance: Its chance level.
         quality_corrected: `(quality − chance)/(1 − chance)`: 0 at chance, 1 at best.
         skill: As in `Evidence`.
-        held_out: Whether these figures are of the held-out probe.
-        k99_agreement: Eigenfunctions that keep 99 % of the model's answers; None if there are no
-            answers to keep.
+        held_out: Whether these figures come from the held-out probe.
+        k99_agreement: Number of eigenfunctions that keep 99 % of the model's answers; None if there
+            are no answers to keep.
         confidence_interval: 95 % interval of quality, quality_corrected, skill and k99_agreement,
             by name; None where there is none.
         reasons: Sentences with figures.
-        warnings: What to mind.
+        warnings: Caveats for the reader.
     """
 
     summary: Summary | None
@@ -65,13 +65,13 @@ def assess(
     curve: Sequence[CompressedModel] = (),
     trials: int = 0,
 ) -> Assessment:
-    """Put the second axis beside the regime.
+    """Assess the second axis of a model whose regime is decided.
 
     Args:
-        regime: The verdict, which stays as it is.
+        regime: The verdict, which is not changed.
         evidence: Figures of the held-out probe if there is one, of the probe itself otherwise.
         curve: The compression curve.
-        trials: Independent rows that it is of.
+        trials: Number of independent rows that the curve is computed from.
     """
     needed = features_needed(curve)
     quality, chance = evidence.quality, evidence.quality_chance
@@ -134,7 +134,10 @@ def _remark_on_width(needed: int | None, curve: Sequence[CompressedModel]) -> tu
 
 
 def _warnings(corrected: float | None, evidence: Evidence) -> tuple[str, ...]:
-    """A model that tells classes apart and answers worse than a guess may count them otherwise."""
+    """Warn where the features are good and the answers no better than guessing.
+
+    The probe may then number the classes, or scale the targets, otherwise than the model does.
+    """
     skill = evidence.skill
     if corrected is None or skill is None or skill > 0 or corrected < THRESHOLDS.good_quality:
         return ()

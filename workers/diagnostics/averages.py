@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Centring subtracts ‖mean‖² from every second moment. What float32 features of that size can still
-# tell apart is about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below it (the
+# Centring subtracts up to ‖mean‖² from second moments. Float32 features of that size resolve
+# squares down to about (eps₃₂·‖mean‖)², and the rounding of the float64 sums lies below that (the
 # factor 4 leaves room for sums over many batches). Centred eigenvalues under this floor are
 # rounding, not signal.
 CENTRING_NOISE = (4 * float(np.finfo(np.float32).eps)) ** 2
-# Norms in between were found without over- or underflow of the squares.
+# A norm between these bounds was computed without over- or underflow of the squares.
 _SQUARABLE = (1e-140, 1e140)
 
 
 class Size(NamedTuple):
-    """Of a Gram matrix the trace, and its Frobenius norm as a share of the trace, `(...,)`.
+    """Trace of a Gram matrix, and its Frobenius norm as a share of the trace, both `(...,)`.
 
-    Squares of ratios neither over- nor underflow, whatever the scale of the functions is.
+    Squares of such ratios neither over- nor underflow, whatever the scale of the functions.
     """
 
     trace: Tensor
@@ -29,7 +29,7 @@ class Size(NamedTuple):
 
 
 def size_of(gram: Tensor) -> Size:
-    """The size of a Gram matrix `(..., c, c)`."""
+    """Compute the size of a Gram matrix `(..., c, c)`."""
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     norm = torch.linalg.vector_norm(gram, dim=(-2, -1))
     if bool(((norm > _SQUARABLE[0]) & (norm < _SQUARABLE[1])).all()):
@@ -41,22 +41,24 @@ def size_of(gram: Tensor) -> Size:
 class Averages:
     """Inner products `⟨u|v⟩ = Σ_i w_i u(x_i) v(x_i) / Σ_i w_i` of features, outputs and targets.
 
-    Of one set of samples, or of several at once: then every tensor has an axis more at the front,
-    written `...` below. All tensors are float64. `p` features, `c` outputs, `d` targets (0 where
-    there are none). Of class indicators there are only those of classes that occur in some set.
+    They belong to one set of samples, or to several at once: every tensor then has one more axis at
+    the front, written `...` below. All tensors but `classes` are float64. There are `p` features,
+    `c` outputs and `d` targets (0 without targets). If the targets are class indicators, only
+    classes that occur in some set have one.
 
     Attributes:
         n: Number of samples, `(...,)`.
-        effective_n: `(Σw)² / Σw²`: as many samples of equal weight would leave as much to chance
-            (Kish 1965); n where no sample was weighted.
+        effective_n: Effective sample size `(Σw)² / Σw²`: as many samples of equal weight would have
+            the same sampling error (Kish 1965); n where no sample was weighted.
         is_centered: Whether the means over samples have been removed.
         phi, f, y: Means `(..., p)`, `(..., c)`, `(..., d)`; zeros when centred.
         phi_phi, f_f: Gram matrices `(..., p, p)` and `(..., c, c)`.
-        y_y: Gram matrix `(..., d, d)` of values; None of class indicators, whose `shares` tell it.
+        y_y: Gram matrix `(..., d, d)` of target values; None for class indicators, where `shares`
+            determine it.
         phi_f, phi_y: Cross products `(..., p, c)` and `(..., p, d)`.
-        shares: Share of the weight that each class has, `(..., d)`, centred or not; of values,
+        shares: Each class's share of the weight, `(..., d)`, centred or not; for target values,
             their means.
-        classes: Which class each target is the indicator of, `(d,)` int64; None of values.
+        classes: Class that each target indicates, `(d,)` int64; None for target values.
         phi_noise, f_noise, y_noise: Eigenvalues of the Gram matrices at or below these are
             rounding, `(...,)`.
     """
@@ -80,14 +82,15 @@ class Averages:
 
     @cached_property
     def phi_size(self) -> Size:
-        """The size of the features' Gram matrix, which several figures need."""
+        """Size of the features' Gram matrix, cached because several figures need it."""
         return size_of(self.phi_phi)
 
     def centered(self, *, reuse: bool = False) -> Self:
-        """The same after the mean over samples has been removed from Φ, F and Y.
+        """Return the inner products after removing the mean over samples from Φ, F and Y.
 
         Args:
-            reuse: Take the memory of `phi_phi`, which is lost here.
+            reuse: Whether to overwrite `phi_phi` in place, which saves its memory and loses its
+                values.
         """
         phi, f, y = self.phi, self.f, self.y
         return replace(
@@ -110,7 +113,7 @@ class Averages:
 
 
 def stacked(sets: Sequence[Averages]) -> Averages:
-    """Several sets of samples as one, with targets of the same classes."""
+    """Stack several sets of samples, whose targets are of the same classes."""
     joined: dict[str, Any] = {}
     for name in (each.name for each in fields(Averages)):
         first = getattr(sets[0], name)
@@ -123,7 +126,7 @@ def stacked(sets: Sequence[Averages]) -> Averages:
 
 
 def _less(products: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Inner products once the means are removed from both sides."""
+    """Remove the means of both sides from inner products."""
     if products.ndim == 2:  # noqa: PLR2004 - a single matrix: no copy but the result
         return torch.addr(products, one, other, alpha=-1)
     return torch.baddbmm(products, one[..., :, None], other[..., None, :], alpha=-1)

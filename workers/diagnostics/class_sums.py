@@ -1,6 +1,6 @@
-"""Sums by class, with a column for each class that occurs and none for the others.
+"""Sums by class, with columns only for the classes that occur.
 
-Of 65,536 classes a fold of 800 samples shows at most 800.
+A fold of 800 samples contains at most 800 of 65,536 classes.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Indicators(NamedTuple):
 
     Attributes:
         classes: The k classes that occur, ascending `(k,)` int64.
-        values: 1 where a row is of the class, else 0: `(rows, k)` float64.
+        values: 1 where the row belongs to the class, else 0: `(rows, k)` float64.
     """
 
     classes: Tensor
@@ -22,7 +22,7 @@ class Indicators(NamedTuple):
 
 
 def indicators(labels: Tensor) -> Indicators:
-    """Indicators of the classes that occur among labels `(rows,)`.
+    """Build the indicators of the classes that occur among labels `(rows,)`.
 
     Example:
         >>> found = indicators(torch.tensor([7, 2, 7]))
@@ -35,18 +35,18 @@ def indicators(labels: Tensor) -> Indicators:
 
 
 def united(first: Tensor, second: Tensor) -> Tensor:
-    """The classes of either, ascending."""
+    """Return the classes that occur in either, ascending."""
     classes: Tensor = torch.unique(torch.cat([first, second]))
     return classes
 
 
 def widened(sums: Tensor, classes: Tensor, wider: Tensor) -> Tensor:
-    """The sums with a column for each of more classes, zero for those they lack.
+    """Return sums with a column for each class of a larger set, zero for the added ones.
 
     Args:
-        sums: `(m, k)`, a column for each of `classes`.
+        sums: `(m, k)`, one column for each of `classes`.
         classes: Ascending, `(k,)`.
-        wider: The same and more, ascending.
+        wider: The same classes and more, ascending.
 
     Example:
         >>> widened(torch.ones(1, 2), torch.tensor([2, 7]), torch.tensor([1, 2, 7])).tolist()

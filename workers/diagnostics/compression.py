@@ -10,27 +10,27 @@ from workers.diagnostics.intervals import Interval, wilson_interval
 from workers.diagnostics.measures import Subject
 from workers.diagnostics.output_space import OutputSpace
 
-# Every k is looked at up to here, then each by a share more than the last.
+# Every k up to here is evaluated; after that each k exceeds the last one by a fixed factor.
 _EVERY = 32
 _GROWTH = 1.15
-# Outputs that are held at once, in float64: 32 MiB.
+# Outputs held in memory at once: 32 MiB in float64.
 _BLOCK = 1 << 22
 _NEARLY_ALL_ANSWERS = 0.99
-# Products a row that take less time than what surrounds them.
+# Up to this many multiplications per row take less time than the overhead around them.
 _FEW_PRODUCTS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Single rows of a probe, for what sums over rows cannot tell.
+    """Single rows of a probe, for figures that do not follow from sums over rows.
 
     Attributes:
         features: `(m, p)`, any real dtype.
-        answers: What the model decides for each: a class, `(m,)`, or which labels it has, `(m, L)`.
-            None where it decides nothing, as for regression.
-        labels: The truth likewise; None for regression and without targets.
-        decide: What the model would decide from other outputs, `(m, c)` float64; None where that is
-            not known.
+        answers: What the model decides for each row: its class, `(m,)`, or whether it has each
+            label, `(m, L)`. None where the model decides nothing, as for regression.
+        labels: True classes or labels, in the same form; None for regression and without targets.
+        decide: Function that gives the model's decisions for other outputs, `(m, c)` of at least
+            float32; None where that is not known.
     """
 
     features: Tensor
@@ -41,14 +41,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class CompressedModel:
-    """What is left of a model whose outputs are projected on its first k eigenfunctions.
+    """Figures of a model whose outputs are projected on its first k eigenfunctions.
 
     Attributes:
-        k: Centred eigenfunctions kept; the mean output is always kept.
+        k: Number of centred eigenfunctions kept; the mean output is always kept.
         accuracy: Share of decisions that are right; None without labels or decisions.
-        agreement: Share of decisions that stay what the whole model decides; None without, as for
-            regression.
-        output_error: `‖F − P_k F‖ / ‖F − F̄‖`, in [0, 1]; of cleaned outputs for a classifier.
+        agreement: Share of decisions that equal those of the whole model; None without decisions,
+            as for regression.
+        output_error: `‖F − P_k F‖ / ‖F − F̄‖`, in [0, 1]; for a classifier, of the cleaned outputs.
     """
 
     k: int
@@ -58,15 +58,15 @@ class CompressedModel:
 
 
 def compress(entire: Subject, rows: Rows, space: OutputSpace) -> tuple[CompressedModel, ...]:
-    """The compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)` with centred eigenfunctions.
+    """Compute the compression curve: `f_k(x) = F̄ + Σ_{j≤k} ⟨F|e_j⟩ e_j(x)`, centred e_j.
 
     Args:
-        entire: All samples. The dimension r of the learned space and its double are among the k.
-        rows: Rows with features in the coordinates of the inner products.
-        space: Whose coordinates the outputs of the inner products are.
+        entire: All samples. The curve has points at the dimension r of the learned space and at 2r.
+        rows: Rows whose features are in the same coordinates as the inner products.
+        space: Output space in whose coordinates the inner products are.
 
     Returns:
-        By increasing k, from 0 to all eigenfunctions; empty if the outputs do not vary.
+        Points by increasing k, from 0 to all eigenfunctions; none if the outputs do not vary.
     """
     cleaned, pairs = entire.learned.cleaned, entire.spectra.centered.pairs
     total = float(cleaned.f_f.trace())
@@ -90,14 +90,14 @@ def compress(entire: Subject, rows: Rows, space: OutputSpace) -> tuple[Compresse
 def _answers_kept(
     entire: Subject, rows: Rows, space: OutputSpace, steps: Sequence[int]
 ) -> list[tuple[float | None, float | None]]:
-    """Shares of decisions that are right, and that stay, for each number of eigenfunctions.
+    """Return the shares of right and of unchanged decisions for each number of eigenfunctions.
 
-    Some rows at a time: all rows' outputs would be 5 GB for 10,000 rows of 65,536.
+    Rows are handled in blocks: 10,000 rows of 65,536 outputs would take 5 GB at once.
 
     Args:
         entire: All samples.
         rows: The rows.
-        space: Whose coordinates the outputs are.
+        space: Output space in whose coordinates the inner products are.
         steps: Numbers of eigenfunctions, ascending.
     """
     if rows.decide is None:
@@ -106,7 +106,7 @@ def _answers_kept(
     weights = space.expand(
         (pairs.eigenvectors.T @ entire.centered.phi_f) / pairs.eigenvalues[:, None]
     )
-    # As exact as the model itself, whose features these are.
+    # The precision of the features suffices: the model itself computes its outputs from them.
     dtype = torch.promote_types(rows.features.dtype, torch.float32)
     vectors, weights, mean = (
         each.to(dtype) for each in (pairs.eigenvectors, weights, space.expand(entire.raw.f))
@@ -126,12 +126,12 @@ def _answers_kept(
 
 
 class _Compressed:
-    """The model with its first k eigenfunctions, for several k.
+    """The model reduced to its first k eigenfunctions, for several k.
 
     Args:
         vectors: Eigenvectors `(p, rank)`.
-        weights: What each eigenfunction adds to the outputs, `(rank, c)`.
-        mean: The outputs without any, `(c,)`.
+        weights: Contribution of each eigenfunction to the outputs, `(rank, c)`.
+        mean: Mean outputs, which remain without eigenfunctions, `(c,)`.
         steps: Numbers of eigenfunctions, ascending.
     """
 
@@ -143,8 +143,9 @@ class _Compressed:
         (p, rank), c = vectors.shape, len(mean)
         self._few = sum(k <= _EVERY for k in steps)
         first, many = min(_EVERY, rank), len(steps) - self._few
-        # Products a row: by a matrix for each k, or along all eigenfunctions and then out again.
-        # Few eigenfunctions serve all the small k.
+        # Multiplications per row. Either one matrix for each k maps features to outputs, or
+        # features are projected on all eigenfunctions and these are mapped to outputs. In the first
+        # case all small k share the same few eigenfunctions.
         by_matrix = p * (first + many * c) + first * self._few * c
         self._inwards: Tensor | None = None
         self.rows_at_once = max(1, _BLOCK // max(p, c))
@@ -155,13 +156,13 @@ class _Compressed:
             self.rows_at_once = max(1, _BLOCK // max(p, len(steps) * c))
 
     def outputs(self, features: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """The outputs of rows.
+        """Compute the outputs of some rows.
 
         Args:
-            features: Less their mean, `(m, p)`.
+            features: Features less their mean, `(m, p)`.
 
         Yields:
-            Some of the steps, and the outputs with so many eigenfunctions, `(m, steps, c)`.
+            A slice of the steps, and the outputs for each of these, `(m, steps, c)`.
         """
         if self._inwards is not None:
             first = len(self._outwards)
@@ -178,7 +179,7 @@ class _Compressed:
             yield slice(step, step + 1), outputs[:, None]
 
     def _heads(self, p: int) -> list[Tensor]:
-        """From features to the outputs of each k, `(p, c)`."""
+        """Return, for each k, the matrix from features to outputs, `(p, c)`."""
         heads, before = [self._weights.new_zeros(p, len(self._mean))], 0
         for k in self._steps:
             heads.append(heads[-1] + self._vectors[:, before:k] @ self._weights[before:k])
@@ -187,11 +188,11 @@ class _Compressed:
 
 
 class _Tally:
-    """Counts decisions that are as wanted, for each number of eigenfunctions.
+    """Count of decisions that equal the wanted ones, for each number of eigenfunctions.
 
     Args:
         wanted: The decisions of all rows; None if there are none.
-        steps: Numbers of eigenfunctions.
+        steps: How many numbers of eigenfunctions there are.
     """
 
     def __init__(self, wanted: Tensor | None, steps: int) -> None:
@@ -200,7 +201,7 @@ class _Tally:
         self._decides = wanted is not None
 
     def add(self, steps: slice, decided: Tensor | None, block: slice) -> None:
-        """Count some rows for some steps; decisions `(rows · steps, …)`, steps running faster."""
+        """Count some rows for some steps; decisions are `(rows · steps, …)`, steps fastest."""
         if decided is None or self._wanted is None:
             self._decides = False
             return
@@ -209,30 +210,30 @@ class _Tally:
         self._counts[steps] += right.transpose(0, 1).flatten(1).sum(1).cpu()
 
     def shares(self) -> list[float | None]:
-        """The shares of all decisions; None where there are none."""
+        """Return the share of each step; None if there are no decisions."""
         if self._wanted is None or not self._decides:
             return [None] * len(self._counts)
         return [count / self._wanted.numel() for count in self._counts.tolist()]
 
 
 def features_needed(curve: Sequence[CompressedModel]) -> int | None:
-    """The smallest k from which on 99 % of the answers are kept; None where no k keeps them."""
+    """Return the smallest k from which on 99 % of the answers are kept; None if there is none."""
     return _first_to_keep(curve, [point.agreement for point in curve])
 
 
 def features_needed_interval(curve: Sequence[CompressedModel], trials: int) -> Interval | None:
-    """95 % interval of that k, the eigenfunctions held fixed.
+    """Return the 95 % interval of `features_needed`, with the eigenfunctions held fixed.
 
-    The share of answers that a k keeps is one of independent rows, so it has Wilson's interval. The
-    k of the interval are those whose own interval does not exclude that they are the first to keep
-    99 %. All eigenfunctions together are the model itself, so there it ends.
+    The share of answers kept by k eigenfunctions is a share of independent rows, so it has a Wilson
+    interval. The result spans every k that, by these intervals, may be the first to keep 99 %. It
+    ends at the last k at most, since all eigenfunctions together are the model itself.
 
     Args:
         curve: The compression curve.
-        trials: Independent rows that it is of.
+        trials: Number of independent rows that the curve is computed from.
 
     Returns:
-        None where no k keeps the answers.
+        The bounds; None where no k keeps the answers.
     """
     if features_needed(curve) is None:
         return None
@@ -255,7 +256,7 @@ def _first_to_keep(curve: Sequence[CompressedModel], kept: Sequence[float | None
 
 
 def _steps(rank: int, r: int) -> list[int]:
-    """The k to look at: all small ones, then ever fewer."""
+    """Choose the k to evaluate: every small one, then ever fewer."""
     steps = {k for k in (r, 2 * r, rank) if k <= rank} | set(range(min(_EVERY, rank) + 1))
     k = float(_EVERY)
     while (k := k * _GROWTH) < rank:

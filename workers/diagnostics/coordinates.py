@@ -1,9 +1,9 @@
-"""Fewer samples than features or outputs: coordinates in the space that the samples span.
+"""Coordinates in the span of the samples, for fewer samples than features or outputs.
 
-Every figure depends on features through inner products alone, of samples with one another and of
-samples with eigenvectors. An orthonormal basis of the span of the n samples keeps all of them, so
-the features may be replaced by their n coordinates: the dual problem, of size n instead of p. So
-may the outputs.
+Every figure depends on the features only through inner products of samples with one another and
+with eigenvectors. An orthonormal basis of the span of the n samples preserves these, so the
+features may be replaced by their n coordinates: the dual problem, of size n instead of p. The same
+holds for the outputs.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,21 @@ from torch import Tensor
 
 
 def reduce_rows(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Coordinates of samples in an orthonormal basis of what they span: Φ = Z Bᵀ, or F likewise.
+    """Compute coordinates of samples in an orthonormal basis of their span: Φ (or F) = Z Bᵀ.
 
-    By Householder QR of Φᵀ, which leaves in each sample's coordinates an error of about
-    eps₆₄ ‖Φ(x)‖ whatever the other samples are, and an orthonormal basis even if samples repeat or
-    depend on one another.
+    Householder QR of Φᵀ leaves an error of about eps₆₄ ‖Φ(x)‖ in each sample's coordinates,
+    whatever the other samples are, and the basis is orthonormal even if samples repeat or are
+    linearly dependent.
 
     Args:
         parts: Features or outputs `(rows, p)` of disjoint sets of samples, n ≤ p rows in all, any
             real dtype.
 
     Returns:
-        Z `(n, n)`, the rows in the same order, and B `(p, n)`, both float64, where the rows are.
+        Z `(n, n)`, rows in the order given, and B `(p, n)`; both float64, on the device of the
+        rows.
     """
-    # Filled in place: with the workspace of the factorization this is what memory ends at.
+    # Filled in place: these rows and the workspace of the factorization are the peak of memory.
     first = parts[0]
     rows = torch.empty(
         sum(map(len, parts)), first.shape[1], dtype=torch.float64, device=first.device

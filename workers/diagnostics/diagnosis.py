@@ -44,7 +44,7 @@ from workers.diagnostics.steps import Steps
 from workers.diagnostics.uncertainty import Intervals, LeftOut, intervals
 from workers.diagnostics.verdict import Circumstances, Verdict, judge
 
-# A spectrum and its intervals over ten folds mean nothing below one sample a fold.
+# A spectrum and its intervals over ten folds mean nothing below one sample per fold.
 MIN_SAMPLES = 10
 MIN_FOLDS = 2
 _FLOAT64_EPS = float(np.finfo(np.float64).eps)
@@ -56,23 +56,23 @@ class Diagnosis:
     """Everything the moments tell about a model on a probe.
 
     Attributes:
-        n: Rows: samples, or positions of samples for a dense model.
+        n: Number of rows: samples, or positions of samples for a dense model.
         eigenvectors: `(p, rank)`; `e_k(x) = eigenvectors[:, k]ᵀ Φ(x) / √spectrum.eigenvalues[k]`.
-        centered_eigenvectors: `(p, rank)` of the centred spectrum; the same for its eigenfunctions.
+        centered_eigenvectors: `(p, rank)`, the same for the centred spectrum.
         spectrum: Eigenvalues, uncentred and centred.
-        projections: Quality and utilization as given.
+        projections: Uncentred quality and utilization.
         centered_projections: The same with the constant removed from Φ, F and Y.
-        effective_rank: Of the centred spectrum; None if the features are constant.
-        uncentered_effective_rank: Of the spectrum as given, which mostly sees the constant.
+        effective_rank: Effective ranks of the centred spectrum; None if the features are constant.
+        uncentered_effective_rank: The same of the uncentred spectrum, which the constant dominates.
         alignment: D_LR and CKA.
         verdict: MF or EF, and why.
         evidence: How good features and answers are, for the second axis.
-        neural_collapse: NC1 to NC3; None unless there are classes that exclude each other.
-        nc4: NC4 on the given rows; None likewise.
-        compression: What is left of the model with its first k eigenfunctions; empty without rows.
-        trials: How many of the rows that NC4 and compression are of are surely independent.
-        confidence_interval: 95 % intervals by part and name of the report; those of the verdict's
-            figures are with the verdict too.
+        neural_collapse: NC1 to NC3; None unless there are mutually exclusive classes.
+        nc4: NC4 on the given rows; None without rows or such classes.
+        compression: The compression curve, by number of eigenfunctions kept; empty without rows.
+        trials: Number of certainly independent rows among those that NC4 and compression use.
+        confidence_interval: 95 % intervals by part of the report and name of the figure; those of
+            the verdict's figures are in `verdict` too.
     """
 
     n: int
@@ -107,33 +107,33 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a model from its moments on disjoint folds of a probe.
 
-    Folds should be alike (samples dealt out in turn, ten folds as a rule): the intervals come from
-    leaving one out at a time.
+    Folds should be alike (as a rule, samples dealt out at random to ten folds), because the
+    intervals come from a delete-a-group jackknife over them.
 
     Args:
         folds: Sums over disjoint sets of samples; empty ones are ignored.
-        model: What else is known of the model.
-        coordinates: What the sums are of.
+        model: What else is known about the model.
+        coordinates: Coordinate systems of the sums.
         rows: Single rows, for NC4 and the compression curve.
-        performances: Sums over the rows of each fold; none without targets.
-        positions: Rows a sample, on average. Moments count rows, and inner products average over
-            them; but the positions of one image or sentence are alike, so they are no evidence of
-            their own, and whether there is enough of it is judged by samples.
+        performances: Performance sums over the rows of each fold; none without targets.
+        positions: Rows per sample, on average. Moments count rows, and inner products average over
+            them; but the positions of one image or sentence are alike and no independent evidence,
+            so the amount of data is judged in samples.
         tolerances: Which directions of the outputs count.
-        on_step: Called with how many steps are done, of how many: of large problems each takes
-            about as long as the next.
+        on_step: Called with the number of steps done and their total; for large problems, all steps
+            take about equally long.
 
     Raises:
         TooFewSamplesError: Fewer than 10 samples, or fewer than 2 folds hold any.
-        NonFiniteError: The features are too large for their squares.
-        DegenerateFeaturesError: All features are zero everywhere.
-        IncompatibleShapesError: The folds are of different models or probes.
+        NonFiniteError: Features, outputs or targets are too large to be squared in float64.
+        DegenerateFeaturesError: All features are zero on all samples.
+        IncompatibleShapesError: The folds come from different models or probes.
     """
     folds = [fold for fold in folds if fold.n]
     total = _total(folds, positions)
     samples = round(total.n / positions)
     setting = Setting.of(total, model, coordinates, tolerances)
-    # Two spectra, each fold, and single rows.
+    # One step for each of two spectra, for each fold, and for the single rows.
     steps = Steps(on_step, 2 + len(folds) + 1)
     entire = _subject(total, setting, samples, steps)
     figures = measured(entire, setting)
@@ -144,7 +144,7 @@ def diagnose(
     found = intervals(figures, left_out, sizes, setting.sizes(int(entire.directions)))
     if rows is not None and setting.basis is not None:
         rows = replace(rows, features=rows.features.double() @ setting.basis)
-    # Rows may be some of all; one a sample is as many as are surely independent.
+    # Rows may be a part of all; at most one per sample is certainly independent.
     trials = 0 if rows is None else min(samples, len(rows.features))
     nc4 = None
     if setting.has_classes:
@@ -203,7 +203,7 @@ def _circumstances(
 
 
 def _subject(total: Moments, setting: Setting, samples: int, steps: Steps) -> Subject:
-    """All samples, diagonalized."""
+    """Diagonalize the inner products of all samples."""
     raw = total.averages()
     centered = raw.centered()
     found = spectra(raw, centered, setting.features, steps)
@@ -221,7 +221,7 @@ def _subject(total: Moments, setting: Setting, samples: int, steps: Steps) -> Su
 def _nearest_means(
     total: Moments, folds: Sequence[Moments], rows: Rows | None, trials: int
 ) -> tuple[float | None, Interval | None]:
-    """NC4 and its interval; None without rows, or without decisions."""
+    """Return NC4 and its interval; None without rows, or without decisions."""
     if rows is None or rows.answers is None:
         return None, None
     nc4, left_out = nearest_mean_mismatches(total, folds, rows.features, rows.answers)
@@ -253,7 +253,7 @@ def _total(folds: Sequence[Moments], positions: float) -> Moments:
 
 
 def _first_rounded(pairs: Eigenpairs, precision: float | None) -> int | None:
-    """The first k whose eigenvalue may be the rounding of the features, if there is one."""
+    """Return the first k whose eigenvalue may be rounding of the features; None if none is."""
     if precision is None:
         return None
     above = int((pairs.eigenvalues > precision**2 * pairs.eigenvalues[0]).sum())
@@ -273,20 +273,20 @@ def _filled_if_there(group: type[Group], figures: Mapping[str, Values], part: st
 def _directions(
     raw: Averages, centered: Averages, pairs: Eigenpairs, r: int, basis: Tensor | None
 ) -> int:
-    """How many independent directions the features could use.
+    """Return how many independent directions the features could use.
 
-    That is their rank. But where training itself has collapsed the features of a wide layer onto
-    fewer than 2r directions, as exact neural collapse does, the rank says nothing about the room
-    there was: then it is the number of units that vary at all, as far as the samples can tell them
-        apart.
+    This is their rank, with one exception. Where training itself has collapsed the features of a
+    wide layer onto fewer than 2r directions, as exact neural collapse does, the rank says nothing
+    about the room there was. The number of units that vary then takes its place, as far as the
+    samples can tell these units apart.
     """
     if not pairs.rank < THRESHOLDS.min_rank_ratio * r:
         return pairs.rank
     mean, variance = raw.phi, centered.phi_phi.diagonal()
     rounding = 0.0
     if basis is not None:
-        # The eigenpairs leave out what is rounding of the sums, which a unit that does not vary
-        # would share through the basis; entries of the basis itself are known to about q·eps.
+        # Variances are taken from the eigenpairs, which leave out rounding of the sums: the basis
+        # would spread it to units that do not vary. Entries of the basis are known to about q·eps.
         mean = basis @ mean
         variance = (basis @ pairs.eigenvectors).square() @ pairs.eigenvalues
         rounding = (basis.shape[1] * _FLOAT64_EPS) ** 2 * float(pairs.eigenvalues.sum())

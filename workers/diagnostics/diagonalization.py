@@ -13,8 +13,8 @@ from workers.diagnostics.linear_algebra import eigh
 
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
-# Residuals, as a share of the first ones, at which the iteration has found what it is for; and as a
-# share of the first eigenvalue, below which there is nothing left to find.
+# The iteration has converged once residuals fall to _ENOUGH of the initial ones, or to _ROUNDING of
+# the first eigenvalue, below which they are rounding.
 _ENOUGH = 0.03
 _ROUNDING = 1e-14
 _MAX_STEPS = 40
@@ -26,13 +26,13 @@ class Eigenpairs:
 
     `T e_k = ρ_k e_k` with `e_k(x) = v_kᵀ Φ(x) / √ρ_k`, for any x (Nam et al. 2024, §2).
 
-    Of one set of samples, or of several at once: then there is an axis more at the front, and sets
-    that have fewer pairs than others have zeros for eigenvalues at the end.
+    They belong to one set of samples, or to several at once: there is then one more axis at the
+    front, and sets with fewer pairs than others have trailing eigenvalues of zero.
 
     Attributes:
         eigenvalues: `(..., rank)` float64, positive, decreasing; in units of the features squared.
         eigenvectors: `(..., p, rank)` float64, orthonormal columns. The entry of largest magnitude
-            of each is positive, which makes the sign, otherwise arbitrary, the same on every
+            in each is positive, which fixes the otherwise arbitrary sign in the same way on every
             machine.
     """
 
@@ -41,7 +41,7 @@ class Eigenpairs:
 
     @property
     def rank(self) -> int:
-        """Number of pairs held, of whichever set."""
+        """Number of pairs held for each set, the zeros at the end of some included."""
         return self.eigenvalues.shape[-1]
 
     @cached_property
@@ -51,25 +51,25 @@ class Eigenpairs:
 
     @cached_property
     def inverse_roots(self) -> Tensor:
-        """`1/√ρ_k`, and 0 where there is no pair, `(..., rank)`."""
+        """`1/√ρ_k`, `(..., rank)`; 0 where a set has no such pair."""
         positive = self.eigenvalues > 0
         return torch.where(positive, self.eigenvalues, torch.inf).rsqrt()
 
     def leading(self, count: int) -> Self:
-        """The first `count` pairs."""
+        """Return the first `count` pairs."""
         return type(self)(self.eigenvalues[..., :count], self.eigenvectors[..., :count])
 
 
 def diagonalize(
     gram: Tensor, *, rows: float, noise: Tensor | float = 0.0, features: int | None = None
 ) -> Eigenpairs:
-    """Eigenpairs of a Gram matrix of features, up to its numerical rank.
+    """Compute the eigenpairs of a Gram matrix of features, up to its numerical rank.
 
     Args:
         gram: `⟨Φ_k|Φ_l⟩`, symmetric `(p, p)`, float64.
-        rows: Number of rows it was averaged over, which the rank cannot exceed.
+        rows: Number of rows that the matrix averages over, which the rank cannot exceed.
         noise: Eigenvalues at or below this are rounding too (see `Averages`).
-        features: Number of features p, where the matrix is of fewer coordinates of them.
+        features: Number of features p, if the matrix is over fewer coordinates of them.
 
     Returns:
         Eigenpairs in decreasing order; none if the matrix is zero or all noise.
@@ -80,12 +80,12 @@ def diagonalize(
 def up_to_rank(
     ascending: Tensor, vectors: Tensor, *, rows: float, noise: Tensor | float, features: int
 ) -> Eigenpairs:
-    """What `eigh` found of a Gram matrix, up to its numerical rank; the rest as of `diagonalize`.
+    """Cut the eigenpairs that `eigh` found for a Gram matrix at its numerical rank.
 
     Args:
         ascending: All eigenvalues, in increasing order, `(p,)`.
         vectors: The eigenvectors as columns, `(p, p)`.
-        rows: Number of rows it was averaged over.
+        rows: Number of rows that the matrix averages over.
         noise: Eigenvalues at or below this are rounding too.
         features: Number of features p.
     """
@@ -97,17 +97,18 @@ def up_to_rank(
 def numerical_rank(
     eigenvalues: Tensor, *, features: int, rows: Tensor | float, noise: Tensor | float = 0.0
 ) -> Tensor:
-    """How many eigenvalues are more than the rounding of features that are float32 as a rule.
+    """Count the eigenvalues that exceed the rounding of features, assumed to be float32.
 
-    Counted are the singular values `S_k = √ρ_k` with `S_k > S_1 · p · eps(float32)`, and the first
-    if it is not zero. The usual bound has max(n, p) for p; but rounding of the features does not
-    grow with their number of rows. Of ReLU networks on 20,000 images, singular values were right to
-    1 % down to 1e-5 of the first, a hundredth of that bound.
+    Eigenvalue k counts if its singular value `S_k = √ρ_k` has `S_k > S_1 · p · eps(float32)`, and
+    the first one if it is not zero. The usual bound has max(n, p) in place of p, but the rounding
+    of features does not grow with the number of rows: for ReLU networks on 20,000 images, singular
+    values were accurate to 1 % down to 1e-5 of the first, a hundredth of that bound.
 
     Args:
         eigenvalues: In decreasing order, `(..., ≥ 1)` float64; those past the rank may be negative.
         features: Number of features, p.
-        rows: Number of rows they are averages over, which the rank cannot exceed, `(...,)`.
+        rows: Number of rows that the Gram matrix averages over, which the rank cannot exceed,
+            `(...,)`.
         noise: Eigenvalues at or below this are rounding too (see `Averages`), `(...,)`.
 
     Returns:
@@ -127,20 +128,20 @@ def numerical_rank(
 def leading_eigenpairs(
     product: Callable[[Tensor], Tensor], count: int, *, near: Eigenpairs
 ) -> Eigenpairs | None:
-    """The first eigenpairs of a symmetric matrix, given those of a similar one.
+    """Compute the leading eigenpairs of a symmetric matrix from those of a nearby one.
 
-    By locally optimal block iteration (Knyazev 2001, without preconditioner) from the known
-    eigenvectors, until every residual `‖Av − ρv‖` is a hundredth of what it was: the eigenvectors'
-    change is known to about a hundredth of itself then, and the eigenvalues' far better.
+    Locally optimal block iteration (Knyazev 2001, without preconditioner) runs from the known
+    eigenvectors until every residual `‖Av − ρv‖` is at most 3 % of the largest initial one. The
+    change of the eigenvectors is then known to about 3 % of itself, and the eigenvalues far better.
 
     Args:
-        product: Gives `A X` for X `(p, m)`; A is positive semidefinite.
+        product: Maps X `(p, m)` to `A X`; A is positive semidefinite.
         count: How many pairs are wanted.
-        near: Eigenpairs of a similar matrix to start from, more than are wanted: spare vectors keep
+        near: Eigenpairs of a nearby matrix to start from, more than are wanted: spare vectors keep
             the last wanted one from being the slowest to converge.
 
     Returns:
-        `count` pairs, of arbitrary sign; None if they are not found in a few steps.
+        `count` pairs, of arbitrary sign; None if the iteration does not converge in 40 steps.
     """
     start = near.eigenvectors
     block = start.shape[1]
@@ -156,8 +157,8 @@ def leading_eigenpairs(
             enough = max(_ENOUGH * worst, _ROUNDING * float(values[-1]))
         if worst <= enough:
             return Eigenpairs(values.flip(0), basis.flip(1)).leading(count)
-        # QR of all three blocks: its first columns span the basis itself, the rest is orthogonal to
-        # it.
+        # QR of all three blocks together: the first columns of Q span the basis, the others are
+        # orthogonal to it.
         added = torch.linalg.qr(torch.cat([basis, residual, directions], 1))[0][:, block:]
         added_image = product(added)
         trial, trial_image = torch.cat([basis, added], 1), torch.cat([image, added_image], 1)
@@ -169,7 +170,7 @@ def leading_eigenpairs(
 
 
 def oriented(vectors: Tensor) -> Tensor:
-    """Make the entry of largest magnitude positive, the first of them on a near tie."""
+    """Make the entry of largest magnitude in each column positive, the first one on a near tie."""
     magnitudes = vectors.abs()
     near_largest = magnitudes >= (1 - 1e-6) * magnitudes.amax(0, keepdim=True)
     pivots = near_largest.to(torch.uint8).argmax(0, keepdim=True)

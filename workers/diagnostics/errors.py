@@ -1,4 +1,4 @@
-"""What can be wrong with the numbers handed to the diagnostics."""
+"""Errors raised for numbers that cannot be diagnosed."""
 
 
 class DiagnosticsError(ValueError):

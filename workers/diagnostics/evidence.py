@@ -1,4 +1,4 @@
-"""How good features and answers are on a probe: what the second axis rests on."""
+"""How good features and answers are on a probe: the evidence for the second axis."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from workers.diagnostics.uncertainty import performance_intervals
 
 
 class Qualities(Protocol):
-    """What projections on targets tell, of whichever probe."""
+    """Figures of projections on the target space, on the probe itself or a held-out one."""
 
     @property
     def quality_at_dim_target(self) -> float | None:
@@ -33,20 +33,20 @@ class Qualities(Protocol):
 
 @dataclass(frozen=True)
 class Evidence:
-    """How good features and answers are on a probe, each with what chance gives.
+    """Evidence of how good features and answers are on a probe, with chance levels.
 
     Attributes:
-        quality: `Π*(dim H*)`: the target's share in as many leading eigenfunctions as it needs;
+        quality: `Π*(dim H*)`: the share of the target space in the first `dim H*` eigenfunctions;
             None without targets.
-        quality_chance: What shuffled targets would give.
+        quality_chance: Expected quality for shuffled targets.
         dim_target: `dim H*`.
-        skill: How far the answers are from guessing (0) towards perfect (1): accuracy above the
-            largest class, the labels' mean informedness, or R² for regression. None without targets
-            or decisions. Negative is worse than guessing.
-        held_out: Whether the probe is another one than the eigenfunctions come from.
-        of_values: Whether the targets are values, not classes or labels.
-        quality_interval, skill_interval: 95 % intervals; that of a classifier's skill takes the
-            shares of the classes for given.
+        skill: Rating of the answers from guessing (0) to perfect (1), negative if worse than
+            guessing: accuracy corrected for always naming the largest class, the labels' mean
+            informedness, or R² for regression. None without targets or decisions.
+        held_out: Whether the probe differs from the one that the eigenfunctions come from.
+        of_values: Whether the targets are regression values, not classes or labels.
+        quality_interval, skill_interval: 95 % intervals; that of a classifier's skill treats the
+            class shares as known.
     """
 
     quality: float | None
@@ -69,14 +69,14 @@ def gather(
     quality_interval: Interval | None = None,
     held_out: bool = False,
 ) -> Evidence:
-    """The evidence of one probe.
+    """Gather the evidence of one probe.
 
     Args:
-        projections: Of the eigenfunctions on it, uncentred.
+        projections: Quality figures of the uncentred eigenfunctions on the probe.
         performances: Sums over the rows of each fold; none without targets.
         folds: Moments of each fold, at least one.
-        task: What the targets are.
-        positions: Rows a sample, on average; whole samples are in one fold.
+        task: Kind of the targets.
+        positions: Rows per sample, on average; whole samples are in one fold.
         quality_interval: 95 % interval of `Π*(dim H*)`.
         held_out: Whether the eigenfunctions come from another probe.
     """
@@ -100,7 +100,7 @@ def gather(
 
 
 def rescaled(interval: Interval | None, chance: float) -> Interval | None:
-    """The interval of a share once it has been corrected for a known chance level."""
+    """Correct the interval of a share for a known chance level."""
     if interval is None:
         return None
     low, high = (chance_corrected(bound, chance) for bound in interval)
@@ -110,7 +110,7 @@ def rescaled(interval: Interval | None, chance: float) -> Interval | None:
 def _skill_of_classifier(
     performances: Sequence[Performance], folds: Sequence[Moments], positions: float
 ) -> tuple[float | None, Interval | None]:
-    """Accuracy, rescaled so that naming the largest class scores 0."""
+    """Return accuracy, rescaled so that naming the largest class scores 0, and its interval."""
     accuracy = sum(performances, Performance()).accuracy
     if accuracy is None:
         return None, None
@@ -123,7 +123,7 @@ def _skill_of_classifier(
 def _skill_of_labels(
     performances: Sequence[Performance],
 ) -> tuple[float | None, Interval | None]:
-    """The labels' mean informedness: 0 for guessing, whatever the labels' frequencies."""
+    """Return the labels' mean informedness, 0 for guessing in any proportion, and its interval."""
     total = sum(performances, Performance())
     skill, left_out = _informedness(total), jackknife(total, performances, _informedness)
     sizes = [performance.n for performance in performances]
@@ -137,7 +137,7 @@ def _informedness(performance: Performance) -> float | None:
 def _skill_of_regression(
     performances: Sequence[Performance], folds: Sequence[Moments]
 ) -> tuple[float | None, Interval | None]:
-    """R²: one less the loss as a share of the targets' variance."""
+    """Return R², one minus the loss as a share of the targets' variance, and its interval."""
     skill = _r_squared(performances, folds)
     left_out = [
         _r_squared([*performances[:j], *performances[j + 1 :]], [*folds[:j], *folds[j + 1 :]])

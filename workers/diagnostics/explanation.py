@@ -7,9 +7,10 @@ from workers.diagnostics.moments import Moments
 
 
 def unexplained(moments: Moments) -> float | None:
-    """The residual that the best linear layer would leave: min over W, b of ‖ΦWᵀ+b−F‖ / ‖F−F̄‖.
+    """Compute the relative residual that the best linear layer from features to outputs leaves.
 
-    By least squares, on the features' eigenfunctions: 1 − Σ_k ‖⟨e_k|F⟩‖² / ‖F‖², centred.
+    This is min over W, b of ‖ΦWᵀ+b−F‖ / ‖F−F̄‖. By least squares on the centred eigenfunctions of
+    the features, its square is 1 − Σ_k ‖⟨e_k|F⟩‖² / ‖F‖² with centred F.
 
     Args:
         moments: Sums over the samples, with targets or without.

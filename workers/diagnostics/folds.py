@@ -10,23 +10,24 @@ from workers.diagnostics.coordinates import reduce_rows
 from workers.diagnostics.incoming import check_finite
 from workers.diagnostics.moments import Moments
 
-# Rows of a fold gathered before they are multiplied, or half as many as features if that is more:
-# products of a few rows would move the p×p sums through memory for almost no arithmetic.
+# Rows gathered per fold before they are multiplied, or half the number of features if that is more:
+# multiplying a few rows would move the p×p sums through memory for almost no arithmetic.
 _BUFFERED_ROWS = 512
 
 
 class Dealing:
-    """Deals samples out to folds at random, batch by batch.
+    """Random assignment of samples to folds, batch by batch.
 
-    Not in turn: datasets are often sorted by class, or cycle through the classes, and a fold that
-    held one class would make every interval wrong. Whole samples are dealt: the positions of one
-    sample are alike, and in several folds they would hide how much the figures vary.
+    Samples are not dealt in turn: datasets are often sorted by class or cycle through the classes,
+    and a fold that held one class would make every interval wrong. Whole samples are dealt: the
+    positions of one sample are alike, and spread over several folds they would hide how much the
+    figures vary.
 
     Args:
-        n: Samples in all.
-        positions: Rows a sample: one number, or that of each sample, `(n,)`.
-        count: Folds.
-        seed: Of the dealing.
+        n: Number of samples.
+        positions: Rows per sample: one number, or one for each sample, `(n,)`.
+        count: Number of folds.
+        seed: Seed of the dealing.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Dealing:
         self._seen = 0
 
     def deal(self, rows: int) -> Tensor:
-        """The fold of each of the next rows, `(rows,)`; all positions of a sample are in one."""
+        """Return the fold of each of the next rows, `(rows,)`; a sample's rows share a fold."""
         first, self._seen = self._seen, self._seen + rows
         samples = torch.searchsorted(self._rows_up_to, torch.arange(first, self._seen), right=True)
         return self._fold_of[samples]
@@ -56,23 +57,24 @@ class _Part(NamedTuple):
 class Folds:
     """Moments of disjoint random parts of the samples, filled batch by batch.
 
-    Where there are fewer rows than features, rows are kept instead of p×p sums, and the moments are
-    those of the features' coordinates. Where there are fewer than outputs, so are those.
+    With fewer rows than features, rows are kept instead of p×p sums, and the moments are over the
+    features' coordinates in a basis of their span. Outputs are treated likewise if there are fewer
+    rows than outputs.
 
     Moments are on the device of the features.
 
     Args:
-        n: Samples in all.
-        positions: Rows a sample: one number, or that of each sample, `(n,)`.
-        count: Folds.
-        seed: Of the dealing.
-        classes: How many classes labels tell apart; None where targets are values.
+        n: Number of samples.
+        positions: Rows per sample: one number, or one for each sample, `(n,)`.
+        count: Number of folds.
+        seed: Seed of the dealing.
+        classes: Number of classes that labels distinguish; None if targets are values.
 
     Attributes:
-        count: Folds.
-        basis: `(p, q)` float64, orthonormal columns: what the coordinates belong to, once the
-            moments have been taken. None where these are of the features themselves.
-        output_basis: `(c, q)`, the same of the outputs.
+        count: Number of folds.
+        basis: `(p, q)` float64, orthonormal columns: the basis of the features' coordinates, known
+            once the moments have been taken. None if the moments are over the features themselves.
+        output_basis: `(c, q)`, the same for the outputs.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Folds:
         self._rows_in_all = int(torch.as_tensor(positions).expand(n).sum())
         self.count = count
         self._moments: list[Moments] = []
-        # Of each batch, the part of each fold.
+        # For each batch, one part per fold.
         self._waiting: list[list[_Part]] = []
         self._waiting_rows = 0
         self._classes = classes
@@ -108,8 +110,9 @@ class Folds:
         Args:
             phi: Features `(rows, p)`, all positions of the first sample first.
             outputs: Outputs `(rows, c)`.
-            targets: Values `(rows, d)`, labels `(rows,)`, or None; always the same of these.
-            weights: How much each row counts, positive, `(rows,)`; None: 1 each. Likewise.
+            targets: Values `(rows, d)`, labels `(rows,)`, or None; the same kind in every call.
+            weights: Weight of each row, positive, `(rows,)`, or None for 1 each; the same kind in
+                every call.
 
         Returns:
             The fold that each row went to, `(rows,)`, on the CPU.
@@ -134,7 +137,7 @@ class Folds:
         return dealt
 
     def moments(self) -> list[Moments]:
-        """Return the folds' moments over everything dealt so far, which must be all if n < p."""
+        """Return the folds' moments of the rows so far; if n < p, all must have been dealt."""
         if self._keeps_features and self.basis is None:
             self.basis = self._reduce("phi")
         if self._keeps_outputs and self.output_basis is None:
@@ -149,7 +152,7 @@ class Folds:
         return self._keeps_features or self._keeps_outputs
 
     def _reduce(self, name: Literal["phi", "outputs"]) -> Tensor:
-        """Replace all features, or outputs, by their coordinates in a common basis: returns it."""
+        """Replace all features, or outputs, by coordinates in a common basis; return the basis."""
         coordinates, basis = reduce_rows(
             [getattr(part, name) for parts in self._waiting for part in parts]
         )
@@ -173,7 +176,7 @@ class Folds:
     def _parts(
         self, values: Tensor | None, order: Tensor, sizes: list[int]
     ) -> Sequence[Tensor | None]:
-        """What each fold gets of a batch: one copy of it, in the folds' order."""
+        """Split a batch by fold: views of one copy that is ordered by fold."""
         if values is None:
             return [None] * self.count
         return values.index_select(0, order.to(values.device)).split_with_sizes(sizes)
@@ -187,13 +190,13 @@ class Folds:
 
 
 def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Batches of what all have or none has, in one."""
+    """Concatenate batches of values that all batches have or none has."""
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None
 
 
 def _joined_features(parts: Sequence[Tensor]) -> Tensor:
-    """The same as float64, without a copy of them as they are between."""
+    """Concatenate features as float64, without an intermediate copy in their own dtype."""
     first = parts[0]
     rows = torch.empty(
         sum(map(len, parts)), first.shape[1], dtype=torch.float64, device=first.device

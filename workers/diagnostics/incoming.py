@@ -1,4 +1,4 @@
-"""What values and classes must be to become sums."""
+"""Checks of values and classes before they are summed."""
 
 import math
 
@@ -12,16 +12,16 @@ from workers.diagnostics.errors import IncompatibleShapesError, NonFiniteError
 def samples(
     name: str, values: Tensor, shape: tuple[int, ...], device: torch.device | None = None
 ) -> Tensor:
-    """`values` as float64, once the shape is as expected and every entry finite.
+    """Return `values` as float64 after checking their shape and that every entry is finite.
 
     Args:
         name: What the values are, for the message.
-        values: One row a sample.
-        shape: The expected one.
-        device: Where they are wanted; None: where they are.
+        values: One row per sample.
+        shape: The expected shape.
+        device: Device to move them to; None: they stay where they are.
 
     Raises:
-        IncompatibleShapesError: The shape is another one.
+        IncompatibleShapesError: The shape differs.
         NonFiniteError: An entry is not finite.
     """
     if tuple(values.shape) != shape:
@@ -37,12 +37,13 @@ def check_finite(name: str, values: Tensor) -> None:
 
     Args:
         name: What the values are, for the message.
-        values: One row a sample.
+        values: One row per sample.
 
     Raises:
-        NonFiniteError: It does.
+        NonFiniteError: The batch holds NaN or infinity.
     """
-    # One sum finds every NaN and infinity at a tenth of the cost, and rarely overflows.
+    # One sum reveals every NaN and infinity at a tenth of the cost of looking at each entry; only
+    # if it is not finite, which overflow rarely causes, are the entries checked.
     if math.isfinite(float(values.sum())):
         return
     bad = int((~torch.isfinite(values)).any(1).sum())
@@ -54,14 +55,14 @@ def check_finite(name: str, values: Tensor) -> None:
 
 
 def stored_classes(stored: np.ndarray, d: int) -> Tensor:
-    """The classes of a file of moments, which must ascend.
+    """Check the classes of a file of moments, which must ascend, and return them as a tensor.
 
     Args:
-        stored: As they were read.
-        d: How many classes labels tell apart.
+        stored: The classes as read.
+        d: Number of classes that labels distinguish.
 
     Raises:
-        IncompatibleShapesError: They do not ascend, or are no such classes.
+        IncompatibleShapesError: The classes do not ascend, or lie outside 0 to d − 1.
     """
     classes = torch.tensor(stored, dtype=torch.int64)
     in_order = classes.ndim == 1 and bool((classes.diff() > 0).all())

@@ -1,9 +1,10 @@
 """95 % intervals: the delete-a-group jackknife over folds, and Wilson's for shares of samples.
 
 The construction was chosen by its coverage on features of known spectrum, see
-`tests/benchmarks/coverage.py`. Eigenvalues are biased by order 1/n: centred on the figure,
-intervals covered 78 to 96 % for the energy and nothing at all for RankMe; with the bias taken off,
-too little for figures that follow single eigenvalues, of which the bias itself is known badly.
+`tests/benchmarks/coverage.py`. Eigenvalues have a bias of order 1/n. Intervals centred on the
+figure covered the truth in 78 to 96 % of cases for the energy and in none for RankMe. Intervals
+centred on the bias-corrected figure covered too little for figures that follow single eigenvalues,
+whose bias is itself poorly estimated.
 """
 
 import math
@@ -16,10 +17,10 @@ Value = TypeVar("Value")
 
 
 class Sums(Protocol):
-    """Sums over samples, from which those of some of them can be taken."""
+    """Sums over samples, from which the sums over some of them can be subtracted."""
 
     def without(self, part: Self) -> Self:
-        """The sums over the samples left when those of `part` are taken out."""
+        """Return the sums over the samples left when those of `part` are taken out."""
 
 
 Additive = TypeVar("Additive", bound=Sums)
@@ -28,12 +29,12 @@ Additive = TypeVar("Additive", bound=Sums)
 # within 3e-4 of the exact value.
 _T_QUANTILES = (12.7062, 4.3027, 3.1824, 2.7764)
 _NORMAL_QUANTILE = 1.959963984540054
-_ROUNDING = 1e-6  # a count that no fold changes keeps an interval of that count alone
+_ROUNDING = 1e-6  # keeps rounding from widening the interval of a count that no fold changes
 
 
 @cache
 def t_quantile(degrees: int) -> float:
-    """97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5 from 5 degrees of freedom on).
+    """Return the 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5 from 5 degrees on).
 
     Example:
         >>> round(t_quantile(9), 3)
@@ -57,12 +58,12 @@ def t_quantile(degrees: int) -> float:
 def jackknife(
     total: Additive, folds: Sequence[Additive], statistic: Callable[[Additive], Value]
 ) -> list[Value]:
-    """A statistic of all samples but a fold's, for each fold in turn.
+    """Compute a statistic of all samples but one fold's, for each fold in turn.
 
     Args:
         total: Sums over all samples.
         folds: Sums over disjoint parts of them.
-        statistic: Of such sums.
+        statistic: Function of such sums.
 
     Returns:
         One value for each fold.
@@ -78,18 +79,18 @@ def jackknife_interval(
     lowest: float = -math.inf,
     highest: float = math.inf,
 ) -> Interval | None:
-    """95 % interval of a figure from its values with one fold left out at a time.
+    """Compute the 95 % interval of a figure from its values with one fold left out at a time.
 
-    Folds may differ in size (Busing, Meijer & van der Leeden 1999). They give a variance, hence a
-    half-width by Student's t with one degree of freedom less than there are folds, and an estimate
-    of the figure without its bias of order 1/n. The interval spans the half-width about both, the
-    figure and that estimate, and is clipped to the figure's range.
+    Folds may differ in size (Busing, Meijer & van der Leeden 1999). The values give a variance,
+    hence a half-width by Student's t with one degree of freedom fewer than there are folds, and an
+    estimate of the figure without its bias of order 1/n. The interval spans the half-width about
+    both the figure and that estimate, and is clipped to the figure's range.
 
-    It covers 92 to 98 % where the figure is a smooth function of the sums. It covers more at the
-    end of a figure's range, where it ends there, and where the bias exceeds the half-width. It
-    covers too little where bias is not of order 1/n, as with fewer samples than features, where
-    classes have a handful of samples, and where the truth lies at a coincidence of eigenvalues that
-    the folds are on one side of.
+    It covers 92 to 98 % where the figure is a smooth function of the sums. It covers more at an end
+    of the figure's range, where it is clipped, and where the bias exceeds the half-width. It covers
+    too little in three cases: where the bias is not of order 1/n, as with fewer samples than
+    features; where classes have a handful of samples; and where the true eigenvalues coincide and
+    the folds are all on one side of the coincidence.
 
     Args:
         point: The figure on all samples.
@@ -99,7 +100,7 @@ def jackknife_interval(
         highest: Upper end of it.
 
     Returns:
-        The bounds, which hold the figure, or None if it is undefined on all samples or without some
+        The bounds, which enclose the figure; None if it is undefined on all samples or without some
         fold.
     """
     values = [value for value in left_out if value is not None]
@@ -119,17 +120,17 @@ def share_interval(
     *,
     positions: float = 1,
 ) -> Interval | None:
-    """95 % interval of a share of rows, such as accuracy.
+    """Compute the 95 % interval of a share of rows, such as accuracy.
 
-    The jackknife has no width where every fold has the same share, as 0 and 1; Wilson's interval
-    has. Positions of one sample are alike: the folds tell how many independent rows they amount to
-    (Korn & Graubard 1998), at least one a sample.
+    The jackknife interval has no width where every fold has the same share, as at 0 and 1; Wilson's
+    interval has. Positions of one sample are alike: the variance over folds gives the number of
+    independent rows that they amount to (Korn & Graubard 1998), at least one per sample.
 
     Args:
-        share: Of all rows.
+        share: The share of all rows.
         left_out: The share without fold j, for each fold.
         sizes: Rows in fold j.
-        positions: Rows a sample, on average.
+        positions: Rows per sample, on average.
 
     Returns:
         The bounds, or None if the share is undefined on all rows or without some fold.
@@ -147,16 +148,16 @@ def share_interval(
 def unbiased_share_interval(
     share: float | None, left_out: Sequence[float | None], sizes: Sequence[int], trials: float
 ) -> Interval | None:
-    """95 % interval of a share of rows that is told by something estimated from them, too.
+    """Compute the 95 % interval of a share of rows that depends on an estimate from these rows.
 
-    What is estimated biases the share by order 1/n. The interval spans Wilson's about the share and
-    about the jackknife's estimate of it without that bias.
+    The estimate biases the share by order 1/n. The result spans two Wilson intervals: about the
+    share, and about its jackknife estimate without that bias.
 
     Args:
-        share: Of all rows.
-        left_out: The same share of the same rows, with fold j left out of what is estimated.
+        share: The share of all rows.
+        left_out: The share of the same rows, with fold j left out of the estimate.
         sizes: Rows in fold j.
-        trials: Independent rows.
+        trials: Number of independent rows.
     """
     values = [value for value in left_out if value is not None]
     if share is None or len(values) < len(left_out):
@@ -167,7 +168,7 @@ def unbiased_share_interval(
 
 
 def wilson_interval(share: float, trials: float) -> Interval:
-    """Wilson's 95 % score interval of a share of so many independent trials.
+    """Compute Wilson's 95 % score interval of a share of that many independent trials.
 
     Example:
         >>> [round(bound, 3) for bound in wilson_interval(1.0, 100)]
@@ -182,7 +183,7 @@ def wilson_interval(share: float, trials: float) -> Interval:
 
 
 def outwards(interval: Interval | None) -> Interval | None:
-    """The interval of a count: its bounds are whole numbers.
+    """Round the interval of a count outwards to whole numbers.
 
     Example:
         >>> outwards((2.4, 3.0))
@@ -194,7 +195,7 @@ def outwards(interval: Interval | None) -> Interval | None:
 
 
 def upwards(smooth: float | None, interval: Interval | None) -> Interval | None:
-    """The interval of a count that is a smooth figure rounded up, given that figure and its own.
+    """Turn the interval of a smooth figure into that of the count it is rounded up to.
 
     Example:
         >>> upwards(2.7, (2.4, 3.0))
@@ -210,7 +211,7 @@ def upwards(smooth: float | None, interval: Interval | None) -> Interval | None:
 def _jackknife(
     point: float, left_out: Sequence[float], sizes: Sequence[int]
 ) -> tuple[float, float]:
-    """The figure less its bias, and its standard error."""
+    """Return the figure without its bias, and its standard error."""
     folds = _fold_weights(tuple(sizes))
     estimate = len(sizes) * point - math.fsum(
         fold.share_of_rest * value for fold, value in zip(folds, left_out, strict=True)
@@ -219,11 +220,11 @@ def _jackknife(
         (fold.ratio * point - (fold.ratio - 1) * value - estimate) / fold.spread
         for fold, value in zip(folds, left_out, strict=True)
     ]
-    return estimate, math.hypot(*deviations)  # which squares without overflow
+    return estimate, math.hypot(*deviations)  # hypot squares without overflow
 
 
 class _FoldWeight(NamedTuple):
-    """How a fold of m of n samples counts.
+    """Weight factors of a fold that holds m of n samples.
 
     Attributes:
         share_of_rest: `1 − m/n`.

@@ -14,14 +14,14 @@ from workers.diagnostics.folds import Dealing, joined
 from workers.diagnostics.moments import Moments
 
 LAYER_FOLDS = 5
-"""Folds of a layer that has intervals: half of what Φ has, since each takes a p×p sum."""
+"""Number of folds of a layer with intervals: half as many as for Φ, since each takes a p×p sum."""
 
 # As for the folds of Φ: a product of a few rows would move the sums through memory for little work.
 _BUFFERED_ROWS = 1024
 
 
 class _Batch(NamedTuple):
-    """Rows that wait for being multiplied."""
+    """Rows waiting to be multiplied."""
 
     features: Sequence[Tensor]
     outputs: Tensor
@@ -34,10 +34,10 @@ class _Part:
     """Sums over some samples of one layer's p features.
 
     Attributes:
-        gram: Of the features with one another, `(p, p)`.
-        cross: With the outputs, values for targets, and 1, `(p, m)`.
+        gram: Products of the features with one another, `(p, p)`.
+        cross: Products with the outputs, target values, and 1, `(p, m)`.
         classes: Classes that occur, `(k,)`.
-        by_class: The features' sums over each of them, `(p, k)`.
+        by_class: Sums of the features over each of these classes, `(p, k)`.
     """
 
     gram: Tensor
@@ -47,7 +47,7 @@ class _Part:
 
     @classmethod
     def zeros(cls, p: int, functions: int, device: torch.device) -> Self:
-        """Sums over no samples, with so many functions."""
+        """Build sums over no samples, for that many functions."""
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         none = zeros(0, dtype=torch.int64)
         return cls(zeros(p, p), zeros(p, functions), none, zeros(p, 0))
@@ -66,11 +66,11 @@ class _Part:
 
 
 class _Functions(NamedTuple):
-    """What is the same for every layer, of some rows.
+    """Functions on some rows that are the same for every layer.
 
     Attributes:
-        values: Outputs, values for targets, and 1, weighted `(rows, m)`.
-        of_class: Indicators of classes, weighted; None where targets are values.
+        values: Outputs, target values, and 1, weighted `(rows, m)`.
+        of_class: Weighted class indicators; None if targets are values.
     """
 
     values: Tensor
@@ -80,15 +80,16 @@ class _Functions(NamedTuple):
 class LayerSums:
     """Sums over samples of the features of several layers at once, in float64.
 
-    What concerns outputs F and targets Y alone is the same for every layer, and with a thousand
-    outputs it would outweigh the rest, so it is summed once. Sums are on the device of the outputs.
+    Sums that involve only outputs F and targets Y are the same for every layer. They are kept once,
+    because with a thousand outputs they would outweigh the rest. Sums are on the device of the
+    outputs.
 
     Args:
-        widths: Features of each layer.
-        n: Samples in all.
-        in_folds: Which layers are summed by fold; all others over all samples at once.
-        seed: Of the dealing to folds, which is at random as in `Folds`.
-        classes: How many classes labels tell apart; None where targets are values.
+        widths: Number of features of each layer.
+        n: Number of samples.
+        in_folds: For each layer, whether it is summed by fold; if not, over all samples at once.
+        seed: Seed of the dealing to folds, which is random as in `Folds`.
+        classes: Number of classes that labels distinguish; None if targets are values.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class LayerSums:
         self._counts = [LAYER_FOLDS if split else 1 for split in in_folds]
         self._classes = classes
         self._parts: list[list[_Part]] = []
-        # Moments of the one feature that is 1 everywhere: all that is the same for every layer.
+        # Moments with a single feature, 1 everywhere: all sums that are the same for every layer.
         self._functions: list[Moments] = []
         self._waiting: list[_Batch] = []
 
@@ -119,20 +120,21 @@ class LayerSums:
         """Add a batch of samples.
 
         Args:
-            features: Of each layer, `(batch, p)`, any real dtype, on any device.
+            features: Features of each layer, `(batch, p)`, any real dtype, on any device.
             outputs: Outputs of the network's final linear layer, `(batch, c)`.
-            targets: Values `(batch, d)`, labels `(batch,)`, or None; always the same of these.
-            weights: How much each sample counts, positive, `(batch,)`; None: 1 each. Likewise.
+            targets: Values `(batch, d)`, labels `(batch,)`, or None; the same kind in every call.
+            weights: Weight of each sample, positive, `(batch,)`, or None for 1 each; the same kind
+                in every call.
         """
         self._waiting.append(_Batch(features, outputs, targets, weights))
         if sum(len(batch.outputs) for batch in self._waiting) >= _BUFFERED_ROWS:
             self._multiply()
 
     def moments(self) -> Iterator[list[Moments]]:
-        """The moments of each layer's features with the network's outputs and targets.
+        """Yield the moments of each layer's features with the network's outputs and targets.
 
         Yields:
-            Those of each fold; of all samples at once where the layer is not summed by fold.
+            Moments of each fold, or of all samples at once if the layer is not summed by fold.
         """
         self._multiply()
         if not self._functions:
@@ -216,5 +218,5 @@ def _some(values: Tensor | None, rows: slice) -> Tensor | None:
 
 
 def _weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """Rows scaled so that their plain products are the weighted ones."""
+    """Scale rows so that their plain products are the weighted ones."""
     return rows if weights is None else weights.double().sqrt()[:, None] * rows

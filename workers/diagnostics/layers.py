@@ -32,10 +32,10 @@ class LayerProjections:
     """Spectrum of a layer and its cumulative projections, all `(rank,)` by decreasing eigenvalue.
 
     Attributes:
-        rank: Numerical rank; 0 if the features are zero everywhere, or constant once centred.
+        rank: Numerical rank; 0 if the features are zero everywhere or, once centred, constant.
         eigenvalues: `ρ_k`, in units of the features squared.
         cumulative_quality: `Π*(k)`; None without targets.
-        cumulative_utilization: `Π̂(k)`, of the network's outputs; None without any.
+        cumulative_utilization: `Π̂(k)` of the network's outputs; None without outputs.
     """
 
     rank: int
@@ -46,16 +46,16 @@ class LayerProjections:
 
 @dataclass(frozen=True, eq=False)
 class LayerDiagnosis:
-    """What the moments tell about a layer.
+    """Figures of a layer, from its moments.
 
     Attributes:
-        uncentered: Spectrum and projections as given.
+        uncentered: Uncentred spectrum and projections.
         centered: The same with the constant removed from Φ, F and Y.
-        effective_rank: Of the centred spectrum; None if the features are constant.
+        effective_rank: Effective ranks of the centred spectrum; None if the features are constant.
         alignment: `D_LR` and CKA, with the layer's features and the network's outputs.
         confidence_interval: 95 % interval of the effective ranks and alignments, by name; None
-            where a figure is undefined without some fold, and for what the weakest eigenvalues
-            decide where samples are fewer than features. Empty without folds.
+            where a figure is undefined without some fold, and, with fewer samples than features,
+            for figures that the weakest eigenvalues determine. Empty if there is a single fold.
     """
 
     uncentered: LayerProjections
@@ -69,17 +69,17 @@ class LayerDiagnosis:
 def diagnose_layer(
     folds: Sequence[Moments], *, output_tolerance: float = 1e-6
 ) -> LayerDiagnosis | None:
-    """Figures of a layer, without the verdict.
+    """Compute the figures of a layer, without the verdict.
 
     Args:
-        folds: Sums over the layer's features and the network's outputs and targets, of disjoint
-            sets of samples; of a single set there are no intervals.
+        folds: Sums over the layer's features and the network's outputs and targets, on disjoint
+            sets of samples; a single set gives no intervals.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
 
     Returns:
         The figures, each as `diagnose` gives it; None if the features hold NaN or infinity, or are
-        too large for their squares.
+        too large to be squared in float64.
     """
     folds = [fold for fold in folds if fold.n]
     total = reduce(add, folds)
@@ -87,7 +87,8 @@ def diagnose_layer(
         return None
     raw = total.averages()
     uncentered = _projections(raw, spectrum(raw, total.p).pairs, output_tolerance)
-    # One after the other: a wide layer's matrices are large, and none of the first is needed again.
+    # One spectrum after the other: a wide layer's matrices are large, and the uncentred
+    # eigenvectors are not needed again.
     centered = raw.centered()
     entire = spectrum(centered, total.p)
     pairs = entire.pairs
@@ -118,14 +119,14 @@ def _numbers(groups: Sequence[type], values: Values) -> list[Numbers]:
 
 
 class _Statistic:
-    """The figures of a layer that have an interval, of all samples but a fold's.
+    """Figures of a layer that have an interval, from all samples but one fold's.
 
     Args:
         total: Sums over all samples.
-        fold: Those of some fold.
+        fold: Sums over any one fold.
         centered: Centred inner products of all samples.
-        entire: Their spectrum.
-        output_tolerance: As of `diagnose_layer`.
+        entire: Centred spectrum of all samples.
+        output_tolerance: As for `diagnose_layer`.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Symmetric eigenproblems that end with a solution or with a reason, whatever LAPACK makes of them.
+"""Symmetric eigenproblems, with fallbacks for matrices that a LAPACK solver does not converge on.
 
-Divide and conquer, which torch calls, sometimes stops without an answer where very many eigenvalues
-are equal, although any symmetric matrix has one: with two threads MKL's did on the inner products
-of 2,500 class indicators of 270 samples, 5 different eigenvalues in all. Another
-implementation, or the same matrix in other coordinates, takes another way through the algorithm.
+The divide-and-conquer solver that torch calls sometimes fails to converge if very many eigenvalues
+are equal, although every symmetric matrix has a solution. With two threads, MKL failed on the inner
+products of 2,500 class indicators of 270 samples, which have 5 distinct eigenvalues. Another
+implementation, or the same matrix in other coordinates, takes another path through the algorithm.
 """
 
 import numpy as np
@@ -17,17 +17,17 @@ _REFLECTIONS = 3
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues in increasing order, and orthonormal eigenvectors as columns.
+    """Compute eigenvalues in increasing order, and orthonormal eigenvectors as columns.
 
     Args:
-        matrix: Symmetric `(m, m)`, float64, or several at once, `(..., m, m)`.
+        matrix: Symmetric `(m, m)` float64, or several at once, `(..., m, m)`.
 
     Returns:
         Values `(..., m)` and vectors `(..., m, m)`.
 
     Raises:
-        NonFiniteError: It holds NaN or infinity.
-        DiagnosticsError: No attempt converged.
+        NonFiniteError: The matrix holds NaN or infinity.
+        DiagnosticsError: None of the solvers converged.
     """
     try:
         values, vectors = torch.linalg.eigh(matrix)
@@ -37,7 +37,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
-    """Eigenvalues in increasing order, `(..., m)`; arguments and errors as of `eigh`."""
+    """Compute eigenvalues in increasing order, `(..., m)`; arguments and errors as for `eigh`."""
     try:
         values: Tensor = torch.linalg.eigvalsh(matrix)
     except _NoConvergenceError:
@@ -56,7 +56,7 @@ def _eigh_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solve_otherwise(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """One matrix, on the CPU: another implementation of the solver, then other coordinates."""
+    """Solve one matrix on the CPU: by another implementation, then in other coordinates."""
     matrix = matrix.cpu()
     try:
         values, vectors = np.linalg.eigh(matrix.numpy())
@@ -88,6 +88,6 @@ def _direction(size: int, seed: int) -> Tensor:
 
 
 def _reflected(matrix: Tensor, normal: Tensor) -> Tensor:
-    """`(I − 2 n nᵀ) A`: a change of coordinates that is its own inverse."""
+    """Return `(I − 2 n nᵀ) A`, a change of coordinates that is its own inverse."""
     reflected: Tensor = torch.addr(matrix, normal, normal @ matrix, alpha=-2.0)
     return reflected

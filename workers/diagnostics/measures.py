@@ -1,4 +1,4 @@
-"""From inner products and spectra to every scalar figure: of all samples, and without a fold."""
+"""From inner products and spectra to every scalar figure, of all samples or all but one fold's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from workers.diagnostics.spectra import Pair
 
 @dataclass(frozen=True, eq=False)
 class CenteredSpectrum:
-    """Spectrum of the features without their mean over the samples.
+    """Spectrum of the centred features.
 
     Attributes:
         eigenvalues: `(rank,)`, decreasing, in units of the features squared.
@@ -49,14 +49,14 @@ class CenteredSpectrum:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Spectrum of the features as given.
+    """Spectrum of the uncentred features.
 
     Attributes:
         eigenvalues: `(rank,)`, decreasing, in units of the features squared.
         relative: `ρ_k/ρ_1`.
-        trace: `Σρ` of all eigenvalues, those past the rank included.
+        trace: `Σρ` of all eigenvalues, including those past the rank.
         rank: Numerical rank.
-        centered: The same without the mean.
+        centered: Spectrum of the centred features.
     """
 
     eigenvalues: np.ndarray
@@ -82,14 +82,15 @@ GROUPS: Mapping[str, type] = {
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What is known of a model, beside the sums.
+    """Facts about a model that the sums do not hold.
 
     Attributes:
-        task: What the outputs tell: a class, which of several labels, or values.
+        task: What the outputs predict: a class, which of several labels apply, or values.
         head: Weights of the final linear layer `(c, p)`, for NC3; None if they are not known.
-        classes: How many the model tells apart; None if that is not known. Labels may name fewer.
+        classes: Number of classes that the model distinguishes; None if not known. Labels may name
+            fewer.
         precision: Machine epsilon of the features as the model gave them, if coarser than that of
-            float32, which the rank takes for granted.
+            float32, which the numerical rank assumes.
     """
 
     task: Task
@@ -100,12 +101,13 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """What the sums are of.
+    """Coordinate systems of the sums.
 
     Attributes:
-        basis: `(p, q)`, orthonormal columns, where they are of the features' coordinates in this
-            basis (see `Folds`); None: of the features themselves.
-        space: Whose coordinates the outputs are; None: they are the outputs themselves.
+        basis: `(p, q)`, orthonormal columns, if the sums are over the features' coordinates in this
+            basis (see `Folds`); None: over the features themselves.
+        space: Output space in whose coordinates the sums are; None: they are over the outputs
+            themselves.
     """
 
     basis: Tensor | None = None
@@ -127,15 +129,16 @@ class Tolerances:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the figures depend on, beside the sums.
+    """Everything besides the sums that the figures depend on.
 
     Attributes:
-        task: What the outputs tell.
+        task: What the outputs predict.
         head: Weights of the final linear layer `(c, p)`; None if they are not known.
-        basis: `(p, q)` where the sums are of coordinates in it; None: of the features.
-        space: Whose coordinates the outputs of the sums are.
-        features: p.
-        targets: d, 0 without.
+        basis: `(p, q)` if the sums are over the features' coordinates in it; None: over the
+            features.
+        space: Output space in whose coordinates the sums are.
+        features: Number of features, p.
+        targets: Number of targets, d; 0 without targets.
         tolerances: Which directions of the outputs count.
     """
 
@@ -151,7 +154,7 @@ class Setting:
     def of(
         cls, total: Moments, model: Model, coordinates: Coordinates, tolerances: Tolerances
     ) -> Self:
-        """The setting of such sums."""
+        """Build the setting for these sums."""
         basis, space = coordinates.basis, coordinates.space
         return cls(
             task=model.task,
@@ -165,15 +168,15 @@ class Setting:
 
     @property
     def has_classes(self) -> bool:
-        """Whether there are classes that exclude each other."""
+        """Whether there are mutually exclusive classes."""
         return self.task == "classification" and self.targets > 0
 
     def sizes(self, directions: int) -> Sizes:
-        """What bounds figures that count."""
+        """Return the sizes that bound figures that are counts."""
         return Sizes(self.features, directions, self.targets, self.space.outputs)
 
     def learned(self, centered: Averages) -> "Learned":
-        """The cleaned learned space, from centred inner products."""
+        """Compute the cleaned learned space from centred inner products."""
         cleaned = without_mean_output(centered, self.task, self.space)
         return Learned(cleaned, learned_basis(cleaned, tolerance=self.tolerances.verdict))
 
@@ -183,7 +186,7 @@ class Learned(NamedTuple):
 
     Attributes:
         cleaned: Centred inner products with cleaned outputs.
-        basis: Its basis.
+        basis: Orthonormal basis of the space, in terms of the cleaned outputs.
     """
 
     cleaned: Averages
@@ -191,13 +194,13 @@ class Learned(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """Sets of samples, one or several at once, as figures are computed of them.
+    """One or several sets of samples, in the form that figures are computed from.
 
     Attributes:
-        raw: Inner products; those of the features with one another are not needed.
-        centered: The same without the means.
-        learned: What the outputs span.
-        spectra: Of the features.
+        raw: Uncentred inner products; `measured` does not read their `phi_phi`.
+        centered: Centred inner products.
+        learned: The cleaned learned space.
+        spectra: Spectra of the features.
         directions: Independent directions that the features could use, `(...,)`.
     """
 
@@ -209,14 +212,14 @@ class Subject(NamedTuple):
 
 
 def measured(subject: Subject, setting: Setting) -> dict[str, Values]:
-    """All scalar figures, and the vectors that are found on the way, by part of the report.
+    """Compute all scalar figures, and the vectors found on the way, by part of the report.
 
     Args:
-        subject: Sets of samples.
+        subject: One or several sets of samples.
         setting: What the figures depend on.
 
     Returns:
-        For each of `GROUPS` its figures; without classes there is no neural collapse.
+        The figures of each part in `GROUPS`; without classes there is no neural collapse.
     """
     raw, centered, (cleaned, basis), spectra, directions = subject
     tolerance = setting.tolerances.outputs

@@ -23,7 +23,8 @@ from workers.diagnostics.projections import squared_projections
 from workers.diagnostics.ranks import NEARLY_ALL, reach
 
 _MOST = 0.90  # the share that the k90 figure asks for
-# Beyond r, eigenfunctions count less and less over r/2 more of them, and at least over this many.
+# Beyond r, the weights of eigenfunctions fall to 0 over r/2 more of them, or over this many if
+# more.
 _SHORTEST_TAPER = 2.0
 
 
@@ -31,27 +32,28 @@ _SHORTEST_TAPER = 2.0
 class Minimality:
     """Figures of the cleaned learned space, of dimension r, against the centred features.
 
-    All are None, except the rank, where the outputs or the features do not vary over the samples.
-    Those that count eigenfunctions of the learned space are found only as far as the eigenpairs at
-    hand reach. For intervals the k figures are interpolated between eigenfunctions, in
-    `(k − 1, k]`: counts jump from one whole number to the next, so that leaving out a fold mostly
-    changes nothing; these move with every sample.
+    All but the rank are None if the outputs or the features do not vary over the samples.
+    `k90_utilization` and `k95_utilization` are found only as far as the available eigenpairs reach.
+    For intervals, the k figures are interpolated between eigenfunctions, in `(k − 1, k]`. A count
+    jumps from one whole number to the next, so leaving out a fold mostly changes nothing; the
+    interpolated figure moves with every sample.
 
     Attributes:
         rank: r, the dimension of the cleaned learned space.
         utilization: `U = (1/r) Σ_{j≤r} Q̂_j`, in [0, 1].
-        utilization_corrected: `U' = (U − r/m)/(1 − r/m)`, at most 1; `r/m` is what features of m
-            independent directions have by chance. None if m ≤ r.
+        utilization_corrected: `U' = (U − r/m)/(1 − r/m)`, at most 1; `r/m` is the chance level for
+            features that have m independent directions. None if m ≤ r.
         utilization_tapered: `Ũ' = (Ũ − c)/(1 − c)`, at most 1, with `Ũ = (1/r) Σ_j w_j Q̂_j` and
             `c = Σ_j w_j/m`, where `w_j` is 1 up to r and falls to 0 over r/2 more eigenfunctions.
-            U' jumps where eigenvalues nearly coincide about r; this does not. None if m ≤ Σ w_j.
+            U' jumps if eigenvalues nearly coincide around the r-th; Ũ' does not. None if m ≤ Σ w_j.
         energy: `E = Σ_{j≤r} ρ_j / Σρ`, in [0, 1].
         distance: `D = 1 − CKA(T, P_Ĥ) = 1 − shape · alignment`, in [0, 1].
         alignment: `Σ ρ_j Q̂_j / Σ_{j≤r} ρ_j`, in [0, 1].
         shape: `Σ_{j≤r} ρ_j / (‖ρ‖_2 √r)`, in [0, 1].
-        k90_utilization, k95_utilization: Eigenfunctions that hold 90 % and 95 % of the cleaned
-            learned space. None if the eigenfunctions at hand hold less.
-        k95_energy: Eigenfunctions that hold 95 % of the centred feature variance; None likewise.
+        k90_utilization, k95_utilization: Number of eigenfunctions that hold 90 % and 95 % of the
+            cleaned learned space. None if the available eigenfunctions hold less.
+        k95_energy: Number of eigenfunctions that hold 95 % of the centred feature variance; None
+            likewise.
     """
 
     rank: int = figure(counted_directions, rounding="outwards")
@@ -70,15 +72,15 @@ class Minimality:
 
 
 def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> Averages:
-    """The cleaned outputs: of a classifier, without each sample's mean over classes.
+    """Clean the outputs: for a classifier, subtract each sample's mean over classes.
 
-    Softmax ignores that mean, so in a trained network it is left-over initialisation; yet P_Ĥ would
-    give it full weight. Regression outputs, and a single logit, are kept as they are.
+    Softmax ignores that mean, so in a trained network it is left over from initialisation; yet P_Ĥ
+    would give it full weight. Outputs of other tasks, and a single logit, are kept as they are.
 
     Args:
         centered: Centred inner products.
-        task: What the outputs are.
-        space: Whose coordinates the inner products are of.
+        task: What the outputs predict.
+        space: Output space in whose coordinates the inner products are.
     """
     if task != "classification" or space.outputs == 1:
         return centered
@@ -87,7 +89,7 @@ def without_mean_output(centered: Averages, task: Task, space: OutputSpace) -> A
 
 
 def learned_basis(cleaned: Averages, *, tolerance: float) -> Basis:
-    """An orthonormal basis of the cleaned learned space in terms of the cleaned outputs.
+    """Compute an orthonormal basis of the cleaned learned space, in terms of the cleaned outputs.
 
     Args:
         cleaned: Centred inner products with cleaned outputs.
@@ -104,15 +106,15 @@ def minimality(
     directions: Tensor,
     k95_energy: Tensor,
 ) -> Values:
-    """The figures of the cleaned learned space.
+    """Compute the figures of the cleaned learned space.
 
     Args:
         cleaned: Centred inner products with cleaned outputs.
-        pairs: Leading eigenpairs of `cleaned.phi_phi`, at least `needed_for(r)` where there are so
+        pairs: Leading eigenpairs of `cleaned.phi_phi`: at least `needed_for(r)`, if there are that
             many.
-        basis: Basis of the cleaned learned space.
-        directions: m, the independent directions the features could use, `(...,)`.
-        k95_energy: That figure of the spectrum, `(...,)`.
+        basis: Orthonormal basis of the cleaned learned space.
+        directions: Number m of independent directions that the features could use, `(...,)`.
+        k95_energy: The figure of that name, found with the spectrum, `(...,)`.
 
     Returns:
         The fields of `Minimality`.
@@ -128,8 +130,7 @@ def minimality(
     spectrum = pairs.eigenvalues / largest[..., None]
     variance = cleaned.phi_size.trace / largest
     leading = (spectrum * first).sum(-1)
-    # Σ ρ_j Q̂_j over all j, tail included, is the variance of the features within the learned
-    # space.
+    # Σ ρ_j Q̂_j over all j, tail included, is the features' variance within the learned space.
     learned = (functions / largest.sqrt()[..., None, None]).square().sum((-2, -1))
     shape = (leading / (cleaned.phi_size.relative_norm * variance * r.sqrt())).clamp(0.0, 1.0)
     alignment = (learned / leading).clamp(0.0, 1.0)
@@ -152,12 +153,12 @@ def minimality(
 
 
 def needed_for(r: int) -> int:
-    """Eigenfunctions that the figures but k need, for a learned space of dimension r."""
+    """Return how many eigenfunctions the figures other than the k ones need at dimension r."""
     return r + math.ceil(max(r / 2, _SHORTEST_TAPER)) - 1
 
 
 def chance_corrected(share: float, chance: float) -> float | None:
-    """`(share − chance)/(1 − chance)`: 0 at chance, 1 at best; None where chance is certainty."""
+    """Return `(share − chance)/(1 − chance)`: 0 at chance, 1 at best; None if chance is 1."""
     return None if chance >= 1 else (share - chance) / (1 - chance)
 
 
@@ -169,7 +170,8 @@ def _tapered(squared: Tensor, r: Tensor, directions: Tensor) -> Tensor:
     taper = (r / 2).clamp(min=_SHORTEST_TAPER)
     beyond = torch.arange(1, squared.shape[-1] + 1, device=r.device) - r[..., None]
     weights = (1 - beyond.clamp(min=0) / taper[..., None]).clamp(min=0)
-    # Directions that the samples do not show would have weights, too: 1 − j/taper for whole j.
+    # Chance counts the weights of all directions, 1 − j/taper for whole j, even of those that the
+    # samples do not show.
     steps = taper.ceil() - 1
     every = r + steps - steps * (steps + 1) / (2 * taper)
     return _corrected(((weights * squared).sum(-1) / r).clamp(0.0, 1.0), every / directions)

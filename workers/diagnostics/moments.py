@@ -1,11 +1,11 @@
 """One pass over the samples: sums that add, and the inner products that follow from them.
 
-Every figure of a report is a function of ten sums over samples. Sums of disjoint sets of samples
-add, so batches, shards and folds merge, and memory is O(p² + pC) whatever the number of samples is.
+Every figure that does not look at single rows follows from ten sums over samples. Sums of disjoint
+sets add, so batches, shards and folds merge, and memory is O(p² + pC) for any number of samples.
 
-Where targets are classes, sums are kept of the classes that occur alone: their indicators never
-overlap, so ΣYYᵀ is the diagonal ΣY, and of 65,536 classes a few thousand samples show a few
-thousand.
+If targets are classes, ΣYYᵀ is diagonal with entries ΣY, because class indicators never overlap,
+and columns are kept only for classes that occur: a few thousand samples contain at most a few
+thousand of 65,536 classes.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ from workers.diagnostics.incoming import samples, stored_classes
 from workers.diagnostics.products import add_products, mirror
 
 _WHOLE = ("phi", "f", "y", "phi_phi", "f_f", "phi_f")
-# Of classes these have columns for those that occur.
+# With class targets, these have columns only for the classes that occur.
 _BY_CLASS = ("phi_y", "f_y")
 _SUMS = (*_WHOLE, *_BY_CLASS)
-# Values have the first, classes the second.
+# The first is kept only with target values, the second only with class targets.
 _OF_VALUES, _OF_CLASSES = "y_y", "y_classes"
 
 
@@ -35,22 +35,22 @@ _OF_VALUES, _OF_CLASSES = "y_y", "y_classes"
 class Moments:
     """Additive float64 sums over samples of features Φ, outputs F and targets Y.
 
-    Start from `Moments.zeros`, feed batches to `update`, merge with `+`. A sample enters the sums
-    of functions as often as its weight says, 1 unless another is given.
+    Start from `Moments.zeros`, feed batches to `update`, merge with `+`. Each sample's terms are
+    multiplied by its weight, 1 unless another is given.
 
-    Targets are values, or the indicators of d classes, of which k have samples.
+    Targets are values, or the indicators of d classes, k of them with samples.
 
-    All tensors are on one device, and so are the figures that are computed from them.
+    All tensors are on one device, and so are the figures computed from them.
 
     Attributes:
         n: Number of samples, whatever their weights.
         weight, weight_squared: `Σw` and `Σw²`; both n where no sample was weighted.
-        y_count: `ΣY` without weights, `(d,)`: for class indicators the number of each class.
+        y_count: Unweighted `ΣY`, `(d,)`: for class indicators, the number of samples of each class.
         phi, f, y: `ΣwΦ` `(p,)`, `ΣwF` `(c,)`, `ΣwY` `(d,)`.
         phi_phi, f_f, phi_f: `ΣwΦΦᵀ` `(p, p)`, `ΣwFFᵀ` `(c, c)`, `ΣwΦFᵀ` `(p, c)`.
-        phi_y, f_y: `ΣwΦYᵀ` `(p, d)` and `ΣwFYᵀ` `(c, d)`; of classes, k columns.
-        y_y: `ΣwYYᵀ` `(d, d)` of values; None of classes, where it is the diagonal matrix of `y`.
-        classes: Which class each of the k columns is of, ascending `(k,)` int64; None of values.
+        phi_y, f_y: `ΣwΦYᵀ` `(p, d)` and `ΣwFYᵀ` `(c, d)`; for classes, k columns.
+        y_y: `ΣwYYᵀ` `(d, d)` for values; None for classes, where it is diagonal with entries `y`.
+        classes: Class of each of the k columns, ascending `(k,)` int64; None for values.
 
     Example:
         >>> moments = Moments.zeros(p=2, c=1, d=0)
@@ -84,13 +84,13 @@ class Moments:
         by_class: bool = False,
         device: torch.device | None = None,
     ) -> Self:
-        """Sums over no samples.
+        """Build sums over no samples.
 
         Args:
-            p: Features.
-            c: Outputs, 0 for none.
-            d: Targets, 0 for none.
-            by_class: Whether the targets are the indicators of d classes, told by labels.
+            p: Number of features.
+            c: Number of outputs, 0 for none.
+            d: Number of targets, 0 for none.
+            by_class: Whether the targets are the indicators of d classes, given as labels.
             device: Where the sums are kept; None: on the CPU.
         """
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
@@ -118,7 +118,7 @@ class Moments:
 
     @property
     def device(self) -> torch.device:
-        """Where the sums are kept."""
+        """Device of the sums."""
         return self.phi.device
 
     @property
@@ -138,7 +138,7 @@ class Moments:
 
     @property
     def y_squares(self) -> float:
-        """`Σw‖Y‖²`; of class indicators the weight."""
+        """`Σw‖Y‖²`; for class indicators, the total weight."""
         return self.weight if self.y_y is None else float(self.y_y.trace())
 
     @property
@@ -148,7 +148,7 @@ class Moments:
 
     @property
     def is_weighted(self) -> bool:
-        """Whether some samples weigh more than others; rounding aside."""
+        """Whether some samples weigh more than others, rounding aside."""
         return self.effective_n < (1 - 1e-9) * self.n
 
     def update(
@@ -163,18 +163,18 @@ class Moments:
         """Add a batch of samples, in place.
 
         Args:
-            phi: Features `(batch, p)`, any real dtype, on any device, as all arguments.
+            phi: Features `(batch, p)`, any real dtype; like all arguments, on any device.
             outputs: Outputs of the final linear layer `(batch, c)`.
-            targets: Values `(batch, d)`, or where sums are by class the class of each sample,
-                `(batch,)` int64; None only if `d` is 0.
-            weights: How much each sample counts, positive, `(batch,)`; None: 1 each.
-            mirrored: Whether to make `phi_phi`, `f_f` and `y_y` whole; if not, they lack a part
-                below the diagonal until `mirror` does.
+            targets: Values `(batch, d)`, or with class targets the class of each sample, `(batch,)`
+                int64; None only if `d` is 0.
+            weights: Weight of each sample, positive, `(batch,)`; None: 1 each.
+            mirrored: Whether to complete `phi_phi`, `f_f` and `y_y`; if not, part of their lower
+                triangles is missing until `mirror` is called.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit these sums.
             NonFiniteError: The batch holds NaN or infinity. Nothing is added then.
-            DiagnosticsError: A weight is not positive; likewise.
+            DiagnosticsError: A weight is not positive. Nothing is added then.
         """
         rows = phi.shape[0] if phi.ndim else 0
         if targets is None:
@@ -200,26 +200,26 @@ class Moments:
             self.mirror()
 
     def mirror(self) -> None:
-        """Make symmetric sums whole."""
+        """Complete the lower triangles of the symmetric sums."""
         for sums in (self.phi_phi, self.f_f, self.y_y):
             if sums is not None:
                 mirror(sums)
 
     def merge(self, other: Self) -> Self:
-        """Sums over the samples of both, which must be disjoint sets of samples."""
+        """Return the sums over the samples of both, which must be disjoint sets."""
         return self._combined(other, sign=1)
 
     __add__ = merge
 
     def without(self, part: Self) -> Self:
-        """Sums over the samples left when those of `part` are taken out."""
+        """Return the sums over the samples left when those of `part` are taken out."""
         return self._combined(part, sign=-1)
 
     def averages(self, *, reuse: bool = False) -> Averages:
-        """Inner products of the functions as given: sums over their weight.
+        """Return the uncentred inner products: the sums divided by their weight.
 
         Args:
-            reuse: Take the memory of `phi_phi`, whose sums are lost: it is p² numbers.
+            reuse: Whether to overwrite `phi_phi` in place, to save p² numbers; its sums are lost.
         """
         weight = self.weight
         y = (self.y if self.classes is None else self.y[self.classes]) / weight
@@ -244,18 +244,18 @@ class Moments:
         )
 
     def centered_averages(self) -> Averages:
-        """Inner products after the mean over samples has been removed from Φ, F and Y."""
+        """Return the inner products after removing the mean over samples from Φ, F and Y."""
         return self.averages().centered()
 
     def with_classes_of(self, other: Self) -> Self:
-        """The same sums, with a column for each class that has one in `other`, which has more."""
+        """Return the same sums with a column for each class that has one in `other`, a superset."""
         if self.classes is None or other.classes is None or len(self.classes) == len(other.classes):
             return self
         phi_y, f_y = (widened(sums, self.classes, other.classes) for sums in (self.phi_y, self.f_y))
         return replace(self, classes=other.classes, phi_y=phi_y, f_y=f_y)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The sums by name as float64 arrays, counts and classes as int64; for `from_arrays`."""
+        """Return the sums by name: float64 arrays, `n` and classes int64; for `from_arrays`."""
         sums = {name: getattr(self, name) for name in ("y_count", *_SUMS)}
         if self.y_y is not None:
             sums[_OF_VALUES] = self.y_y
@@ -270,7 +270,7 @@ class Moments:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Sums from what `to_arrays` gave, other arrays beside them left aside.
+        """Restore sums from what `to_arrays` returned; other arrays are ignored.
 
         Raises:
             IncompatibleShapesError: A sum is missing, or shapes contradict each other.
@@ -292,7 +292,7 @@ class Moments:
         moments.n = int(arrays["n"])
         moments.weight = float(arrays.get("weight", arrays["n"]))
         moments.weight_squared = float(arrays.get("weight_squared", arrays["n"]))
-        arrays = {"y_count": arrays["y"], **arrays}  # lacking where there were no weights yet
+        arrays = {"y_count": arrays["y"], **arrays}  # absent from files older than weights
         for name in ("y_count", *names):
             values = torch.tensor(arrays[name], dtype=torch.float64)
             expected = getattr(moments, name).shape
@@ -306,7 +306,7 @@ class Moments:
         return moments
 
     def _targets(self, targets: Tensor, rows: int) -> Tensor:
-        """Values as float64, or labels as they are, once they fit these sums."""
+        """Return values as float64, or labels as they are, after checking that they fit."""
         if self.classes is None:
             return samples("targets", targets, (rows, self.d), self.device)
         if tuple(targets.shape) != (rows,):
@@ -318,13 +318,13 @@ class Moments:
         return targets.to(self.device)
 
     def _add_crossed(self, phi: Tensor, f: Tensor, targets: Tensor, root: Tensor) -> None:
-        """Add all products but those of Φ with itself and of F with itself.
+        """Add all products except those of Φ with itself and of F with itself.
 
         Args:
-            phi: Φ of each row times the root of the row's weight.
-            f: F likewise.
-            targets: Values or labels, as they are.
-            root: The roots of the weights.
+            phi: Φ of each row, times the square root of its weight.
+            f: F, scaled likewise.
+            targets: Values or labels, not scaled.
+            root: Square roots of the weights, `(rows, 1)`.
         """
         here = None
         if self.classes is None:
@@ -334,7 +334,7 @@ class Moments:
             here, values = indicators(targets)
             self.y_count[here] += values.sum(0)
         y = root * values
-        # Products of few columns take the time of reading Φ once, so all of them are made at once.
+        # A product with few columns takes as long as reading Φ once, so all are computed in one.
         sizes = [self.c, y.shape[1], 1]
         with_f, with_y, alone = torch.cat([f, y, root], 1).T.mm(phi).split_with_sizes(sizes)
         f_with_y, f_alone = torch.cat([y, root], 1).T.mm(f).split_with_sizes(sizes[1:])
@@ -355,7 +355,7 @@ class Moments:
         self.f_y.index_add_(1, at, f_with_y.T)
 
     def _make_room(self, more: Tensor) -> Tensor:
-        """Have columns for more classes; returns all that there are columns for."""
+        """Add columns for more classes, and return all classes that have one."""
         present = more if self.classes is None else self.classes
         classes = united(present, more)
         self.phi_y = widened(self.phi_y, present, classes)
@@ -386,9 +386,9 @@ class Moments:
     def _columns(
         self, other: Self, y_count: Tensor
     ) -> tuple[Tensor | None, dict[str, tuple[Tensor, Tensor]]]:
-        """What differs between values and classes: sums of both with targets, column by column.
+        """Return the classes, and the sums of both with targets, aligned column by column.
 
-        Classes without samples, which may be left once some are taken out, have no column.
+        Classes left without samples, as taking some out may do, have no column.
         """
         if self.classes is None or other.classes is None:
             names = (*_BY_CLASS, _OF_VALUES)

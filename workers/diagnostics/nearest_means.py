@@ -10,9 +10,9 @@ from torch import Tensor
 from workers.diagnostics.moments import Moments
 
 _FEWEST_CLASSES = 2
-# Distances from rows to means that are held at once: 32 MiB.
+# Distances from rows to means held in memory at once: 32 MiB.
 _BLOCK = 1 << 22
-# Numbers in the means of all folds, up to which these are looked at together.
+# If the means of all folds hold at most this many numbers, one product serves all folds.
 _TOGETHER = 1 << 18
 
 
@@ -21,9 +21,9 @@ class _ClassMeans:
     """Means of the features of each class that has samples.
 
     Attributes:
-        classes: Which classes these are, ascending `(C,)` int64.
-        means: Their means `(C, p)`.
-        centre: The mean of these, `(p,)`.
+        classes: The classes with samples, ascending `(C,)` int64.
+        means: Their class means, `(C, p)`.
+        centre: Mean of the class means, `(p,)`.
     """
 
     classes: Tensor
@@ -32,7 +32,7 @@ class _ClassMeans:
 
     @classmethod
     def of(cls, moments: Moments) -> Self:
-        """The class means of some samples."""
+        """Compute the class means of some samples."""
         classes, sums = _by_class(moments)
         means = (sums / moments.y[classes]).T
         return cls(classes, means, means.mean(0))
@@ -41,19 +41,20 @@ class _ClassMeans:
 def nearest_mean_mismatches(
     total: Moments, folds: Sequence[Moments], features: Tensor, answers: Tensor
 ) -> tuple[float | None, list[float | None]]:
-    """NC4, the share of rows whose answer is not the class with the nearest mean.
+    """Compute NC4, the share of rows whose answer is not the class with the nearest mean.
 
-    Of the class means of all samples, and of those that leave out one fold in turn. Distances to
-    all means are found once; a fold moves the means of its own classes alone.
+    It is computed with the class means of all samples, and with those of all samples but one
+    fold's, for each fold. Distances to all means are computed once, since leaving out a fold moves
+    only the means of the classes in it.
 
     Args:
-        total: Sums that give the class means, over features as they are in `features`.
-        folds: Sums over disjoint parts of these.
+        total: Sums over all samples, in the same coordinates as `features`.
+        folds: Sums over disjoint parts of these samples.
         features: `(m, p)`.
-        answers: The class that the model tells for each row, `(m,)`.
+        answers: Class that the model chooses for each row, `(m,)`.
 
     Returns:
-        Both None with fewer than two classes.
+        NC4, and its value without each fold; None with fewer than two classes.
     """
     classes = _ClassMeans.of(total)
     answers = answers.to(total.device)
@@ -79,12 +80,12 @@ def nearest_mean_mismatches(
 
 
 class _Moved(NamedTuple):
-    """Class means that move once a fold is left out.
+    """Class means that move when a fold is left out.
 
     Attributes:
-        columns: Which of the classes they are of, `(k,)`.
-        means: They less the mean of all class means with the fold, `(k, p)`.
-        gone: Whether a class has no sample any more, `(k,)`.
+        columns: Positions of their classes among all classes, `(k,)`.
+        means: Means without the fold, less the mean of all class means with the fold, `(k, p)`.
+        gone: Whether the class has no samples left, `(k,)`.
     """
 
     columns: Tensor
@@ -104,7 +105,7 @@ def _moved(total: Moments, fold: Moments, classes: _ClassMeans) -> _Moved:
 def _from_moved(
     rows: Tensor, moved: Sequence[_Moved], centre: Tensor
 ) -> Iterator[tuple[_Moved, Tensor]]:
-    """Each fold's means with the rows' distances to them; of few means in one product for all."""
+    """Yield each fold's means with the rows' distances to them; few means share one product."""
     sizes = [len(each.columns) for each in moved]
     if moved and sum(sizes) * rows.shape[1] <= _TOGETHER:
         means = torch.cat([each.means for each in moved])
@@ -115,7 +116,7 @@ def _from_moved(
 
 
 def _distances(rows: Tensor, means: Tensor, centre: Tensor) -> Tensor:
-    """Squared distances, but for the squares of the rows, which are the same for every class.
+    """Compute squared distances less the squared norms of the rows, equal for every class.
 
     Args:
         rows: Features, `(m, p)`.
@@ -127,7 +128,7 @@ def _distances(rows: Tensor, means: Tensor, centre: Tensor) -> Tensor:
 
 
 def _by_class(moments: Moments) -> tuple[Tensor, Tensor]:
-    """The classes that have samples `(C,)`, and their sums of features `(p, C)`."""
+    """Return the classes that have samples `(C,)`, and their sums of features `(p, C)`."""
     if moments.classes is not None:
         return moments.classes, moments.phi_y
     present = torch.nonzero(moments.y > 0).flatten()

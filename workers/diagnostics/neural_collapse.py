@@ -3,9 +3,9 @@
 NC1 to NC3 follow from inner products and the head. NC4, which looks at single rows, is in
 `nearest_means`.
 
-Of C class means in p < C dimensions the C×C Gram matrix has the eigenvalues of the p×p one and
-zeros, so the smaller of the two is taken. That loses digits only for figures near 0, where means
-would be C vectors at equal angles, which p < C − 1 dimensions have no room for.
+If p < C, the C×C Gram matrix of the class means has the eigenvalues of the p×p one and zeros, so
+the smaller one is diagonalized. That loses digits only for figures near 0; those would take C class
+means at equal angles, for which p < C − 1 dimensions have no room.
 """
 
 from dataclasses import dataclass
@@ -25,19 +25,20 @@ _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class NeuralCollapse:
-    """How far the classes have collapsed; 0 is complete collapse for every figure.
+    """Distance from neural collapse; 0 is complete collapse for every figure.
 
-    `μ_c` are the class means of the classes present, `μ_G` their plain mean, `M = [μ_c − μ_G]`,
-    `Σ_W` the covariance within classes, `Σ_B = (1/C) M Mᵀ`. Figures are None where they are
-    undefined: with fewer than two classes, without a head, or where all class means coincide.
+    `μ_c` are the means of the classes present, `μ_G` the unweighted mean of these,
+    `M = [μ_c − μ_G]`, `Σ_W` the covariance within classes, `Σ_B = (1/C) M Mᵀ`. Figures are None
+    where they are undefined: with fewer than two classes, without a head, or if all class means
+    coincide.
 
     Attributes:
-        nc1: `tr(Σ_W Σ_B⁺)/C`, pseudo-inverse of rank C − 1 at most.
+        nc1: `tr(Σ_W Σ_B⁺)/C`, with a pseudo-inverse of rank C − 1 at most.
         nc1_quotient: `tr Σ_W / tr Σ_B`.
         nc2_equinorm_means: `std ‖μ_c − μ_G‖ / mean ‖μ_c − μ_G‖`.
         nc2_equiangle_means: Standard deviation of the cosines between `μ_c − μ_G`.
         nc2_etf_means: `‖MᵀM/‖MᵀM‖_F − (I − 11ᵀ/C)/√(C−1)‖_F`.
-        nc3: `‖W/‖W‖_F − Mᵀ/‖M‖_F‖²_F`, of the head's rows for the classes present.
+        nc3: `‖W/‖W‖_F − Mᵀ/‖M‖_F‖²_F`, with the head's rows W for the classes present.
     """
 
     nc1: float | None = figure(positive, default=None)
@@ -54,10 +55,10 @@ class _ClassMeans:
 
     Attributes:
         present: 1 for a class that has samples, else 0: `(..., k)`.
-        count: C, how many have, `(...,)`.
-        shares: Their shares of the weight, `(..., k)`.
-        means: `μ_c`, `(..., k, p)`; zero of a class without samples, as is
-        between: `μ_c − μ_G`, `(..., k, p)`.
+        count: Number C of classes that have samples, `(...,)`.
+        shares: Each class's share of the weight, `(..., k)`.
+        means: `μ_c`, `(..., k, p)`; zero for a class without samples.
+        between: `μ_c − μ_G`, `(..., k, p)`; zero likewise.
         rounding: Singular values of `between` up to this are rounding, `(...,)`.
     """
 
@@ -70,7 +71,7 @@ class _ClassMeans:
 
     @classmethod
     def of(cls, averages: Averages) -> "_ClassMeans":
-        """The class means of inner products as given."""
+        """Compute the class means from uncentred inner products."""
         present = (averages.shares > 0).double()
         count = present.sum(-1)
         shares = averages.shares / averages.shares.sum(-1, keepdim=True)
@@ -85,14 +86,14 @@ class _ClassMeans:
 def neural_collapse(
     averages: Averages, centered: Averages, head: Tensor | None, *, basis: Tensor | None = None
 ) -> Values:
-    """NC1 to NC3 of a classifier.
+    """Compute NC1 to NC3 of a classifier.
 
     Args:
-        averages: Inner products of features, outputs and class indicators as given; those of the
-            features with one another are not needed.
-        centered: The same without the means.
+        averages: Uncentred inner products of features, outputs and class indicators; `phi_phi` is
+            not read.
+        centered: Centred inner products of the same samples.
         head: Weights of the final linear layer, `(c, p)`; None if they are not known.
-        basis: Orthonormal `(p, q)` if the inner products are of coordinates `z = basisᵀ Φ`.
+        basis: `(p, q)`, orthonormal columns, if the inner products are of coordinates `basisᵀ Φ`.
 
     Returns:
         The fields of `NeuralCollapse`; NC3 only with a head.
@@ -115,24 +116,25 @@ def neural_collapse(
 
 
 def _from_mean(averages: Averages, classes: _ClassMeans) -> Tensor:
-    """Class means less the mean of all samples, `(..., k, p)`; zero of a class without samples.
+    """Return class means less the mean of all samples, `(..., k, p)`; zero without samples.
 
-    Second moments about it lose fewer digits than about zero.
+    Second moments about that mean lose fewer digits than second moments about zero.
     """
     return (classes.means - averages.phi[..., None, :]) * classes.present[..., None]
 
 
 def _within(averages: Averages, centered: Averages, classes: _ClassMeans) -> Tensor:
-    """`tr Σ_W`: all variance but that of the class means."""
+    """Return `tr Σ_W`: all variance less that of the class means."""
     of_means = (classes.shares * _from_mean(averages, classes).square().sum(-1)).sum(-1)
     return (centered.phi_size.trace - of_means).clamp(min=0.0)
 
 
 def _nc1(averages: Averages, centered: Averages, classes: _ClassMeans) -> Tensor:
-    """`tr(Σ_W Σ_B⁺)/C`: with `M = U S Qᵀ`, `Σ_B⁺ = C U S⁻² Uᵀ`.
+    """Return `tr(Σ_W Σ_B⁺)/C`; with `M = U S Qᵀ`, `Σ_B⁺ = C U S⁻² Uᵀ`.
 
-    From `MᵀM = Q S² Qᵀ` or `M Mᵀ = U S² Uᵀ`, a quarter of the work of the SVD for a thousand
-    classes. Directions with `S_j` below 1e-7 of the first are lost to it; such classes coincide.
+    S comes from `MᵀM = Q S² Qᵀ` or `M Mᵀ = U S² Uᵀ`, which takes a quarter of the work of an SVD
+    for a thousand classes. Squaring loses directions with `S_j` below 1e-7 of the first; classes
+    that differ only there coincide for this purpose.
     """
     between = classes.between
     k, p = between.shape[-2:]
@@ -150,16 +152,16 @@ def _nc1(averages: Averages, centered: Averages, classes: _ClassMeans) -> Tensor
 
 
 def _relative_spread(norms: Tensor, classes: _ClassMeans) -> Tensor:
-    """Standard deviation over mean of the norms of classes that have samples."""
+    """Return standard deviation over mean of the norms, for classes that have samples."""
     mean = norms.sum(-1) / classes.count
     squares = ((norms - mean[..., None]) * classes.present).square().sum(-1)
     return (squares / classes.count).sqrt() / mean
 
 
 def _spread_of_cosines(norms: Tensor, classes: _ClassMeans) -> Tensor:
-    """Standard deviation of the off-diagonal cosines.
+    """Return the standard deviation of the off-diagonal cosines.
 
-    Undefined if a class mean is the mean of all.
+    It is NaN if a class mean equals the mean of all class means.
     """
     directions = classes.between / torch.where(norms > 0, norms, 1.0)[..., None]
     k, p = directions.shape[-2:]
@@ -180,7 +182,7 @@ def _spread_of_cosines(norms: Tensor, classes: _ClassMeans) -> Tensor:
 
 
 def _distance_from_simplex(classes: _ClassMeans) -> Tensor:
-    """`‖MᵀM/‖MᵀM‖_F − S‖_F`, S the Gram matrix of a simplex equiangular tight frame, of norm 1."""
+    """Return `‖MᵀM/‖MᵀM‖_F − S‖_F`, S the Gram matrix of a simplex ETF, of norm 1."""
     between, count = classes.between, classes.count
     k, p = between.shape[-2:]
     if k <= p + 1:
@@ -193,14 +195,14 @@ def _distance_from_simplex(classes: _ClassMeans) -> Tensor:
         difference = gram - centring / (count - 1).sqrt()[..., None, None]
         return difference.square().sum((-2, -1)).sqrt()
     gram = between.mT @ between
-    # Both have norm 1. Columns of M sum to zero, so ⟨MᵀM, I − 11ᵀ/C⟩ is the trace alone.
+    # Both have norm 1. Columns of M sum to zero, so ⟨MᵀM, I − 11ᵀ/C⟩ is just the trace.
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     overlap = trace / gram.square().sum((-2, -1)).sqrt() / (count - 1).sqrt()
     return (2.0 - 2.0 * overlap).sqrt()
 
 
 def _rows_for(head: Tensor, which: Tensor | None, classes: _ClassMeans) -> Tensor:
-    """Rows of the head for the classes, `(..., k, p)`, zero for those without samples.
+    """Return the head's rows for the classes, `(..., k, p)`, zero for those without samples.
 
     A single logit u stands for (−u/2, u/2).
     """

@@ -1,4 +1,4 @@
-"""Orthonormal bases of what functions span, from their inner products."""
+"""Orthonormal bases of the span of functions, from their inner products."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from workers.diagnostics.linear_algebra import eigh
 
 
 class Basis(NamedTuple):
-    """An orthonormal basis of what c functions span, on one set of samples or several.
+    """Orthonormal basis of the span of c functions, on one set of samples or several.
 
     Attributes:
         coefficients: `(..., c, most)`; column i holds the coefficients of a basis function, or
-            zeros where a set of samples has fewer than others.
-        dimension: How many basis functions there are, `(...,)` float64, as all figures are.
+            zeros in sets of samples that have fewer of them than others.
+        dimension: Number of basis functions, `(...,)`, float64 like all figures.
     """
 
     coefficients: Tensor
@@ -22,11 +22,12 @@ class Basis(NamedTuple):
 
 
 def orthonormal(gram: Tensor, *, tolerance: float, noise: Tensor | float = 0.0) -> Basis:
-    """Combinations of functions that are an orthonormal basis of their span.
+    """Compute combinations of functions that form an orthonormal basis of their span.
 
     A Gram matrix has the squared condition number of its functions: a direction whose singular
-    value is `s` of the first carries an error of about `eps₆₄/s²`, at most 2e-4 at a tolerance of
-    1e-6 and 2e-10 at 1e-3. Float32 outputs are themselves uncertain by `eps₃₂/s`, which is larger.
+    value is the share `s` of the first carries an error of about `eps₆₄/s²`, at most 2e-4 at a
+    tolerance of 1e-6 and 2e-10 at 1e-3. Float32 outputs are themselves uncertain by `eps₃₂/s`,
+    which is larger.
 
     Args:
         gram: Inner products of `c` functions, `(..., c, c)`.

@@ -1,9 +1,9 @@
 """Coordinates of a model's outputs in the space that they can reach.
 
-Figures depend on outputs through their inner products alone: of samples with one another and with
-features. With u = Φ Wᵀ + b outputs lie in the span of the columns of [W b], of p + 1 dimensions at
-most; in an orthonormal basis Q of it, coordinates Z = F Q keep every inner product, F Fᵀ = Z Zᵀ. So
-sums over 65,536 outputs of 768 features are of 769 coordinates.
+Figures depend on the outputs only through inner products of samples with one another and with
+features. With u = Φ Wᵀ + b, the outputs lie in the span of the columns of [W b], which has at most
+p + 1 dimensions. In an orthonormal basis Q of this span, coordinates Z = F Q preserve every inner
+product: F Fᵀ = Z Zᵀ. Sums over 65,536 outputs of 768 features thus need only 769 coordinates.
 """
 
 import math
@@ -12,23 +12,23 @@ from typing import Self
 import torch
 from torch import Tensor
 
-# Outputs that are turned at once, so that a copy of them in float64 takes 32 MiB.
+# Outputs converted to coordinates at once, so that their float64 copy takes 32 MiB.
 _BLOCK = 1 << 22
 
 
 class OutputSpace:
-    """Where the outputs of a model lie.
+    """Space that the outputs of a model lie in.
 
     Args:
-        outputs: Their number C.
+        outputs: Number of outputs, C.
         basis: Q `(C, q)` float64, orthonormal columns; None: the outputs are their own coordinates.
-        device: Where the coordinates are, if there is no basis that is there; None: on the CPU.
+        device: Device of the coordinates if there is no basis to set it; None: the CPU.
 
     Attributes:
-        outputs: Their number C.
+        outputs: Number of outputs, C.
         basis: As given.
         size: Number of coordinates, q.
-        mean: What gives each sample's mean output, Z · mean: `(q,)`.
+        mean: Vector that gives each sample's mean output as Z · mean, `(q,)`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class OutputSpace:
             outside = 0.0
         else:
             self.mean = basis.mean(0)
-            # Not as 1 − C‖mean‖², which cancels where all of it is inside.
+            # Not computed as 1 − C‖mean‖², which cancels if the vector of ones lies in the space.
             outside = float((1.0 - basis @ (outputs * self.mean)).square().mean())
         self._removed = 1.0 - math.sqrt(outside)
 
@@ -55,40 +55,41 @@ class OutputSpace:
         bias: Tensor | None,
         device: torch.device | None = None,
     ) -> Self:
-        """The space that a linear layer can reach, where it is smaller than that of all outputs.
+        """Build the space that a linear layer can reach, if smaller than that of all outputs.
 
         Args:
-            outputs: C.
-            weight: W `(C, p)` of u = Φ Wᵀ + b; None: not known, so that it may be all of them.
+            outputs: Number of outputs, C.
+            weight: W `(C, p)` of u = Φ Wᵀ + b; None: not known, and then any outputs may occur.
             bias: b `(C,)`, if there is one.
-            device: Where coordinates are wanted; None: on the CPU.
+            device: Device for the coordinates; None: the CPU.
         """
         if weight is None or outputs <= weight.shape[1] + 1:
             return cls(outputs, device=device)
         columns = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
-        # Householder's: columns are orthonormal even where those of W depend on one another.
+        # Householder QR: columns are orthonormal even if those of W are linearly dependent.
         return cls(outputs, torch.linalg.qr(columns.to(device, torch.float64))[0])
 
     @property
     def device(self) -> torch.device:
-        """Where coordinates are."""
+        """Device of the coordinates."""
         return self.mean.device
 
     def within(self, basis: Tensor | None) -> Self:
-        """The space of fewer coordinates, given an orthonormal basis `(size, q)` of these."""
+        """Restrict to fewer coordinates, given an orthonormal basis `(size, q)` in these."""
         if basis is None:
             return self
         return type(self)(self.outputs, basis if self.basis is None else self.basis @ basis)
 
     def without_mean(self, coordinates: Tensor) -> Tensor:
-        """Coordinates of outputs less their mean over outputs, up to a rotation.
+        """Remove each sample's mean over outputs, in coordinates and up to a rotation.
 
-        Removing the mean is the projection P along the vector of ones: `F P Fᵀ = Z Qᵀ P Q Zᵀ`, and
-        `Qᵀ P Q` is 1 across the direction of `mean` and, along it, the share s of the ones that is
-        outside the space. Its root keeps √s of that direction.
+        Removing the mean is the projection P orthogonal to the vector of ones:
+        `F P Fᵀ = Z Qᵀ P Q Zᵀ`. `Qᵀ P Q` is the identity except along the direction of `mean`, where
+        it is the share s of the vector of ones that lies outside the space. Its square root,
+        applied here, multiplies that direction by √s.
 
         Args:
-            coordinates: `(..., q)`, of rows, or inner products of anything with them.
+            coordinates: `(..., q)`: of rows, or inner products of anything with the coordinates.
         """
         length = self.mean.norm()
         if length == 0:
@@ -99,7 +100,7 @@ class OutputSpace:
         return coordinates - removed
 
     def coordinates(self, outputs: Tensor) -> Tensor:
-        """Coordinates `(rows, size)` of outputs `(rows, C)`; the outputs if they are their own."""
+        """Return coordinates `(rows, size)` of outputs `(rows, C)`; these, without a basis."""
         if self.basis is None:
             return outputs
         found = self.basis.new_empty(len(outputs), self.size)
@@ -110,5 +111,5 @@ class OutputSpace:
         return found
 
     def expand(self, coordinates: Tensor) -> Tensor:
-        """Outputs `(rows, C)` of coordinates `(rows, size)`."""
+        """Return the outputs `(rows, C)` of coordinates `(rows, size)`."""
         return coordinates if self.basis is None else coordinates @ self.basis.T

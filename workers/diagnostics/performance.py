@@ -11,14 +11,14 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, eq=False)
 class LabelCounts:
-    """How often each of L labels was right, over some samples. They add.
+    """Counts of right decisions for each of L labels over some samples; they add.
 
     Attributes:
         n: Number of samples.
         positives: Samples that have each label, `(L,)` int64.
-        true_positives: Those of them for which the model says so, `(L,)`.
-        true_negatives: Samples without the label for which the model says so, `(L,)`.
-        all_right: Samples with every label right.
+        true_positives: Samples that have the label and are given it by the model, `(L,)`.
+        true_negatives: Samples that neither have the label nor are given it, `(L,)`.
+        all_right: Number of samples with every label right.
     """
 
     n: int
@@ -32,8 +32,8 @@ class LabelCounts:
         """Count over some samples.
 
         Args:
-            decided: Which labels the model gives, `(rows, L)` bool.
-            wanted: Which they have, `(rows, L)` of 0 and 1.
+            decided: Whether the model gives each label, `(rows, L)` bool.
+            wanted: Whether the samples have each label, `(rows, L)` of 0 and 1.
         """
         true = wanted > 0
         return cls(
@@ -45,7 +45,7 @@ class LabelCounts:
         )
 
     def without(self, part: Self) -> Self:
-        """Counts over the samples left when those of `part` are taken out."""
+        """Return the counts over the samples left when those of `part` are taken out."""
         return type(self)(
             self.n - part.n,
             self.positives - part.positives,
@@ -56,7 +56,7 @@ class LabelCounts:
 
     @property
     def right(self) -> int:
-        """Decisions that are right, of all labels together."""
+        """Number of right decisions, over all labels."""
         return int(self.true_positives.sum() + self.true_negatives.sum())
 
     @property
@@ -66,10 +66,10 @@ class LabelCounts:
 
     @property
     def informedness(self) -> float | None:
-        """Mean over labels of the true positive rate and the true negative rate, less one.
+        """Mean over labels of true positive rate + true negative rate − 1.
 
-        Youden's J: 0 for guessing whatever the guess, 1 for perfect. Of labels that some samples
-        have and others do not; None if there is none.
+        This is Youden's J: 0 for guessing in any proportion, 1 for perfect. The mean is over labels
+        that some samples have and others lack; None if there are none.
         """
         negatives = self.n - self.positives
         both = (self.positives > 0) & (negatives > 0)
@@ -97,12 +97,12 @@ class Performance:
 
     Attributes:
         n: Number of samples.
-        correct: How many decisions were right: one a sample, or one for each of its labels. None
+        correct: Number of right decisions, of one per sample or one per sample and label. None
             where the answers decide nothing.
-        total_loss: Sum of the loss per sample, in nats but for regression; None where there is no
-            loss that the answers are fit for.
-        labels: Counts by label; None unless samples may have several.
-        decisions: How many there were; None: one a sample.
+        total_loss: Sum of the loss over samples, in nats except for regression; None if no loss
+            applies to the answers.
+        labels: Counts by label; None unless samples may have several labels.
+        decisions: Number of decisions; None: one per sample.
 
     Example:
         >>> (Performance(2, correct=1, total_loss=0.5) + Performance(2, 2, 0.3)).accuracy
@@ -139,7 +139,7 @@ class Performance:
         )
 
     def without(self, part: Self) -> Self:
-        """Sums over the samples left when those of `part` are taken out; none of all."""
+        """Return the sums over the samples left without those of `part`; empty if none is left."""
         if self.n == part.n:
             return type(self)()
         if not part.n:
@@ -156,10 +156,10 @@ class Performance:
 
 
 def _sum(one: _Number | None, other: _Number | None) -> _Number | None:
-    """The sum; None if either is unknown."""
+    """Return the sum; None if either is unknown."""
     return None if one is None or other is None else one + other
 
 
 def _difference(one: _Number | None, other: _Number | None) -> _Number | None:
-    """The difference; None if either is unknown."""
+    """Return the difference; None if either is unknown."""
     return None if one is None or other is None else one - other

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-# Of p columns, 8 blocks leave out 7/16 of the work. Narrow ones take longer than what they save.
+# With 8 blocks of columns, 7/16 of the work is left out. Narrow blocks take longer than they save.
 _BLOCKS = 8
 _NARROWEST = 128
 
 
 def add_products(sums: Tensor, rows: Tensor, others: Tensor | None = None) -> None:
-    """Add the inner products of all columns with one another, in place, but for those below blocks.
+    """Add the inner products of columns with one another to the upper blocks of `sums`.
 
-    Those in blocks along the diagonal and above are computed; `mirror` fills in the others.
+    Only blocks on and above the diagonal are computed; `mirror` fills in those below.
 
     Args:
         sums: `(m, m)`.
@@ -25,13 +25,13 @@ def add_products(sums: Tensor, rows: Tensor, others: Tensor | None = None) -> No
 
 
 def mirror(sums: Tensor) -> None:
-    """Fill in what `add_products` left out: the same as is across the diagonal."""
+    """Fill in the blocks that `add_products` left out, from those across the diagonal."""
     for here, after in _blocks(len(sums)):
         sums[after, here] = sums[here, after].T
 
 
 def _blocks(columns: int) -> Iterator[tuple[slice, slice]]:
-    """Columns, block by block, and for each block those that come after it."""
+    """Yield blocks of columns, and for each block the columns that come after it."""
     width = max(_NARROWEST, columns // _BLOCKS)
     for first in range(0, columns, width):
         yield slice(first, first + width), slice(first + width, None)

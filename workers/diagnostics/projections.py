@@ -1,4 +1,4 @@
-"""How the eigenfunctions lie to the target functions and to the learned ones."""
+"""Projections of the eigenfunctions on the target space and on the learned space."""
 
 from dataclasses import dataclass
 
@@ -25,20 +25,20 @@ from workers.diagnostics.target_space import TargetSpace, target_space
 class Projections:
     """Quality and utilization of each eigenfunction, in order of decreasing eigenvalue.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what needs
-    outputs likewise.
+    All vectors are float64 `(rank,)`. Fields that need targets are None without targets, and those
+    that need outputs are None without outputs.
 
     Attributes:
         quality: `Q*_k = ‖P_{H*} e_k‖²`, in [0, 1].
         utilization: `Q̂_k = ‖P_Ĥ e_k‖²`, in [0, 1].
         cumulative_quality: `Π*(k) = (1/dim H*) Σ_{j≤k} Q*_j`.
         cumulative_utilization: `Π̂(k) = (1/dim Ĥ) Σ_{j≤k} Q̂_j`.
-        quality_chance_level: What `Π*(k)` is on average once the targets are shuffled over samples.
-        dim_target: `dim H*`; for classification the number of classes present (one less if
+        quality_chance_level: Expected `Π*(k)` if the targets are shuffled over samples.
+        dim_target: `dim H*`; for classification the number of classes present (one fewer if
             centred).
         dim_learned: `dim Ĥ`.
-        quality_at_dim_target: `Π*(dim H*)`, the share of the target in as many eigenfunctions as it
-            needs at least.
+        quality_at_dim_target: `Π*(dim H*)`, the share of the target space in the first `dim H*`
+            eigenfunctions, the fewest that could hold it.
         quality_at_dim_target_chance: The chance level of that figure.
     """
 
@@ -54,27 +54,27 @@ class Projections:
 
 
 def squared_projections(pairs: Eigenpairs, cross: Tensor) -> Tensor:
-    """`‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²` for an orthonormal basis `b_i` of H, `(..., rank)` in [0, 1].
+    """Compute `‖P_H e_k‖² = Σ_i ⟨e_k|b_i⟩²`, `(..., rank)` in [0, 1].
 
     Args:
         pairs: Eigenpairs of the features.
-        cross: `⟨Φ_k|b_i⟩` of features and the basis, `(..., p, dim)`.
+        cross: `⟨Φ_k|b_i⟩` of features and an orthonormal basis `b_i` of H, `(..., p, dim)`.
     """
     inner = (pairs.eigenvectors.mT @ cross) * pairs.inverse_roots[..., None]
     return inner.square().sum(-1).clamp(0.0, 1.0)
 
 
 def project(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -> Projections:
-    """Quality and utilization of the eigenfunctions of one set of samples; as `projected`."""
+    """Compute quality and utilization on one set of samples; arguments as for `projected`."""
     return filled(Projections, projected(averages, pairs, output_tolerance=output_tolerance))
 
 
 def projected(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float) -> Values:
-    """Quality and utilization of the eigenfunctions, and their cumulative sums.
+    """Compute quality and utilization of the eigenfunctions, and their cumulative sums.
 
     Args:
-        averages: Inner products, centred or not; the eigenpairs must be of the same.
-        pairs: Eigenpairs of `averages.phi_phi`, the leading ones at least.
+        averages: Inner products, centred or not; the eigenpairs must come from the same ones.
+        pairs: Eigenpairs of `averages.phi_phi`, at least the leading ones.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
 
@@ -101,7 +101,7 @@ def projected(averages: Averages, pairs: Eigenpairs, *, output_tolerance: float)
 
 
 def _on_outputs(averages: Averages, pairs: Eigenpairs, tolerance: float) -> dict[str, Tensor]:
-    """What needs no targets."""
+    """Compute the fields that need no targets."""
     if not averages.f.shape[-1]:
         return {}
     learned = orthonormal(averages.f_f, tolerance=tolerance, noise=averages.f_noise)
@@ -118,7 +118,7 @@ def _cumulative(squared: Tensor, dimension: Tensor) -> Tensor:
 
 
 def _at(cumulative: Tensor, count: Tensor) -> Tensor:
-    """What the first so many hold, `(...,)`; undefined of none."""
+    """Return the cumulative share at each count, `(...,)`; NaN if the count is 0."""
     if not cumulative.shape[-1]:
         return torch.full_like(count, torch.nan)
     held = cumulative.gather(-1, (count - 1).clamp(min=0).long()[..., None])[..., 0]
@@ -126,15 +126,17 @@ def _at(cumulative: Tensor, count: Tensor) -> Tensor:
 
 
 def _chance_level(averages: Averages, pairs: Eigenpairs, target: TargetSpace) -> Tensor:
-    """Expected `Π*(k)` over all permutations of the targets among the samples.
+    """Compute the expected `Π*(k)` over all permutations of the targets among the samples.
 
-    Averaged over permutations, P_{H*} becomes `t` on the constant and `(dim H* − t)/(n − 1)` on all
-    that is orthogonal to it, where `t = ‖P_{H*} 1‖²` (1 for class indicators, 0 once centred).
+    Averaged over permutations, P_{H*} becomes `t` on the constant function and
+    `(dim H* − t)/(n − 1)` on its orthogonal complement, where `t = ‖P_{H*} 1‖²` (1 for class
+    indicators, 0 once centred).
 
-    Samples that weigh by their class are shuffled with their weights. Where these make all classes
-    alike heavy, b of H* without mean and any e of variance 1 have `Σ_b ⟨e|b⟩² = (dim H* − t)/n_eff`
-    and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff` on average: n_eff takes the place of n. That leaves out that
-    leading eigenfunctions lean to heavy samples, which lifts Π*(k) a little for small k.
+    Samples weighted by class are shuffled together with their weights. If the weights give all
+    classes the same total, any e of variance 1 has, on average, `Σ_b ⟨e|b⟩² = (dim H* − t)/n_eff`
+    over an orthonormal basis b of H* with its mean removed, and `‖e − ⟨1|e⟩‖² = 1 − 1/n_eff`: n_eff
+    replaces n. This neglects that leading eigenfunctions lean towards heavy samples, which raises
+    Π*(k) a little for small k.
     """
     constant = target.constant[..., None]
     along = (averages.phi[..., None, :] @ pairs.eigenvectors)[..., 0, :]

@@ -1,11 +1,11 @@
 """Eigenpairs of a symmetric matrix less a product `m mᵀ`, from those of the matrix.
 
-So the spectrum of centred features follows from that of the features as given, in a fraction of the
-time that it takes to solve for it. In the coordinates of the known eigenvectors the matrix is
-`D − z zᵀ`, D diagonal and `z = Vᵀ m`. Its eigenvalues μ are the roots of the secular equation
-`1 = Σ_j z_j² / (d_j − μ)`, one below each d_j and above the one before (Golub 1973); eigenvectors
-have the components `z_j / (d_j − μ)`. They are orthogonal to the last digit if z is replaced by the
-one for which the roots as computed are exact (Gu & Eisenstat 1994).
+This gives the centred spectrum of the features from the uncentred one, in a fraction of the time
+that solving for it takes. In the coordinates of the known eigenvectors the matrix is `D − z zᵀ`,
+with D diagonal and `z = Vᵀ m`. Its eigenvalues μ are the roots of the secular equation
+`1 = Σ_j z_j² / (d_j − μ)`, one just below each d_j and above the d before it (Golub 1973); its
+eigenvectors have the components `z_j / (d_j − μ)`. These are orthogonal to the last digit if z is
+replaced by the vector for which the computed roots are exact (Gu & Eisenstat 1994).
 """
 
 from typing import NamedTuple
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 _EPS = float(np.finfo(np.float64).eps)
-# Below so many times the rounding of the largest eigenvalue, components of z count as none and
-# eigenvalues as equal, as in LAPACK.
+# Shares of the largest eigenvalue: components of z below it count as zero, and eigenvalues closer
+# than it as equal, as in LAPACK.
 _NEGLIGIBLE = 8 * _EPS
-# Roundings that a term of the secular function, and their sum, take part in.
+# Number of roundings that enter each term of the secular function, and their sum.
 _ROUNDINGS = 8
-# Each step about doubles the digits, and halves the interval at worst.
+# Each step about doubles the number of correct digits, and at worst halves the interval.
 _MOST_STEPS = 80
-# Numbers that are worked on at once: they stay in the processor's cache.
+# Numbers processed at once, so that they stay in the processor's cache.
 _BLOCK = 1 << 17
 
 
 def downdated(values: Tensor, vectors: Tensor, direction: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Eigenpairs of `A − m mᵀ`.
+    """Compute the eigenpairs of `A − m mᵀ`.
 
     Args:
         values: Eigenvalues of A, ascending, `(p,)` float64, as `eigh` gives them.
@@ -35,8 +35,8 @@ def downdated(values: Tensor, vectors: Tensor, direction: Tensor) -> tuple[Tenso
         direction: m, `(p,)`.
 
     Returns:
-        Eigenvalues, ascending, and eigenvectors, as exact as `eigh` gives those of `A − m mᵀ`;
-        None where a root is not found: then that is to be solved.
+        Eigenvalues, ascending, and eigenvectors, as accurate as `eigh` gives those of `A − m mᵀ`;
+        None if a root is not found, and `A − m mᵀ` has to be diagonalized itself.
     """
     z = vectors.T @ direction
     scale = max(float(values.abs().max()), float(z.square().sum()))
@@ -60,16 +60,16 @@ def downdated(values: Tensor, vectors: Tensor, direction: Tensor) -> tuple[Tenso
 
 
 def _without_equals(values: Tensor, z: Tensor, vectors: Tensor, negligible: float) -> Tensor:
-    """Turn the eigenvectors of equal eigenvalues so that z has a component along one of them.
+    """Rotate eigenvectors of equal eigenvalues so that z has a component along only one of them.
 
     Args:
         values: Ascending, `(p,)`.
-        z: In terms of the eigenvectors, `(p,)`; changed in place.
+        z: Components along the eigenvectors, `(p,)`; changed in place.
         vectors: `(p, p)`.
-        negligible: Eigenvalues are equal up to this; of components as small there are none.
+        negligible: Eigenvalues closer than this are equal; components as small as this are zero.
 
     Returns:
-        The eigenvectors.
+        The rotated eigenvectors.
     """
     counted = (z.abs() * z.norm() > negligible).nonzero().flatten()
     equal = (values[counted].diff() <= negligible).nonzero().flatten().tolist()
@@ -90,8 +90,8 @@ class _Roots(NamedTuple):
     """Roots of the secular equation: `μ_i = d[origin_i] + offset_i`.
 
     Attributes:
-        origin: Which of d is nearest, `(k,)` int64.
-        offset: `(k,)`, to full precision however small.
+        origin: Index of the nearest d, `(k,)` int64.
+        offset: Distance from that d, `(k,)`, to full precision however small.
     """
 
     origin: Tensor
@@ -99,10 +99,10 @@ class _Roots(NamedTuple):
 
 
 def _roots(d: Tensor, weights: Tensor) -> _Roots | None:
-    """All roots; None if one is not found.
+    """Find all roots; None if one is not found.
 
     Args:
-        d: Ascending, different, `(k,)`.
+        d: Ascending, distinct, `(k,)`.
         weights: `z_j²`, positive, `(k,)`.
     """
     size = max(1, _BLOCK // len(d))
@@ -117,20 +117,20 @@ def _roots(d: Tensor, weights: Tensor) -> _Roots | None:
 
 
 def _some_roots(d: Tensor, weights: Tensor, which: Tensor) -> _Roots | None:
-    """The roots below some of d, and above those before.
+    """Find the roots just below some of d.
 
-    By the fixed weight method (Li 1993): the nearest pole is taken as it is, and all others as one
-    at the place of the next; the root of that is a quadratic's. What leaves the interval that is
-    known to hold the root is replaced by its middle.
+    This is the fixed weight method (Li 1993): the nearest pole is kept as it is, all others are
+    replaced by one at the place of the next, and the root of that model solves a quadratic
+    equation. A step out of the interval that is known to hold the root is replaced by its midpoint.
     """
     is_first = which == 0
     before = d[(which - 1).clamp(min=0)]
-    # Below the first of d there is no pole, but a bound: no eigenvalue moves by more than |z|².
+    # There is no pole below the first of d, but a bound: no eigenvalue moves by more than |z|².
     width = torch.where(is_first, weights.sum(), d[which] - before)
     is_above = is_first | (_Sums.of(d, weights, which, -width / 2).excess > 0)
     origin = torch.where(is_above, which, which - 1)
     half = torch.where(is_first, width, width / 2)
-    # All in distances from the origin.
+    # From here on, places are given as distances from the origin.
     within = _Bounds(torch.where(is_above, -half, 0.0), torch.where(is_above, 0.0, half))
     after = d[1:2] - d[:1] if len(d) > 1 else weights.sum()
     other = torch.where(is_first, after, torch.where(is_above, -width, width))
@@ -147,33 +147,33 @@ def _some_roots(d: Tensor, weights: Tensor, which: Tensor) -> _Roots | None:
 
 
 class _Bounds(NamedTuple):
-    """What roots lie between, `(k,)` both."""
+    """Bounds that the roots lie between, `(k,)` both."""
 
     low: Tensor
     high: Tensor
 
     @property
     def middle(self) -> Tensor:
-        """Halfway between."""
+        """Midpoint of the bounds."""
         return (self.low + self.high) / 2
 
     def narrowed(self, place: Tensor, *, is_below: Tensor) -> "_Bounds":
-        """With a place within that is below the root, or above it."""
+        """Replace one bound by a place inside: the low one if the place is below the root."""
         low, high = self
         return _Bounds(torch.where(is_below, place, low), torch.where(is_below, high, place))
 
     def hold(self, place: Tensor) -> Tensor:
-        """Whether a place is within."""
+        """Return whether a place is strictly between the bounds."""
         return (place > self.low) & (place < self.high)
 
 
 class _Sums(NamedTuple):
-    """What the secular function is at some places.
+    """Values of the secular function at some places.
 
     Attributes:
         excess: `1 − Σ_j z_j²/(d_j − μ)`, which falls from one pole to the next.
         slope: `Σ_j z_j²/(d_j − μ)²`.
-        rounding: The excess is known to this.
+        rounding: Bound of the excess's rounding error.
     """
 
     excess: Tensor
@@ -182,7 +182,7 @@ class _Sums(NamedTuple):
 
     @classmethod
     def of(cls, d: Tensor, weights: Tensor, origin: Tensor, offset: Tensor) -> "_Sums":
-        """At `d[origin] + offset`."""
+        """Evaluate at `d[origin] + offset`."""
         distances = (d - d[origin, None]).sub_(offset[:, None])
         terms = weights / distances
         total, size = terms.sum(1), terms.abs().sum(1)
@@ -192,14 +192,14 @@ class _Sums(NamedTuple):
 
 
 def _next(sums: _Sums, weight: Tensor, offset: Tensor, other: Tensor, within: _Bounds) -> Tensor:
-    """Where the roots seem to be, from the nearest poles.
+    """Estimate the roots from the nearest poles.
 
     Args:
-        sums: At the offset.
-        weight: Of the nearest pole.
-        offset: From that pole.
-        other: Where the next pole is, from there.
-        within: What the roots lie between.
+        sums: Values of the secular function at the offset.
+        weight: Weight of the nearest pole.
+        offset: Distance from that pole.
+        other: Distance of the next pole from that pole.
+        within: Bounds that the roots lie between.
     """
     a, b = -offset, other - offset
     rest = b.square() * (sums.slope - weight / a.square()).clamp(min=0.0)
@@ -216,12 +216,12 @@ def _next(sums: _Sums, weight: Tensor, offset: Tensor, other: Tensor, within: _B
 
 
 def _components(d: Tensor, distances: Tensor, signs: Tensor) -> Tensor:
-    """Eigenvectors of `D − z zᵀ` as columns, `(k, k)`.
+    """Compute the eigenvectors of `D − z zᵀ` as columns, `(k, k)`.
 
     Args:
         d: Ascending, `(k,)`.
-        distances: `d_j − μ_i`, `(k, k)`, a row for each root; they are lost.
-        signs: Of z.
+        distances: `d_j − μ_i`, `(k, k)`, one row for each root; overwritten.
+        signs: Signs of z, `(k,)`.
     """
     squares = torch.ones_like(d)
     for first in range(0, len(d), size := max(1, _BLOCK // len(d))):

@@ -1,6 +1,6 @@
-"""Average precision of labels: how well the scores of each rank the samples that have it.
+"""Average precision of labels: how well each label's scores rank the samples that have it.
 
-It follows from the order of single samples, not from sums over them.
+It depends on the order of single samples, so sums over samples do not give it.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class RankedLabels:
 
     Attributes:
         scores: The model's answer, `(m, L)`, any real dtype.
-        labels: Which labels they have, `(m, L)` bool.
-        folds: The fold that each sample is in, `(m,)` int64.
+        labels: Whether the samples have each label, `(m, L)` bool.
+        folds: Fold of each sample, `(m,)` int64.
     """
 
     scores: Tensor
@@ -32,8 +32,9 @@ class RankedLabels:
 class AveragePrecision:
     """Mean over labels of the average precision.
 
-    `AP = Σ_t (R_t − R_{t−1}) P_t` over the distinct scores t in decreasing order, with precision
-    and recall of what scores at least t: no interpolation. Labels that no sample has are left out.
+    `AP = Σ_t (R_t − R_{t−1}) P_t` over the distinct scores t in decreasing order, with recall R_t
+    and precision P_t of the samples that score at least t; there is no interpolation. Labels that
+    no sample has are left out.
 
     Attributes:
         value: In [0, 1]; None if no sample has any label.
@@ -45,7 +46,7 @@ class AveragePrecision:
 
 
 def average_precision(ranked: RankedLabels) -> AveragePrecision:
-    """The mean over labels, and its interval from leaving out a fold at a time.
+    """Compute the mean over labels, and its interval from leaving out one fold at a time.
 
     Example:
         >>> scores = torch.tensor([[0.9], [0.8], [0.7], [0.1]])
@@ -62,7 +63,7 @@ def average_precision(ranked: RankedLabels) -> AveragePrecision:
     labels = torch.zeros(len(counted), dtype=torch.float64)
     width = max(1, _VALUES_AT_ONCE // len(ranked.scores))
     for first in range(0, ranked.scores.shape[1], width):
-        # One row a label: what is sorted and summed lies together in memory.
+        # One row per label, so that what is sorted and summed is contiguous in memory.
         scores = ranked.scores[:, first : first + width].T.contiguous()
         order = scores.argsort(1, descending=True)
         true = ranked.labels[:, first : first + width].T.gather(1, order)
@@ -82,7 +83,7 @@ def average_precision(ranked: RankedLabels) -> AveragePrecision:
 
 
 def _last_of_equals(in_order: Tensor) -> Tensor:
-    """For each place in decreasing order, the last place with an equal score, `(L, m)`."""
+    """Return for each place in decreasing order the last one with an equal score, `(L, m)`."""
     count = in_order.shape[1]
     ends = torch.full(in_order.shape, count)
     ends[:, -1] = count - 1
@@ -92,7 +93,7 @@ def _last_of_equals(in_order: Tensor) -> Tensor:
 
 
 def _of_each_label(counted: Tensor, true: Tensor, last: Tensor) -> Tensor:
-    """Average precision of each label over the samples that count, NaN for one that none has."""
+    """Compute each label's average precision over the counted samples; NaN if none has it."""
     hits = counted & true
     precision = hits.cumsum(1).double() / counted.cumsum(1).clamp(min=1)
     found: Tensor = (hits * precision.gather(1, last)).sum(1, dtype=torch.float64) / hits.sum(1)

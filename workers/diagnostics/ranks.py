@@ -9,9 +9,9 @@ from torch import Tensor
 
 from workers.diagnostics.figures import Values, effective, figure, undefined
 
-RANKME_OFFSET = 1e-7  # of the definition (Garrido et al. 2023, eq. 1)
+RANKME_OFFSET = 1e-7  # part of the definition (Garrido et al. 2023, eq. 1)
 NEARLY_ALL = 0.95  # the share that the k95 figures ask for
-# A cumulative sum that is one share short of a bound by rounding alone has reached it.
+# A cumulative sum that misses a bound by rounding alone counts as reaching it.
 _ROUNDING = 1e-9
 
 
@@ -33,13 +33,13 @@ class EffectiveRank:
 
 
 def effective_ranks(eigenvalues: Tensor) -> Values:
-    """Effective ranks of spectra.
+    """Compute the effective ranks of spectra.
 
     Args:
-        eigenvalues: Decreasing, `(..., rank)`; those that are not positive are left out.
+        eigenvalues: Decreasing, `(..., rank)`; those that are not positive are ignored.
 
     Returns:
-        The fields of `EffectiveRank`; undefined of no eigenvalues.
+        The fields of `EffectiveRank`; NaN if no eigenvalue is positive.
 
     Example:
         >>> float(effective_ranks(torch.tensor([2.0, 2.0, 2.0]))["stable"])
@@ -48,7 +48,7 @@ def effective_ranks(eigenvalues: Tensor) -> Values:
     if not eigenvalues.shape[-1]:
         nothing = eigenvalues.new_full(eigenvalues.shape[:-1], torch.nan)
         return dict.fromkeys(("participation_ratio", "entropy", "rankme", "stable"), nothing)
-    # Ratios only: no scale of the features over- or underflows.
+    # Only ratios are used, so the scale of the features cannot cause over- or underflow.
     relative = (eigenvalues / eigenvalues[..., :1]).clamp(min=0.0)
     total = relative.sum(-1)
     empty = ~(eigenvalues[..., 0] > 0)
@@ -62,21 +62,21 @@ def effective_ranks(eigenvalues: Tensor) -> Values:
 
 
 def entropy(shares: Tensor) -> Tensor:
-    """`−Σ p ln p` of shares `(..., m)`, where `0 ln 0 = 0`."""
+    """Return `−Σ p ln p` of shares `(..., m)`, where `0 ln 0 = 0`."""
     return -torch.xlogy(shares, shares).sum(-1)
 
 
 def singular_shares(eigenvalues: Tensor) -> Tensor:
-    """`S/ΣS + 1e-7`, of which RankMe takes the entropy; 0 of eigenvalues that are 0."""
+    """Return `S/ΣS + 1e-7`, the shares whose entropy RankMe uses; 0 for zero eigenvalues."""
     singular = eigenvalues.sqrt()
     shares = singular / singular.sum(-1, keepdim=True) + RANKME_OFFSET
     return torch.where(eigenvalues > 0, shares, 0.0)
 
 
 def reach(cumulative: Tensor, bound: float) -> Tensor:
-    """Where cumulative shares `(..., m)` reach a bound, interpolated: in `(k − 1, k]`.
+    """Return where cumulative shares `(..., m)` reach a bound, interpolated in `(k − 1, k]`.
 
-    k is the smallest with `cumulative[k − 1] ≥ bound`. Undefined if none is.
+    k is the smallest number with `cumulative[k − 1] ≥ bound`. The result is NaN if there is none.
     """
     reached = cumulative >= bound - _ROUNDING
     place = reached.to(torch.uint8).argmax(-1, keepdim=True)
@@ -87,11 +87,11 @@ def reach(cumulative: Tensor, bound: float) -> Tensor:
 
 
 def energy_reach(eigenvalues: Tensor, trace: Tensor) -> Tensor:
-    """Eigenfunctions that hold 95 % of the variance, interpolated, `(...,)`.
+    """Return how many eigenfunctions hold 95 % of the variance, interpolated, `(...,)`.
 
     Args:
         eigenvalues: Decreasing, `(..., rank)`.
-        trace: Of all eigenvalues, `(...,)`.
+        trace: Sum of all eigenvalues, `(...,)`.
     """
     if not eigenvalues.shape[-1]:
         return torch.full_like(trace, torch.nan)
@@ -101,7 +101,7 @@ def energy_reach(eigenvalues: Tensor, trace: Tensor) -> Tensor:
 
 
 class Slopes(NamedTuple):
-    """How fast figures of a whole spectrum change with each eigenvalue, `(rank,)`."""
+    """Derivatives of figures of a whole spectrum by each eigenvalue, `(rank,)` each."""
 
     entropy: Tensor
     rankme: Tensor
@@ -109,11 +109,11 @@ class Slopes(NamedTuple):
 
 
 def slopes(eigenvalues: Tensor) -> Slopes:
-    """Derivatives of the figures that depend on all eigenvalues.
+    """Compute the derivatives of the figures that depend on all eigenvalues.
 
     With `H = −Σ q ln q`, `∂H/∂ρ_k = −(ln q_k + H)/Σρ` for `q = ρ/Σρ`; for RankMe's shares
-    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`; and
-    95 % are reached at `k − 1 + s`, with `s = (0.95 Σρ − Σ_{j<k} ρ_j)/ρ_k`.
+    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`. 95 %
+    of the variance are reached at `k − 1 + s`, with `s = (0.95 Σρ − Σ_{j<k} ρ_j)/ρ_k`.
 
     Args:
         eigenvalues: Positive, decreasing, `(rank,)`.

@@ -1,4 +1,4 @@
-"""What the link f = link(u) shows itself to be once it is tried on outputs all over their range."""
+"""The form of f = link(u), recognized by evaluating the link on outputs across their range."""
 
 import math
 from collections.abc import Callable
@@ -20,27 +20,27 @@ Form = Literal[
     "unknown",
 ]
 
-# Outputs that the link is tried on. Cubed, so that most are small: there functions bend. A few are
-# far out: there people cut logits off.
+# Outputs that the link is evaluated on. They are cubed so that most are small, where links are
+# curved. A few are far out, where models may clip logits.
 _NEAR = torch.linspace(-1, 1, 65, dtype=torch.float64) ** 3 * 40
 _FAR = torch.linspace(-1000, 1000, 9, dtype=torch.float64)
-# Scores that go so far both ways make any class certain to 5e-5, as logits must be able to.
+# Scores that reach this far both ways can make any class certain to 5e-5, as logits must.
 _SERVES_AS_LOGITS = 10.0
-# What floors under the probabilities of all classes may add to their sum.
+# Most that floors under the probabilities of all classes may add to their sum.
 _FLOORS = 0.01
 _ROUNDING = 8  # in units of the dtype's epsilon
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What f is.
+    """Form of f, as its values show it.
 
     Attributes:
-        form: Each output by itself or all together.
+        form: What the values of f are, per output or over all outputs together.
         exclusive: Whether the outputs, or their exponentials, sum to one.
         sign: 1 or −1 where f is a softmax or sigmoid of u or −u, or u itself; 0: none of these.
-        is_coupled: These are probabilities that do not sum to one, or their logarithms, and an
-            output of u shows in several of them, as in those of a softmax.
+        is_coupled: Whether f is probabilities that do not sum to one, or their logarithms, and one
+            output of u affects several of them, as in a softmax.
         smallest: The smallest number that f's dtype holds in full precision.
     """
 
@@ -52,12 +52,12 @@ class Recognised:
 
 
 def recognise(link: Callable[[Tensor], Tensor], outputs: int, dtype: torch.dtype) -> Recognised:
-    """Finds out what f is, from what the link makes of outputs all over their range.
+    """Find out the form of f by evaluating the link on outputs across their range.
 
     Args:
-        link: Gives f, `(rows, C)`, for rows of u.
-        outputs: C.
-        dtype: That of u, in which the link works.
+        link: Maps rows of u to f, `(rows, C)`.
+        outputs: Number of outputs, C.
+        dtype: Data type of u, in which the link computes.
     """
     tried = _outputs_to_try(outputs).to(dtype)
     found = link(tried)
@@ -74,7 +74,7 @@ def recognise(link: Callable[[Tensor], Tensor], outputs: int, dtype: torch.dtype
 def _is_coupled(
     link: Callable[[Tensor], Tensor], tried: Tensor, f: Tensor, close: "_Closeness"
 ) -> bool:
-    """Whether other values of the first output change more than one column of f."""
+    """Return whether changing the first output changes more than one column of f."""
     other = tried.clone()
     other[:, 0] = tried[:, 0].flip(0)
     changed = ~close.each(link(other).double(), f).all(0)
@@ -83,7 +83,7 @@ def _is_coupled(
 
 @dataclass(frozen=True)
 class _Closeness:
-    """Whether values are equal up to the rounding of a dtype."""
+    """Equality of values up to the rounding of a dtype."""
 
     dtype: torch.dtype
 
@@ -92,35 +92,36 @@ class _Closeness:
         return torch.allclose(found, expected, rtol=rounding, atol=rounding)
 
     def each(self, found: Tensor, expected: Tensor) -> Tensor:
-        """The same of each value by itself."""
+        """Compare each value by itself."""
         rounding = _ROUNDING * torch.finfo(self.dtype).eps
         return torch.isclose(found, expected, rtol=rounding, atol=rounding)
 
     def of_probabilities(self, found: Tensor, logarithms: Tensor) -> bool:
-        """The same of probabilities, small ones included, given what their logarithms should be.
+        """Compare probabilities, small ones included, with what their logarithms should be.
 
-        A floor under them would go unnoticed else, and be what mistakes cost.
+        Without the logarithms, a floor under the probabilities would go unnoticed, although it
+        determines what mistakes cost.
         """
         if not self(found, logarithms.exp()):
             return False
         info = torch.finfo(self.dtype)
         there = logarithms > math.log(info.tiny) + 1
-        rounding = _ROUNDING**2 * info.eps  # of an exponential, which has that of its argument
+        rounding = _ROUNDING**2 * info.eps  # an exponential magnifies its argument's rounding
         return torch.allclose(found[there].log(), logarithms[there], rtol=rounding, atol=rounding)
 
 
 def _outputs_to_try(outputs: int) -> Tensor:
-    """Rows in which each output takes each of the values, another one than its neighbours."""
+    """Build rows in which each output takes each value, and neighbouring outputs differ."""
     blocks = []
     for values in (_NEAR, _FAR):
-        # 23 has no factor in common with 65 or 9: each output is far from where the next one is.
+        # 23 has no factor in common with 65 or 9, so neighbouring outputs are far apart.
         turned = torch.arange(len(values))[:, None] + 23 * torch.arange(outputs)
         blocks.append(values[turned % len(values)])
     return torch.cat(blocks)
 
 
 def _recognise(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int]:
-    """The form of f, whether outputs exclude each other, and the sign if f is known exactly."""
+    """Return the form of f, whether outputs exclude each other, and the sign (0: not exact)."""
     if bool(f.isnan().any()):
         return "scores", False, 0
     if u.shape[1] > 1 and (over_classes := _recognise_classes(u, f, close)) is not None:
@@ -137,7 +138,7 @@ def _recognise(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int
 
 
 def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, bool, int] | None:
-    """The form of f where its outputs, or their exponentials, sum to one."""
+    """Return the result of `_recognise` if outputs or their exponentials sum to one; else None."""
     logarithms = torch.log_softmax(u, 1)
     if _sum_to_one(f):
         return "probabilities", True, int(close.of_probabilities(f, logarithms))
@@ -147,7 +148,7 @@ def _recognise_classes(u: Tensor, f: Tensor, close: _Closeness) -> tuple[Form, b
 
 
 def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
-    """The same of some outputs of all, which may depend on the others."""
+    """Return the same for an f with only some of the outputs, which may depend on the others."""
     if f.shape[1] > 1 and bool((f >= 0).all()) and bool((f.sum(1) <= 1 + _FLOORS).all()):
         return "probabilities", True, 0
     within = bool(((f >= 0) & (f <= 1)).all())
@@ -157,7 +158,7 @@ def _recognise_part(f: Tensor) -> tuple[Form, bool, int]:
 
 
 def recognise_values(f: Tensor) -> tuple[Form, bool]:
-    """The form of values whose link is not known, and whether outputs exclude each other."""
+    """Return the form of values whose link is not known, and whether outputs are exclusive."""
     if bool(((f == 0) | (f == 1)).all()):
         return "decisions", False
     if _sum_to_one(f):
@@ -166,12 +167,12 @@ def recognise_values(f: Tensor) -> tuple[Form, bool]:
 
 
 def _sum_to_one(p: Tensor) -> bool:
-    """Whether these are probabilities, floors and ceilings as people put on them let pass."""
+    """Return whether these are probabilities, with floors and ceilings allowed for."""
     return bool((p >= 0).all()) and bool(((p.sum(1) - 1).abs() < _FLOORS).all())
 
 
 def _recognise_scores(u: Tensor, f: Tensor, close: _Closeness) -> Form:
-    """The form of an f that belongs to each output by itself and is no common function of it."""
+    """Return the form of an f that acts on each output by itself and is no known function."""
     lowest, highest = f.amin(0), f.amax(0)
     if bool(((lowest >= 0) & (lowest < 0.5) & (highest > 0.5) & (highest <= 1)).all()):  # noqa: PLR2004 - half
         return "decisions" if bool(((f == 0) | (f == 1)).all()) else "probabilities"
@@ -181,5 +182,5 @@ def _recognise_scores(u: Tensor, f: Tensor, close: _Closeness) -> Form:
     far = bool(((lowest < -_SERVES_AS_LOGITS) & (highest > _SERVES_AS_LOGITS)).all())
     if monotone and far:
         return "logits"
-    # u in order is symmetric about 0, so an odd function is its own negative in reverse.
+    # Sorted u is symmetric about 0, so an odd function of it is its own negative in reverse.
     return "signed scores" if monotone and close(in_order, -in_order.flip(0)) else "scores"

@@ -1,19 +1,20 @@
-"""Eigenpairs of all samples, and of all but those of a fold.
+"""Spectra of all samples, and of all samples but one fold's.
 
-The first are found in full. So are the others where features are few. Where they are many,
-ten more solutions would take ten times as long, for figures of which only the change matters:
+The Gram matrix of all samples is diagonalized in full. So are those without a fold if there are few
+features. With many, ten more solutions would take ten times as long, although only the change of
+the figures matters, so these are approximated:
 
 - The leading eigenpairs follow from those of all samples by iteration (`leading_eigenpairs`).
-- Participation ratio and stable rank need nothing else.
-- Entropy, RankMe and the reach of the energy are functions θ of all eigenvalues ρ. To first order,
-  without fold j, `θ_j − θ = Σ_k ∂θ/∂ρ_k v_kᵀ Δ_j v_k`, with Δ_j the change of the Gram matrix. What
-  is left is the bias, of second order; it is a sum over all pairs of eigenfunctions, and so hardly
-  differs from fold to fold: it is found for one fold, from all its eigenvalues, and taken for each.
-  Of 300 to 512 features it differed by 1 to 10 %, and the bounds of intervals by 1 to 3 % of their
-  width.
-- The numerical rank changes as in that one fold.
-- Uncentred, the first eigenvalue stands for the mean, and the others are about the centred ones:
-  what becomes of the entropy of their shares is taken from these.
+- Participation ratio and stable rank need only these and the Gram matrix.
+- Entropy, RankMe and the k that holds 95 % of the variance are functions θ of all eigenvalues ρ. To
+  first order, leaving out fold j gives `θ_j − θ = Σ_k ∂θ/∂ρ_k v_kᵀ Δ_j v_k`, with Δ_j the change of
+  the Gram matrix. The remainder is the bias, of second order. It is a sum over all pairs of
+  eigenfunctions and hardly differs from fold to fold, so it is computed for one fold, from all its
+  eigenvalues, and used for each. With 300 to 512 features it differed by 1 to 10 % between folds,
+  and the bounds of intervals were off by 1 to 3 % of their width.
+- The change of the numerical rank is taken from that one fold.
+- In the uncentred spectrum, the first eigenvalue represents the mean, and the others are close to
+  the centred ones: the change in the entropy of their shares is taken from the centred spectrum.
 """
 
 from dataclasses import dataclass
@@ -47,12 +48,12 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What figures need of the eigenvalues and eigenfunctions of one set of samples or several.
+    """Leading eigenpairs and spectral figures of one set of samples or several.
 
     Attributes:
         pairs: Leading eigenpairs.
         effective: Effective ranks, the fields of `EffectiveRank`.
-        k95_energy: Where 95 % of the variance are reached, `(...,)`.
+        k95_energy: Number of eigenfunctions that hold 95 % of the variance, interpolated, `(...,)`.
         rank: Numerical rank, `(...,)` float64.
     """
 
@@ -63,30 +64,30 @@ class Spectrum:
 
 
 class Pair(NamedTuple):
-    """Of the same samples, with and without their mean."""
+    """Spectra of the same samples, uncentred and centred."""
 
     raw: Spectrum
     centered: Spectrum
 
 
 def spectrum(averages: Averages, features: int) -> Spectrum:
-    """The spectrum of all samples, up to its numerical rank.
+    """Compute the spectrum of all samples, up to its numerical rank.
 
     Args:
         averages: Inner products of one set of samples.
-        features: p, where the inner products are of fewer coordinates.
+        features: Number of features p; the inner products may be over fewer coordinates.
     """
     return _of_all(averages, features, *eigh(averages.phi_phi))
 
 
 def spectra(raw: Averages, centered: Averages, features: int, steps: Steps) -> Pair:
-    """Both spectra of all samples; of many features the second follows from the first.
+    """Compute both spectra of all samples; with many features the centred follows from the other.
 
     Args:
-        raw: Inner products of one set of samples.
-        centered: The same without the means.
-        features: p, where the inner products are of fewer coordinates.
-        steps: Told of each.
+        raw: Uncentred inner products of one set of samples.
+        centered: Centred inner products of the same samples.
+        features: Number of features p; the inner products may be over fewer coordinates.
+        steps: Advanced after each spectrum.
     """
     solution = eigh(raw.phi_phi)
     of_raw = _of_all(raw, features, *solution)
@@ -111,17 +112,17 @@ def _of_all(averages: Averages, features: int, ascending: Tensor, vectors: Tenso
 
 
 def solved(averages: Averages, features: int, near: Eigenpairs) -> Spectrum:
-    """Spectra of sets of samples that each lack a few, solved in full.
+    """Compute spectra of sets of samples that each lack a fold, by solving in full.
 
     Args:
         averages: Inner products of these sets.
-        features: p.
-        near: Eigenpairs of all samples: there are no more without some of them.
+        features: Number of features, p.
+        near: Eigenpairs of all samples: no set that lacks some of them has more.
     """
     ascending, vectors = eigh(averages.phi_phi)
     values = ascending.flip(-1)[..., : near.rank]
     place = torch.arange(near.rank, device=values.device)
-    # Of n samples without their mean n − 1 are independent.
+    # Only n − 1 of n centred samples are independent.
     independent = averages.n - int(averages.is_centered)
     floor = averages.phi_phi.shape[-1] * _FLOAT64_EPS * values[..., :1]
     kept = (values > floor) & (place < independent[..., None])
@@ -138,22 +139,23 @@ def _rank(values: Tensor, averages: Averages, features: int) -> Tensor:
 
 
 def nearby(entire: Eigenpairs, averages: Averages, needed: int) -> Eigenpairs | None:
-    """The leading eigenpairs of a set that lacks a fold.
+    """Compute the leading eigenpairs of a set that lacks a fold, from those of all samples.
 
     Args:
-        entire: Those of all samples.
-        averages: Its inner products.
-        needed: How many are wanted.
+        entire: Eigenpairs of all samples.
+        averages: Inner products of the set.
+        needed: Number of eigenpairs wanted.
 
     Returns:
-        None where that costs as much as to solve for all.
+        The eigenpairs; None if iterating does not converge or would cost as much as solving in
+        full.
     """
     needed = min(needed, entire.rank, int(averages.n) - 1)
     if not is_near_cheaper(needed, entire):
         return None
 
     def product(vectors: Tensor) -> Tensor:
-        # Of a symmetric matrix A, XᵀA is found faster than AX.
+        # For a symmetric matrix A, XᵀA is computed faster than AX.
         image: Tensor = (vectors.T @ averages.phi_phi).T
         return image
 
@@ -161,28 +163,28 @@ def nearby(entire: Eigenpairs, averages: Averages, needed: int) -> Eigenpairs | 
 
 
 def is_near_cheaper(needed: int, entire: Eigenpairs) -> bool:
-    """Whether so many leading eigenpairs are found sooner by iteration than all by solving."""
+    """Return whether iterating for that many leading eigenpairs is faster than solving in full."""
     return 0 < _block(needed) <= min(entire.rank, _WIDEST_BLOCK * entire.eigenvectors.shape[-2])
 
 
 def _block(needed: int) -> int:
-    """Vectors to iterate with: spare ones keep the last wanted one from being the slowest."""
+    """Return the vectors to iterate with: spares keep the last wanted one from being slowest."""
     return needed and needed + max(4, needed // 4)
 
 
 class CenteredNeighbours:
-    """Centred spectra near that of all samples, for many features.
+    """Centred spectra close to that of all samples, for many features.
 
     Args:
         entire: The centred spectrum of all samples, which is not empty.
-        averages: Their centred inner products.
-        example: Those of some set that lacks a fold.
-        features: p.
+        averages: Centred inner products of all samples.
+        example: Centred inner products of any one set that lacks a fold.
+        features: Number of features, p.
 
     Attributes:
         rank: The numerical rank of the example.
-        singular_bias: How much more its singular values change, in sum, than the root of its
-            variance does.
+        singular_bias: Factor by which the sum of singular values changes from all samples to the
+            example, divided by the factor by which the square root of the variance changes.
     """
 
     def __init__(
@@ -204,14 +206,14 @@ class CenteredNeighbours:
         self.singular_bias = roots[0] / roots[1] / (trace / averages.phi_size.trace).sqrt()
 
     def near(self, averages: Averages, leading: Eigenpairs) -> Spectrum:
-        """The spectrum of a set that lacks a fold, given its leading eigenpairs."""
+        """Approximate the spectrum of a set that lacks a fold, given its leading eigenpairs."""
         found = {name: figure + self._bias[name] for name, figure in self._linear(averages).items()}
         reached = found.pop("k95_energy")
         effective = {**_symmetric(averages.phi_size, leading), **found}
         return Spectrum(leading, effective, reached, self.rank)
 
     def _linear(self, averages: Averages) -> dict[str, Tensor]:
-        """The figures to first order."""
+        """Compute the figures to first order."""
         along = self._along(averages)
         return {
             name: self._before[name] + along[name] - before
@@ -224,12 +226,12 @@ class CenteredNeighbours:
 
 
 class UncenteredNeighbours:
-    """Uncentred spectra near that of all samples, from the centred ones.
+    """Uncentred spectra close to that of all samples, from the centred ones.
 
     Args:
         entire: The spectra of all samples.
-        size: Of their uncentred Gram matrix.
-        centered: Near their centred spectrum.
+        size: Size of the uncentred Gram matrix of all samples.
+        centered: Approximation of the centred spectra.
     """
 
     def __init__(self, entire: Pair, size: Size, centered: CenteredNeighbours) -> None:
@@ -246,11 +248,11 @@ class UncenteredNeighbours:
         }
 
     def near(self, size: Size, leading: Eigenpairs, centered: Spectrum) -> Spectrum:
-        """The spectrum of a set that lacks a fold.
+        """Approximate the spectrum of a set that lacks a fold.
 
         Args:
-            size: Of its uncentred Gram matrix.
-            leading: Its leading eigenpairs.
+            size: Size of its uncentred Gram matrix.
+            leading: Its leading uncentred eigenpairs.
             centered: Its centred spectrum.
         """
         effective = dict(_symmetric(size, leading))
@@ -263,19 +265,19 @@ class UncenteredNeighbours:
         return Spectrum(leading, effective, torch.full_like(rank, torch.nan), rank)
 
     def _shares(self, trace: Tensor, leading: Eigenpairs) -> dict[str, Tensor]:
-        """The share of the first eigenvalue, and of the first singular value."""
+        """Return the share of the first eigenvalue, and that of the first singular value."""
         first = leading.eigenvalues[0]
         singular = self._singular * ((trace - first).clamp(min=0.0) / self._rest).sqrt()
         return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + singular)}
 
 
 def _gradient(vectors: Tensor, slope: Tensor, scale: Tensor) -> Tensor:
-    """`V diag(slope) Vᵀ`, flat; in float32, which is exact enough for a change.
+    """Return `V diag(slope) Vᵀ`, flat; in float32, which is accurate enough for a change.
 
     Args:
         vectors: V, `(p, rank)`.
         slope: `(rank,)`.
-        scale: About one over the slopes, which keeps them within what float32 holds.
+        scale: About the inverse of the slopes, which keeps products within the range of float32.
     """
     single = vectors.float()
     product = single.new_zeros(len(single), len(single))
@@ -285,7 +287,7 @@ def _gradient(vectors: Tensor, slope: Tensor, scale: Tensor) -> Tensor:
 
 
 def _symmetric(size: Size, leading: Eigenpairs) -> Values:
-    """Effective ranks that the Gram matrix and its first eigenvalue tell."""
+    """Return the effective ranks that follow from the Gram matrix and its first eigenvalue."""
     return {
         "participation_ratio": size.relative_norm.reciprocal().square(),
         "stable": size.trace / leading.eigenvalues[0],

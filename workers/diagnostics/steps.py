@@ -1,14 +1,14 @@
-"""How far a diagnosis has come, for whoever waits for it."""
+"""Progress of a diagnosis."""
 
 from collections.abc import Callable
 
 
 class Steps:
-    """Counts steps as they are done.
+    """Counter of the steps that are done.
 
     Args:
-        on_step: Called with how many are done, of how many.
-        count: How many there are.
+        on_step: Called with the number of steps done and their total.
+        count: Total number of steps.
     """
 
     def __init__(self, on_step: Callable[[int, int], None], count: int) -> None:
@@ -17,6 +17,6 @@ class Steps:
         self._done = 0
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps that are done."""
+        """Count steps as done, and report."""
         self._done += steps
         self._on_step(self._done, self._count)

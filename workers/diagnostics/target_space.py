@@ -1,4 +1,4 @@
-"""The target space H*, in whatever way the targets are told: as values or as classes."""
+"""The target space H*, from targets given as values or as classes."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ TARGET_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class TargetSpace:
-    """H*, told by functions b_i of it with `Σ_i ⟨u|b_i⟩² = ‖P_{H*} u‖²` for every feature u.
+    """H*, represented by functions b_i in it with `Σ_i ⟨u|b_i⟩² = ‖P_{H*} u‖²` for every feature u.
 
     Attributes:
         cross: `⟨Φ_k|b_i⟩`, `(..., p, m)`.
@@ -29,18 +29,18 @@ class TargetSpace:
 
 
 def target_space(averages: Averages) -> TargetSpace:
-    """The target space of inner products, centred or not.
+    """Build the target space from inner products, centred or not.
 
-    Indicators of classes never overlap: divided by the square roots of their shares they are
-    orthonormal. They sum to 1, so without their means they span one dimension less; the same
-    functions without their means project on it, since features without means have nothing along
-    the dimension that is gone.
+    Class indicators never overlap: divided by the square roots of their shares they are
+    orthonormal. They sum to 1, so once centred they span one dimension fewer. The same functions,
+    centred, still give the projection, since centred features have no component along the lost
+    dimension.
     """
     if averages.y_y is not None:
         return _of_values(averages.y_y, averages)
     present = averages.shares > 0
     dimension = (present.sum(-1).double() - int(averages.is_centered)).clamp(min=0)
-    # Of one class nothing but rounding is left once its mean is removed.
+    # With a single class, centring leaves nothing but rounding.
     used = present & (dimension > 0)[..., None]
     scale = torch.where(used, averages.shares, torch.inf).rsqrt()
     constant = torch.full_like(averages.effective_n, 0.0 if averages.is_centered else 1.0)
@@ -48,7 +48,7 @@ def target_space(averages: Averages) -> TargetSpace:
 
 
 def indicators_size(shares: Tensor) -> Size:
-    """The size of the Gram matrix of centred class indicators, `diag(s) − s sᵀ`.
+    """Compute the size of the Gram matrix of centred class indicators, `diag(s) − s sᵀ`.
 
     Args:
         shares: Share s of each class, `(..., k)`.
@@ -67,9 +67,9 @@ def _of_values(gram: Tensor, averages: Averages) -> TargetSpace:
 
 
 def _of_others(values: Tensor) -> Tensor:
-    """For each of some values that are not negative the sum of all others, to all digits."""
+    """Return for each of some nonnegative values the sum of all others, to full precision."""
     others = values.sum(-1, keepdim=True) - values
-    # Of one that outweighs all others the difference would be lost.
+    # For a value that outweighs all others, the difference would cancel.
     largest = values.argmax(-1, keepdim=True)
     rest = values.scatter(-1, largest, 0.0).sum(-1, keepdim=True)
     return others.scatter(-1, largest, rest)

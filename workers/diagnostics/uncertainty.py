@@ -1,9 +1,9 @@
-"""How sure the figures are: what becomes of each with each fold of the probe left out in turn.
+"""Uncertainty of the figures, from leaving out each fold of the probe in turn.
 
 Where eigenvalues nearly coincide, single eigenfunctions are an accident of the sample. Figures that
-are symmetric in the spectrum, such as trace and effective ranks, do not notice. Those that follow
-the first r eigenfunctions jump where the gap after the r-th is small; every fold's own eigenpairs
-are found, so that the jump shows in the interval.
+are symmetric in the spectrum, such as trace and effective ranks, are not affected. Those that
+follow the first r eigenfunctions jump if the gap after the r-th is small; eigenpairs are computed
+for every fold, so that the jump shows in the interval.
 """
 
 import math
@@ -39,10 +39,10 @@ Measured = Mapping[str, Values]
 Numbers = Mapping[str, Sequence[float | None]]
 """Figures by name: a number for each set of samples, None where undefined."""
 
-# Numbers that the sets of samples which are looked at together may hold: 2 MiB for each copy.
+# Numbers in sets of samples that are processed together: 2 MiB for each copy.
 _AT_ONCE = 1 << 18
-# The k figures of many features get an interval only if they lie within so many eigenfunctions, or
-# within this share of them.
+# With many features, the k figures get an interval only if they lie within this many
+# eigenfunctions, or within this share of them.
 _FEW_EIGENFUNCTIONS = 96
 _LEADING_SHARE = 1 / 32
 _K_FIGURES = ("k90_utilization", "k95_utilization")
@@ -54,17 +54,17 @@ def intervals(
     sizes: Sequence[int],
     bounds: Sizes,
 ) -> Intervals:
-    """95 % interval of every figure, by part and name of the report.
+    """Compute the 95 % interval of every figure, by part of the report and name of the figure.
 
     Args:
         entire: The figures of all samples.
-        left_out: Those without a fold, for each fold: of several folds at once, or of one.
-        sizes: Samples of each fold.
-        bounds: What figures that count are bounded by.
+        left_out: The figures without a fold; each entry is for several folds or for one.
+        sizes: Number of samples in each fold.
+        bounds: Sizes that bound figures that are counts.
 
     Returns:
-        Intervals; None where the figure is undefined, on all samples or without some fold, and for
-        what the weakest eigenfunctions decide where there are fewer rows than features.
+        Intervals; None where a figure is undefined on all samples or without some fold, and, with
+        fewer rows than features, for figures that the weakest eigenfunctions determine.
     """
     of_all = _by_part(entire)
     return {
@@ -78,7 +78,7 @@ def intervals(
 def intervals_of(
     group: type, entire: Numbers, left_out: Sequence[Numbers], sizes: Sequence[int], bounds: Sizes
 ) -> dict[str, Interval | None]:
-    """95 % interval of every figure of a group, by name; arguments and result as of `intervals`."""
+    """Compute the 95 % interval of every figure of a group, by name; otherwise as `intervals`."""
     tail_is_unknown = sum(sizes) < bounds.features
 
     def of(name: str, declared: Figure) -> Interval | None:
@@ -91,14 +91,14 @@ def intervals_of(
 
 
 def numbers_in(group: object) -> Numbers:
-    """The declared figures of a group that has been filled."""
+    """Return the declared figures of a filled group."""
     return {name: [getattr(group, name)] for name in figures_of(type(group))}
 
 
 def numbers_of(group: type, values: Values) -> Numbers:
-    """The declared figures of a group as plain numbers.
+    """Return the declared figures of a group as plain numbers.
 
-    Tensors that are kept, however small, hold their place among large ones that come and go.
+    Small tensors that are kept would fragment the memory that large ones occupy in turn.
     """
     return {
         name: [None if math.isnan(each) else each for each in values[name].reshape(-1).tolist()]
@@ -108,7 +108,7 @@ def numbers_of(group: type, values: Values) -> Numbers:
 
 
 class LeftOut:
-    """The figures without each fold.
+    """Figures without each fold.
 
     Args:
         total: Sums over all samples.
@@ -124,15 +124,15 @@ class LeftOut:
     def of(
         self, folds: Sequence[Moments], found: Values, steps: Steps
     ) -> list[Mapping[str, Numbers]]:
-        """The figures without each of some folds.
+        """Compute the figures without each of some folds.
 
         Args:
             folds: Sums over disjoint sets of samples.
-            found: The figures of minimality of all samples.
-            steps: Told of each fold.
+            found: Minimality figures of all samples.
+            steps: Advanced by the number of folds done.
 
         Returns:
-            For several folds at once, or for each.
+            One entry per fold, or per several folds that are processed together.
         """
         many = self._total.p > FEW_FEATURES
         statistic = self._statistic_of_many(folds[0], found) if many else None
@@ -153,13 +153,13 @@ class LeftOut:
         return max(1, _AT_ONCE // (total.p * (total.p + total.c + total.phi_y.shape[1])))
 
     def _of_few(self, folds: Sequence[Moments]) -> Measured:
-        """Of few features: solved in full, for several folds at once."""
+        """Compute figures with few features: solved in full, for several folds at once."""
         total = self._total
         raw = stacked(jackknife(total, folds, lambda rest: rest.with_classes_of(total).averages()))
         return self._measured(raw, raw.centered())
 
     def _statistic_of_many(self, fold: Moments, found: Values) -> Callable[[Moments], Measured]:
-        """Of many features: what is near the spectra of all samples."""
+        """Return a function that computes figures with many features from nearby spectra."""
         features, entire = self._setting.features, self._entire
         before = entire.spectra
         targets, k = len(entire.raw.y), self._k_figures(found)
@@ -182,7 +182,7 @@ class LeftOut:
             needed = max(needed_for(int(learned.basis.dimension)), targets, k)
             leading_centered = nearby(before.centered.pairs, centered, needed)
             if leading_centered is None:
-                # Its memory holds the centred ones, which lack the means alone.
+                # `raw.phi_phi` now holds the centred products; adding the means restores it.
                 raw.phi_phi.addr_(raw.phi, raw.phi)
                 return self._measured(raw, raw.centered())
             spectrum = of_centered.near(centered, leading_centered)
@@ -196,7 +196,7 @@ class LeftOut:
         return self._measured(raw, raw.centered())
 
     def _k_figures(self, found: Values) -> int:
-        """Eigenpairs that the k figures need, with room to move, as far as they are affordable."""
+        """Return how many eigenpairs the k figures need, spares included, as far as affordable."""
         most = max(_FEW_EIGENFUNCTIONS, _LEADING_SHARE * self._total.p)
         counts = (float(found[name].ceil()) for name in _K_FIGURES if name in found)
         roomy = (count + max(4, count // 4) for count in counts)
@@ -209,7 +209,7 @@ class LeftOut:
         spectra: Pair | None = None,
         learned: Learned | None = None,
     ) -> Measured:
-        """The figures, with spectra that are solved for in full unless they are given."""
+        """Compute the figures, with spectra solved for in full unless they are given."""
         features, entire = self._setting.features, self._entire.spectra
         if spectra is None:
             spectra = Pair(
@@ -228,17 +228,17 @@ def _by_part(figures: Measured) -> Mapping[str, Numbers]:
 def performance_intervals(
     folds: Sequence[Performance], *, positions: float
 ) -> dict[str, Interval | None]:
-    """95 % interval of accuracy and loss, and of subset accuracy where there are labels, by name.
+    """Compute 95 % intervals of accuracy and loss, and with labels of subset accuracy, by name.
 
     Args:
         folds: Sums over disjoint sets of rows; whole samples are in one fold.
-        positions: Rows a sample, on average.
+        positions: Rows per sample, on average.
     """
     folds = [fold for fold in folds if fold.n]
     total = sum(folds, Performance())
     rests = jackknife(total, folds, lambda rest: rest)
     sizes = [fold.n for fold in folds]
-    # The labels of one sample are alike, as its positions are.
+    # Decisions on the labels of one sample are alike, as those on its positions are.
     labels = 1 if total.decisions is None else total.decisions // total.n
     found = {
         "accuracy": share_interval(

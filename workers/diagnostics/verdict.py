@@ -1,7 +1,8 @@
 """The MF/EF rule: is the network minimal (MF) or are its features expressive beyond need (EF)?
 
-The rule lives here alone, its constants in `service.contract.rule`. It never looks at accuracy or
-quality: a network that fits shuffled labels is minimal too, which is why quality is a second axis.
+The rule is implemented here alone, with its constants in `service.contract.rule`. It never uses
+accuracy or quality: a network that fits shuffled labels is minimal too, which is why quality is a
+second axis.
 """
 
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ class Verdict:
         rule: Version of the rule.
         minimality: The figures judged.
         confidence_interval: 95 % interval of each of them by name, None where it is undefined.
-        reasons: Why, in sentences with figures.
+        reasons: Why the regime was found, in sentences with figures.
         thresholds: What the figures were compared with.
-        warnings: What to mind when reading the figures.
+        warnings: Caveats for the reader of the figures.
     """
 
     regime: Regime
@@ -42,21 +43,24 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the rule needs to know besides the figures.
+    """Facts that the rule needs besides the figures.
 
     Attributes:
-        n: Samples. Positions of one sample are alike, so more of them make no figure surer.
-        p: Features.
-        outputs: Outputs of the model.
-        directions: Independent directions that the features could use.
+        n: Number of samples. Positions of one sample are alike, so more of them make no figure more
+            certain.
+        p: Number of features.
+        outputs: Number of outputs of the model.
+        directions: Number of independent directions that the features could use.
         feature_rank: Numerical rank of the centred features.
-        class_counts: Labels per class, `(d,)`; None for regression or without targets.
-        classes: Classes that the model tells apart, those of the labels among them; None if not
-            known.
-        exclusive: Whether the classes exclude each other; else samples may have several labels.
-        positions: Rows a sample, on average: 1 unless the model is dense.
-        effective_n: Samples of equal weight that would leave as much to chance; None where all
-            weigh the same.
+        class_counts: Number of labels of each class, `(d,)`; None for regression or without
+            targets.
+        classes: Number of classes that the model distinguishes, those of the labels included; None
+            if not known.
+        exclusive: Whether the classes are mutually exclusive; if not, samples may have several
+            labels.
+        positions: Rows per sample, on average: 1 unless the model is dense.
+        effective_n: Number of samples of equal weight that would have the same sampling error; None
+            if all weigh the same.
         rounded_from: The first k whose eigenvalue is within the rounding of the features; None if
             all are above it.
     """
@@ -79,12 +83,13 @@ def judge(
     intervals: Mapping[str, Interval | None],
     circumstances: Circumstances,
 ) -> Verdict:
-    """Apply the rule.
+    """Apply the rule to the figures and their intervals.
 
     Args:
         figures: Minimality of the features.
         intervals: 95 % interval of each of its fields, by name.
-        circumstances: Sizes that decide whether the rule applies.
+        circumstances: Sizes and counts that decide whether the rule applies, and what to warn
+            about.
     """
     obstacle = _obstacle(figures, circumstances)
     if obstacle is None:
@@ -103,7 +108,7 @@ def judge(
 
 
 def _obstacle(figures: Minimality, circumstances: Circumstances) -> str | None:
-    """Why the rule cannot be applied, if it cannot."""
+    """Return why the rule cannot be applied; None if it can."""
     r, n, limits = figures.rank, circumstances.n, THRESHOLDS
     if not circumstances.outputs:
         return (
@@ -172,7 +177,7 @@ def _compare(
 
 
 def _decide(utilization: Interval, energy: Interval, distance: Interval) -> tuple[Regime, str]:
-    """The regime and why, from the intervals of Ũ', E and D."""
+    """Return the regime and why, from the intervals of Ũ', E and D."""
     limits = THRESHOLDS
     used = utilization[0] >= limits.mf_utilization
     confirmed = energy[0] >= limits.mf_energy or distance[1] <= limits.mf_distance
