@@ -11,7 +11,14 @@ from torch import Tensor
 from workers.analysis.answering import cautions, deciding, read_answer
 from workers.analysis.layers import LayerPass
 from workers.analysis.measuring import FoldPerformances
-from workers.analysis.rows import KeptRows, KeptScores, count_rows, leave_out, rows_a_sample
+from workers.analysis.rows import (
+    CountedBatch,
+    KeptRows,
+    KeptScores,
+    count_rows,
+    leave_out,
+    rows_a_sample,
+)
 from workers.analysis.weighting import RowWeights
 from workers.diagnostics import (
     Answer,
@@ -103,56 +110,96 @@ def evaluate(
     """
     n, positions = len(probe), extractor.feature_map.positions
     space = space or OutputSpace(extractor.feature_map.outputs, device=extractor.destination)
-    folds = Folds(
-        n, positions=rows_a_sample(probe, positions), seed=seed, classes=count_classes(probe)
-    )
-    kept = KeptRows(probe.rows, positions, count_rows(probe, positions))
-    # Without targets the answer is taken for one about classes.
-    answer = read_answer(extractor, probe.spec.task or "classification")
-    has_outputs = extractor.feature_map.outputs > 0
-    has_scores = has_outputs and answer.is_known and answer.task == "multilabel"
-    scores = KeptScores(n, seed) if has_scores else None
-    is_measured = has_outputs and probe.targets is not None
-    performances = FoldPerformances(answer, folds.count) if is_measured else None
+    gathered = _Gathered(extractor, probe, space, seed)
+    watches = () if layers is None else (layers.tap,)
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted, counted, places = leave_out(
-            extractor.run(inputs, *([] if layers is None else [layers.tap])), stored_targets
-        )
-        targets = target_functions(probe, counted)
-        row_weights = None if weights is None else weights.of(counted)
-        values = answer.values(extracted.outputs, extracted.answers)
-        coordinates = space.coordinates(extracted.outputs)
-        dealt = folds.update(extracted.phi, coordinates, targets, row_weights)
+        counted = leave_out(extractor.run(inputs, *watches), stored_targets)
+        row_weights = None if weights is None else weights.of(counted.targets)
+        coordinates = gathered.add(counted, row_weights, rows=len(inputs[0]) * positions)
         if layers is not None:
-            layers.add(coordinates, targets, row_weights)
-        if targets is not None and performances is not None:
-            performances.add(values, targets, dealt)
-            if scores is not None and extracted.answers is not None:
-                scores.add(extracted.answers, targets)
-        kept.add(
-            extracted.phi,
-            answer.decide(values) if has_outputs else None,
-            decisions_wanted(answer, counted),
-            places=places,
-            seen=len(inputs[0]) * positions,
-        )
+            layers.add(coordinates, target_functions(probe, counted.targets), row_weights)
         seen += len(inputs[0])
         progress.report(Stage.EVALUATING, seen, n)
-    by_fold = [] if performances is None else performances.by_fold()
-    measured = sum(by_fold, Performance()) if by_fold else None
-    moments = folds.moments()
-    return Evaluation(
-        folds=moments,
-        performance_by_fold=by_fold,
-        answer=answer,
-        average_precision=None if scores is None else average_precision(scores.ranked()),
-        kept=kept,
-        decide=deciding(extractor, answer),
-        warnings=tuple(cautions(extractor, answer, measured)),
-        basis=folds.basis,
-        space=space.within(folds.output_basis),
-    )
+    return gathered.evaluation()
+
+
+class _Gathered:
+    """What is summed up and kept in a pass over a probe.
+
+    Args:
+        extractor: Gives features and outputs.
+        probe: The samples.
+        space: The space whose coordinates of the outputs are summed.
+        seed: Seed of the dealing to folds.
+    """
+
+    def __init__(
+        self, extractor: Extractor, probe: ProbeData, space: OutputSpace, seed: int
+    ) -> None:
+        found = extractor.feature_map
+        self._extractor, self._probe, self._space = extractor, probe, space
+        # Without targets the answer is taken for one about classes.
+        self._answer = read_answer(extractor, probe.spec.task or "classification")
+        self._folds = Folds(
+            len(probe),
+            positions=rows_a_sample(probe, found.positions),
+            seed=seed,
+            classes=count_classes(probe),
+        )
+        self._kept = KeptRows(probe.rows, found.positions, count_rows(probe, found.positions))
+        self._scores = KeptScores.of(found, self._answer, probe, seed)
+        is_measured = found.outputs > 0 and probe.targets is not None
+        self._performances = (
+            FoldPerformances(self._answer, self._folds.count) if is_measured else None
+        )
+
+    def add(self, counted: CountedBatch, weights: Tensor | None, *, rows: int) -> Tensor:
+        """Take in the rows of a batch that count.
+
+        Args:
+            counted: Their features, outputs, answers and targets.
+            weights: How much each of them counts in the moments; None: all alike.
+            rows: Number of rows that the model gave for the batch.
+
+        Returns:
+            The coordinates of their outputs, `(rows, size)`.
+        """
+        extracted, answer = counted.extracted, self._answer
+        targets = target_functions(self._probe, counted.targets)
+        values = answer.values(extracted.outputs, extracted.answers)
+        coordinates = self._space.coordinates(extracted.outputs)
+        dealt = self._folds.update(extracted.phi, coordinates, targets, weights)
+        if targets is not None and self._performances is not None:
+            self._performances.add(values, targets, dealt)
+        if self._scores is not None:
+            self._scores.add(extracted.answers, targets)
+        self._kept.add(
+            extracted.phi,
+            answer.decide(values) if self._extractor.feature_map.outputs else None,
+            decisions_wanted(answer, counted.targets),
+            places=counted.places,
+            seen=rows,
+        )
+        return coordinates
+
+    def evaluation(self) -> Evaluation:
+        """Return everything that was taken in."""
+        extractor, answer, scores = self._extractor, self._answer, self._scores
+        by_fold = [] if self._performances is None else self._performances.by_fold()
+        measured = sum(by_fold, Performance()) if by_fold else None
+        moments = self._folds.moments()
+        return Evaluation(
+            folds=moments,
+            performance_by_fold=by_fold,
+            answer=answer,
+            average_precision=None if scores is None else average_precision(scores.ranked()),
+            kept=self._kept,
+            decide=deciding(extractor, answer),
+            warnings=tuple(cautions(extractor, answer, measured)),
+            basis=self._folds.basis,
+            space=self._space.within(self._folds.output_basis),
+        )
 
 
 def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:

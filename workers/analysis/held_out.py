@@ -66,7 +66,7 @@ def evaluate_held_out(
     weights: RowWeights,
     progress: ProgressWriter,
     task: Task | None,
-    space: OutputSpace | None = None,
+    space: OutputSpace,
 ) -> HeldOutEvaluation:
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
@@ -77,48 +77,37 @@ def evaluate_held_out(
         batch_size: How many samples the model sees at once.
         options: Seed of the dealing to folds, and tolerances.
         weights: How much the eval probe's rows count.
-        progress: Told of the samples seen.
-        task: That of the first probe; None if it has no targets.
-        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
+        progress: Receives the number of samples seen.
+        task: Task of the first probe; None if it has no targets.
+        space: The space whose coordinates of the outputs are summed.
 
     Raises:
         JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
-    n, found = len(probe), extractor.feature_map
     # Without any targets the answer is taken for one about classes, as on the first probe.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
-    has_scores = bool(found.outputs) and answer.is_known and answer.task == "multilabel"
-    has_labels = has_scores and probe.targets is not None
-    scores = KeptScores(n, options.seed) if has_labels else None
     sums = HeldOutSums(
         diagnosis,
-        n,
-        outputs=found.outputs,
+        len(probe),
+        answer,
+        space,
         targets=0 if probe.targets is None else probe.targets.functions,
-        task=answer.task,
-        positions=rows_a_sample(probe, found.positions),
-        seed=options.seed,
         by_class=count_classes(probe) is not None,
-        space=space,
-        answer=answer,
+        positions=rows_a_sample(probe, extractor.feature_map.positions),
+        seed=options.seed,
     )
+    scores = KeptScores.of(extractor.feature_map, answer, probe, options.seed)
     seen = 0
     for inputs, stored_targets in probe.batches(batch_size):
-        extracted = extractor.run(inputs)
-        extracted, counted, _ = leave_out(extracted, stored_targets)
+        extracted, counted, _ = leave_out(extractor.run(inputs), stored_targets)
         targets = target_functions(probe, counted)
-        sums.update(
-            extracted.phi,
-            extracted.outputs,
-            targets,
-            weights.of(counted),
-            answer.values(extracted.outputs, extracted.answers),
-        )
-        if scores is not None and targets is not None and extracted.answers is not None:
+        values = answer.values(extracted.outputs, extracted.answers)
+        sums.update(extracted.phi, extracted.outputs, targets, weights.of(counted), values)
+        if scores is not None:
             scores.add(extracted.answers, targets)
         seen += len(inputs[0])
-        progress.report(Stage.EVALUATING_HELD_OUT, seen, n)
+        progress.report(Stage.EVALUATING_HELD_OUT, seen, len(probe))
     figures = held_out(
         sums,
         output_tolerance=options.output_tolerance,

@@ -5,14 +5,14 @@ Rows are sample-major: all positions of the first sample come first.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from workers.diagnostics import RankedLabels, Rows
+from workers.diagnostics import Answer, RankedLabels, Rows
 from workers.diagnostics.folds import Dealing
 from workers.extraction import Extracted, FeatureMap
 from workers.probes.probe import ProbeData
@@ -120,13 +120,28 @@ class KeptScores:
         self._scores: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def add(self, answers: Tensor, targets: Tensor) -> None:
+    @classmethod
+    def of(cls, found: FeatureMap, answer: Answer, probe: ProbeData, seed: int) -> Self | None:
+        """Return what keeps the scores of a probe; None unless samples may have several labels.
+
+        Args:
+            found: What was found in the model.
+            answer: What its answer is.
+            probe: The samples.
+            seed: Seed of their dealing to folds.
+        """
+        has_labels = probe.targets is not None and answer.task == "multilabel"
+        return cls(len(probe), seed) if has_labels and found.outputs and answer.is_known else None
+
+    def add(self, answers: Tensor | None, targets: Tensor | None) -> None:
         """Take the chosen ones out of the next samples.
 
         Args:
-            answers: f, `(rows, L)`.
-            targets: Which labels they have, `(rows, L)` of 0 and 1.
+            answers: f, `(rows, L)`; None where it has no rows.
+            targets: Which labels they have, `(rows, L)` of 0 and 1; None without targets.
         """
+        if answers is None or targets is None:
+            return
         within = (self._chosen >= self._seen) & (self._chosen < self._seen + len(answers))
         picked = self._chosen[within] - self._seen
         self._seen += len(answers)

@@ -13,7 +13,7 @@ from workers.diagnostics.errors import NonFiniteError, TooFewSamplesError
 from workers.diagnostics.folds import Dealing
 from workers.diagnostics.moments import Moments
 from workers.diagnostics.output_space import OutputSpace
-from workers.diagnostics.performance import Performance, Task
+from workers.diagnostics.performance import Performance
 
 # Rows gathered before they are multiplied, as for the folds of the first probe.
 _BUFFERED_ROWS = 512
@@ -99,20 +99,18 @@ class HeldOutSums:
 
     Args:
         diagnosis: The model on the first probe.
-        n: Samples of the second probe.
-        outputs: Outputs of the model, c.
-        targets: Target functions of the second probe, d; 0 where it has none.
-        by_class: Whether these are classes, told by labels.
-        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
-        task: What the outputs are.
-        positions: Rows a sample: one number, or that of each sample, `(n,)`.
-        seed: Of the dealing to folds.
-        answer: What the model's answer is; None: its outputs, as logits or values.
+        n: Number of samples of the second probe.
+        answer: What the model's answer is.
+        space: The space whose coordinates of the outputs are summed.
+        targets: Number of target functions of the second probe, d; 0 without targets.
+        by_class: Whether the target functions are indicators of d classes, given as labels.
+        positions: Rows per sample: one number, or one for each sample, `(n,)`.
+        seed: Seed of the dealing to folds.
 
     Attributes:
         task: What the outputs are.
-        positions: Rows a sample, on average.
-        space: Whose coordinates of the outputs are summed.
+        positions: Rows per sample, on average.
+        space: The space whose coordinates of the outputs are summed.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
         centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
             does not matter once they are centred, and a large mean would swallow digits. One
@@ -128,21 +126,19 @@ class HeldOutSums:
         self,
         diagnosis: Diagnosis,
         n: int,
+        answer: Answer,
+        space: OutputSpace,
         *,
-        outputs: int,
-        targets: int,
-        task: Task,
+        targets: int = 0,
+        by_class: bool = False,
         positions: int | Tensor = 1,
         seed: int = 0,
-        by_class: bool = False,
-        space: OutputSpace | None = None,
-        answer: Answer | None = None,
     ) -> None:
         if n < MIN_SAMPLES:
             raise TooFewSamplesError(
                 f"There are {n} samples, at least {MIN_SAMPLES} are needed for any figure."
             )
-        self.space = OutputSpace(outputs) if space is None else space
+        self.space = space
         self._vectors, self._centered_vectors = (
             torch.from_numpy(np.ascontiguousarray(vectors)).to(self.space.device)
             for vectors in (diagnosis.eigenvectors, diagnosis.centered_eigenvectors)
@@ -150,14 +146,14 @@ class HeldOutSums:
         self.centered_rank = self._centered_vectors.shape[1]
         if not self.centered_rank:
             self._centered_vectors = torch.zeros_like(self._vectors[:, :1])
-        self.task = task
-        self._answer = answer or Answer.of_logits(task, outputs)
+        self.task = answer.task
+        self._answer = answer
         self.positions = float(torch.as_tensor(positions).expand(n).double().mean())
         self._targets, self._by_class = targets, by_class
         self.uncentered = self._zeros(self._vectors.shape[1])
         self.centered = self._zeros(self._centered_vectors.shape[1])
         self.leading = min(targets, self.uncentered.p)
-        self.centered_leading = min(max(outputs, targets, 1), self.centered_rank)
+        self.centered_leading = min(max(space.outputs, targets, 1), self.centered_rank)
         self._dealing = Dealing(n, positions=positions, seed=seed)
         self._parts: dict[int, PartSums] = {}
         self._performances: dict[int, Performance] = {}

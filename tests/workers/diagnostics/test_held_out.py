@@ -8,6 +8,7 @@ import torch
 from samples import diagnosed
 
 from workers.diagnostics import (
+    Answer,
     Diagnosis,
     HeldOut,
     HeldOutSums,
@@ -16,6 +17,7 @@ from workers.diagnostics import (
     held_out,
 )
 from workers.diagnostics.folds import Folds
+from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Task
 
 CLASSES = 5
@@ -61,12 +63,13 @@ class Sample:
         return diagnosed(folds.moments(), task=self.task, basis=folds.basis)
 
     def judge(self, diagnosis: Diagnosis, *, batch: int = 100, positions: int = 1) -> HeldOut:
+        outputs = self.outputs.shape[1]
         sums = HeldOutSums(
             diagnosis,
             len(self.phi) // positions,
-            outputs=self.outputs.shape[1],
+            Answer.of_logits(self.task, outputs),
+            OutputSpace(outputs),
             targets=self.targets.shape[1],
-            task=self.task,
             positions=positions,
         )
         for start in range(0, len(self.phi), batch):

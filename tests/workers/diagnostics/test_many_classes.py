@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 from samples import diagnosed
 
 from workers.diagnostics import (
+    Answer,
     Diagnosis,
     HeldOut,
     HeldOutSums,
@@ -287,11 +288,10 @@ def judged(sample: Network, diagnosis: Diagnosis, *, by_class: bool) -> HeldOut:
     sums = HeldOutSums(
         diagnosis,
         len(sample.phi),
-        outputs=sample.classes,
+        Answer.of_logits("classification", sample.classes),
+        sample.space if by_class else OutputSpace(sample.classes),
         targets=sample.classes,
-        task="classification",
         by_class=by_class,
-        space=sample.space if by_class else None,
     )
     targets = sample.labels if by_class else sample.targets
     for start in range(0, len(sample.phi), 100):
