@@ -74,7 +74,9 @@ class Options(BaseModel):
         default=None, description="Use a random subset of so many samples; null for all."
     )
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | Auto = Field(
-        default="auto", description="Samples the model sees at once."
+        default="auto",
+        description="Samples the model sees at once. auto: up to 2,048, by the size of its inputs "
+        "and activations, and at most 256 if it cannot run more.",
     )
     top_k: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
         default="auto",

@@ -137,6 +137,9 @@ def could_not_run(error: JobError) -> bool:
     and found wrong (Φ Wᵀ + b misses it, NaN, other operations than before) is refused whatever the
     batch size: it says something of the model, and a proof that is repeated with other batches
     until it succeeds proves nothing. Dependence on other samples is a warning in any case.
+
+    Whether memory runs out depends on what a worker may take, besides the request: with more of it
+    the larger batch may run, and float32 figures differ in the last digits.
     """
     failure = error.failure
     return (
