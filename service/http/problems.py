@@ -9,11 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from service.contract.validation import ValidationIssue, issues_of
+from service.platform.database import AWAY
 
 log = structlog.get_logger()
 
@@ -287,7 +288,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _render_problem)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
-    app.add_exception_handler(OperationalError, _render_database_down)
-    app.add_exception_handler(InterfaceError, _render_database_down)
+    for kind in AWAY:
+        app.add_exception_handler(kind, _render_database_down)
     app.add_exception_handler(DataError, _render_unstorable)
     app.add_exception_handler(Exception, _render_defect)

@@ -31,8 +31,8 @@ JOBS_CHANNEL = "phiscope_jobs"
 # Lower runs first, as in the broker.
 PRIORITIES = {"high": 0, "normal": 3, "low": 6}
 
-# A message this old that nobody has claimed may have been lost with its broker.
-_REPUBLISH_AFTER = timedelta(minutes=10)
+# An idle worker claims a job within a second of its publication.
+_UNCLAIMED_AFTER = timedelta(seconds=5)
 
 
 def enqueue(
@@ -73,7 +73,7 @@ def due(limit: int) -> Select[UUID, str, int]:
         select(Job.id, Job.queue, Job.priority)
         .where(
             Job.state == JobState.QUEUED,
-            or_(Job.published_at.is_(None), Job.published_at < func.now() - _REPUBLISH_AFTER),
+            Job.published_at.is_(None),
             ~_waits_for_probe(),
         )
         .order_by(Job.priority, Job.id)
@@ -97,11 +97,38 @@ def mark_published(job_ids: Collection[UUID]) -> Update:
     return update(Job).where(Job.id.in_(job_ids)).values(published_at=func.now())
 
 
-def unpublish(job_id: UUID) -> Update:
-    """Have a queued job published again whose message is about to be used up unclaimed."""
+def unpublish(job_ids: Collection[UUID]) -> Update:
+    """Have queued jobs published again whose messages were not sent, or are used up unclaimed."""
     return (
-        update(Job).where(Job.id == job_id, Job.state == JobState.QUEUED).values(published_at=None)
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == JobState.QUEUED)
+        .values(published_at=None)
     )
+
+
+def unclaimed() -> Select[str, int]:
+    """Count the jobs that were published some seconds ago and that nobody has claimed.
+
+    Returns the names of the broker's queues that have any, and how many.
+    """
+    return select(Job.queue, func.count()).where(_is_unclaimed()).group_by(Job.queue)
+
+
+def unpublish_oldest(queue: str, limit: int) -> Update:
+    """Have so many unclaimed jobs of a queue published again, those published first."""
+    oldest = (
+        select(Job.id)
+        .where(_is_unclaimed(), Job.queue == queue)
+        .order_by(Job.published_at, Job.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte()
+    )
+    return update(Job).where(Job.id.in_(select(oldest.c.id))).values(published_at=None)
+
+
+def _is_unclaimed() -> ColumnElement[bool]:
+    return and_(Job.state == JobState.QUEUED, Job.published_at < func.now() - _UNCLAIMED_AFTER)
 
 
 def claim(job_id: UUID, worker: str, seconds: float) -> ReturningUpdate[str, UUID, int]:

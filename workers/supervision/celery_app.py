@@ -41,9 +41,11 @@ def create_celery(settings: Settings) -> Celery:
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",
-            # A broker that went away is noticed, instead of waited for.
+            # A broker that went away, or hangs, is noticed instead of waited for. Consumers wait
+            # for a second at a time.
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
+            "socket_timeout": 5,
         },
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
