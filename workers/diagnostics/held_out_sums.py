@@ -1,4 +1,4 @@
-"""One pass over a second probe: sums over its samples, in coordinates of the first's eigenvectors."""
+"""One pass over a second probe: sums over its samples, in the eigenvectors of the first probe."""
 
 from dataclasses import dataclass, replace
 from typing import Self
