@@ -74,8 +74,8 @@ class Extractor:
             compute it with.
         sample_bytes: Bytes per sample that the results of all operations took in the first run.
         destination: Device on which batches are returned: the CPU, unless another is set here.
-        fallback: Number of samples to run at a time in all later batches, once the model could not
-            run a larger one; `None`: a batch that it cannot run is refused.
+        fallback: Number of samples to run at a time once the model could not run a larger batch, in
+            that batch and all later ones; `None`: a batch that it cannot run is refused.
     """
 
     def __init__(
