@@ -2,7 +2,7 @@
 
 A network without a head returns its embedding, and the last linear layer then looks like a head
 with one class for each number of the embedding. The labels fit if the embedding has enough numbers,
-so the report says that these were taken for outputs of classes.
+so the report says that the outputs were treated as those of classes.
 """
 
 from collections.abc import Sequence
