@@ -65,7 +65,7 @@ class Extractor:
         feature_map: What was found in the model; running a batch may add a warning.
         heads: Operations that run the last linear layer: one, unless several layers are treated as
             one; empty if none is known.
-        baked_rows: Number of samples that the archive takes, if it takes no other number.
+        baked_rows: Number of samples in every run, if the archive does not take any number of them.
         link: How the model's answer f follows from u, as a function of rows of u; `None` if that
             is not known.
         unlinked: The model's answer to the first batch, one row for each row of u, if it is not

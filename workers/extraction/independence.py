@@ -75,11 +75,11 @@ def check_samples(
         found: Where Φ and u are.
         sample: The recorded batch.
         first: Observation of that batch.
-        baked_rows: Number of samples that the archive takes, if it is already known to take no
-            other number.
+        baked_rows: Number of samples that every run must have, if the archive is already known not
+            to take any number of them.
 
     Returns:
-        The only number of samples that the archive takes, or `None`; and warnings.
+        The number of samples that every run must have, or `None` for any number; and warnings.
 
     Raises:
         JobError: `unsupported_model` (`bad_output`) if rows of Φ do not follow the samples.
@@ -157,8 +157,8 @@ class LaterBatches:
             with beside(batch):
                 part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
         except JobError as error:
-            # These refusals did not occur on the whole batch. Any other only says that the model
-            # cannot run on so few samples.
+            # These refusals did not occur on the whole batch. Any other error shows only that the
+            # model could not run on these samples.
             return error.failure.detail.get("code") in (Refusal.RESIDUAL, Refusal.NON_FINITE)
         if part.positions != whole.positions:
             return False  # not comparable; the extractor itself refuses a change of positions
