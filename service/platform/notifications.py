@@ -74,7 +74,7 @@ class Notifications:
         ended: Callable[[Read], bool],
         seconds: float,
     ) -> Read:
-        """Return what `read` gives as soon as it has ended, or as it stands after so long."""
+        """Return the state that `read` returns once it has ended, or when the time is up."""
         deadline = time.monotonic() + seconds
         async with self.subscribe(payload) as changed:
             while True:
@@ -93,5 +93,5 @@ async def wait_for_change(changed: asyncio.Event, seconds: float) -> None:
 
 
 def conninfo_of(database_url: str) -> str:
-    """Write SQLAlchemy's URL as one that libpq reads."""
+    """Convert SQLAlchemy's URL to one that libpq reads."""
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
