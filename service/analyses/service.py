@@ -141,8 +141,8 @@ def _refuse_failed(probe: Probe) -> None:
 def _refuse_unlabelled(probe: Probe, options: Options) -> None:
     """Say at once what the worker would, where the probe alone tells that there are no classes.
 
-    Of a probe not yet read only the worker can tell, and of targets that have no task yet, such as
-    floats, only the worker with the model in view.
+    If the probe has not been read yet, only the worker can tell; if its targets have no task yet,
+    such as floats, only the worker with the model in view.
     """
     if options.class_weighting == "none" or probe.status != ProbeStatus.READY:
         return

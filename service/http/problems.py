@@ -260,7 +260,7 @@ async def _render_unstorable(request: Request, error: Exception) -> JSONResponse
 
 
 async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
-    """Answer for what nobody foresaw; the server logs the traceback."""
+    """Render an unexpected exception; the server logs the traceback."""
     return await _render_problem(
         request, InternalError("Phiscope failed on this request. Its log says where.")
     )

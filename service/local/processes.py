@@ -27,7 +27,7 @@ class Child:
     reaches the supervisor only, which then stops its children in order.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         log: The file that takes its output; None lets it write where this process does.
     """
 
@@ -49,7 +49,7 @@ class Child:
         """Describe a child without starting it.
 
         Args:
-            name: What messages call it.
+            name: Its name in messages.
             argv: Program and arguments.
             env: Its whole environment; None hands on this process's.
             log: File for its output. The previous run's is kept beside it, as `<name>.log.1`.
@@ -107,7 +107,7 @@ class Child:
         """Wait until the process does its work.
 
         Args:
-            is_ready: Asks it; called again and again, and must return soon.
+            is_ready: Returns whether it is ready; called repeatedly, so it must return soon.
             seconds: How long to wait. When they are over, the process is killed.
 
         Raises:

@@ -77,7 +77,7 @@ class Supervisor:
         """Look after the children until SIGINT (or what `unwind_on_termination` adds to it).
 
         Args:
-            until: Ends the waiting when it says so.
+            until: The wait ends once this returns True.
 
         Raises:
             LocalError: A child ended again and again without really starting.
