@@ -141,7 +141,7 @@ def worker(data_dir: DataDir = None) -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database named by PHISCOPE_DATABASE_URL to this version."""
-    engine = open_engine(Settings())
+    engine = open_engine(Settings(), patience=None)
     upgrade(engine)
     engine.dispose()
     console.print("The database is up to date.")
