@@ -59,6 +59,8 @@ class Child:
         """
         self.name = name
         self.log = log
+        self.was_ready = False
+        """Whether it has done its work once."""
         self._command = tied_to_this_process(argv, death_signal, unprivileged_in)
         self._env = env
         self._pass_fds = tuple(pass_fds)
@@ -121,6 +123,7 @@ class Child:
                 self.kill()
                 self.fail(f"was not ready within {seconds:g} s")
             time.sleep(POLL_SECONDS)
+        self.was_ready = True
 
     def stop(self) -> None:
         """Ask the process to end, wait `stop_seconds`, then kill it and its process group."""
