@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -83,6 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.state.store = BlobStore(settings.blob_url)
+    await run_in_threadpool(app.state.store.remove_left_behind)
     app.state.notifications = Notifications(require_database_url(settings), ANALYSES_CHANNEL)
     await builtin.ensure(app.state.sessions, app.state.store)
     listener: asyncio.Task[Any] = asyncio.create_task(app.state.notifications.run())

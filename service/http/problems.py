@@ -154,6 +154,15 @@ class InternalError(Problem):
     title = "Internal error"
 
 
+class StoredFileDamaged(Problem):
+    """The server's copy of a file is gone, or is no longer what was stored."""
+
+    # Not 503, which clients and proxies answer by asking again: that mends nothing.
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "stored_file_damaged"
+    title = "Stored file damaged"
+
+
 class Unavailable(Problem):
     """A part that Phiscope depends on does not answer at present."""
 
