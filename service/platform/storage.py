@@ -25,6 +25,10 @@ class BlobDamagedError(Exception):
     """A blob is missing, or is no longer what was stored. Its text says which, after "the file"."""
 
 
+class BlobMissingError(BlobDamagedError):
+    """A blob is missing."""
+
+
 class StoredBlob(NamedTuple):
     """What a listing says of a blob."""
 
@@ -145,7 +149,7 @@ class BlobStore:
         try:
             file = self.open(sha256)
         except FileNotFoundError as error:
-            raise BlobDamagedError("is missing from the server's store") from error
+            raise BlobMissingError("is missing from the server's store") from error
         try:
             whole = is_whole(file, sha256)
         except OSError as error:
