@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
@@ -259,6 +260,18 @@ async def _render_database_down(request: Request, error: Exception) -> JSONRespo
     )
 
 
+async def _render_storage_down(request: Request, error: Exception) -> JSONResponse:
+    log.error("storage unavailable", path=request.url.path, error=str(error))
+    return await _render_problem(
+        request,
+        Unavailable(
+            "The server cannot read or write its files at present; its disk may be full. Try again "
+            "later; its operator finds the reason in the log.",
+            headers={"Retry-After": "60"},
+        ),
+    )
+
+
 async def _render_unstorable(request: Request, error: Exception) -> JSONResponse:
     log.info("refused by the database", path=request.url.path, error=type(error).__name__)
     return await _render_problem(
@@ -298,5 +311,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(OperationalError, _render_database_down)
     app.add_exception_handler(InterfaceError, _render_database_down)
+    app.add_exception_handler(OSError, _render_storage_down)
+    app.add_exception_handler(BaseError, _render_storage_down)
     app.add_exception_handler(DataError, _render_unstorable)
     app.add_exception_handler(Exception, _render_defect)

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 from support import ServedApi, served_api
 
 MIB = 1 << 20
@@ -71,25 +70,24 @@ def plain(directory: Path, mebibytes: int, *, synced: bool) -> float:
         return time.perf_counter() - began
 
 
-def peak_mib(process: psutil.Process) -> float:
+def peak_mib(pid: int) -> float:
     """The most memory that a process has held since its mark was reset."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def reset_peak(process: psutil.Process) -> float:
+def reset_peak(pid: int) -> float:
     """Put the mark at what the process holds now, and return that."""
-    Path(f"/proc/{process.pid}/clear_refs").write_text("5")
-    return peak_mib(process)
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return peak_mib(pid)
 
 
 def main() -> None:
     """Print memory and speed."""
     with tempfile.TemporaryDirectory() as folder, served_api(Path(folder)) as api:
-        (process,) = (each for each in psutil.Process().children() if "serve" in each.cmdline())
         upload(api, 1)
         for size in SIZES:
-            before = reset_peak(process)
+            before = reset_peak(api.pid)
             ours, written, synced = [], [], []
             for _ in range(REPEATS):
                 ours.append(upload(api, size))
@@ -99,12 +97,12 @@ def main() -> None:
             say(
                 f"{size:5} MiB: {best:.2f} s; of plain write + sha256 {min(written) / best:.2f}, "
                 f"with fsync {min(synced) / best:.2f}; "
-                f"memory {before:.0f} -> {peak_mib(process):.0f} MiB"
+                f"memory {before:.0f} -> {peak_mib(api.pid):.0f} MiB"
             )
-        before = reset_peak(process)
+        before = reset_peak(api.pid)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(lambda _: upload(api, EACH), range(AT_ONCE)))
-        say(f"{AT_ONCE} × {EACH} MiB at once: memory {before:.0f} -> {peak_mib(process):.0f} MiB")
+        say(f"{AT_ONCE} × {EACH} MiB at once: memory {before:.0f} -> {peak_mib(api.pid):.0f} MiB")
 
 
 def say(line: str) -> None:

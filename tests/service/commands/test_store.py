@@ -2,7 +2,6 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -40,7 +39,7 @@ def model(digest: str) -> Model:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with its own database, which is down."""
     directory = tmp_path_factory.mktemp("checked") / "data"
     probe = Probe(
@@ -66,7 +65,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 session.add(row)
                 session.flush()
         engine.dispose()
-    yield directory
+    return directory
 
 
 @pytest.fixture
@@ -115,13 +114,13 @@ def test_each_file_that_is_damaged_missing_or_orphaned_is_a_line(
     left = data_dir / "blobs" / "incoming" / "left"
     left.write_bytes(b"half")
     checked = check(data_dir)
+    artifact = f'artifact of analysis {ANALYSIS} "a.csv"'
     named = '"\\u001b[2Jresnet"'
     assert checked.returncode == 1
     assert sorted(checked.stdout.splitlines()) == sorted(
         [
             f"damaged  {DAMAGED}  model {MODELS[DAMAGED]} {named}",
-            f"damaged  {OF_BOTH}  model {MODELS[OF_BOTH]} {named}, "
-            f'artifact of analysis {ANALYSIS} "a.csv"',
+            f"damaged  {OF_BOTH}  model {MODELS[OF_BOTH]} {named}, {artifact}",
             f'missing  {MISSING}  probe {PROBE} "digits"',
             f"orphaned  {ORPHANED}  1 bytes",
             f"orphaned  {DELETED}  1 bytes",
