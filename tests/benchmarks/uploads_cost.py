@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from support import ServedApi, served_api
 
+from service.platform.storage import BlobStore
+
 MIB = 1 << 20
 REPEATS = 3
 SIZES = (64, 256, 1024)
@@ -70,6 +72,16 @@ def plain(directory: Path, mebibytes: int, *, synced: bool) -> float:
         return time.perf_counter() - began
 
 
+def stored(store: BlobStore, mebibytes: int) -> float:
+    """Store as many bytes here, as the API does once it has them, and return the seconds."""
+    began = time.perf_counter()
+    with store.incoming() as incoming:
+        for block in blocks(mebibytes):
+            incoming.write(block)
+        store.keep(incoming)
+    return time.perf_counter() - began
+
+
 def peak_mib(pid: int) -> float:
     """The most memory that a process has held since its mark was reset."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -88,15 +100,17 @@ def main() -> None:
         upload(api, 1)
         for size in SIZES:
             before = reset_peak(api.pid)
-            ours, written, synced = [], [], []
+            ours, kept, written, synced = [], [], [], []
             for _ in range(REPEATS):
                 ours.append(upload(api, size))
+                kept.append(stored(BlobStore(api.blobs.as_uri()), size))
                 written.append(plain(Path(folder), size, synced=False))
                 synced.append(plain(Path(folder), size, synced=True))
             best = min(ours)
             say(
                 f"{size:5} MiB: {best:.2f} s; of plain write + sha256 {min(written) / best:.2f}, "
-                f"with fsync {min(synced) / best:.2f}; "
+                f"with fsync {min(synced) / best:.2f}; storing alone "
+                f"{min(written) / min(kept):.2f} and {min(synced) / min(kept):.2f}; "
                 f"memory {before:.0f} -> {peak_mib(api.pid):.0f} MiB"
             )
         before = reset_peak(api.pid)
