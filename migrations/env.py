@@ -32,7 +32,7 @@ def run() -> None:
     if connection is not None:
         _run(connection)
         return
-    engine = open_engine(Settings())
+    engine = open_engine(Settings(), patience=None)
     try:
         with engine.connect() as opened:
             _run(opened)

@@ -9,12 +9,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from obstore.exceptions import BaseError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, ProgrammingError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from service.contract.validation import ValidationIssue, issues_of
+from service.platform.database import AWAY
 
 log = structlog.get_logger()
 
@@ -272,6 +274,22 @@ async def _render_storage_down(request: Request, error: Exception) -> JSONRespon
     )
 
 
+async def _render_refused_statement(request: Request, error: Exception) -> JSONResponse:
+    """Answer for a statement that does not fit the tables, which may be of another version."""
+    assert isinstance(error, ProgrammingError)  # noqa: S101 - as above
+    if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
+        log.error("statement refused", path=request.url.path, exc_info=error)
+        return await _render_defect(request, error)
+    log.error("tables of another version", path=request.url.path, error=str(error.orig))
+    return await _render_problem(
+        request,
+        Unavailable(
+            "The database's tables are not those of this version of Phiscope; /readyz says more.",
+            headers={"Retry-After": "60"},
+        ),
+    )
+
+
 async def _render_unstorable(request: Request, error: Exception) -> JSONResponse:
     log.info("refused by the database", path=request.url.path, error=type(error).__name__)
     return await _render_problem(
@@ -281,7 +299,7 @@ async def _render_unstorable(request: Request, error: Exception) -> JSONResponse
 
 
 async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
-    """Answer for what nobody foresaw; the server logs the traceback."""
+    """Render an unexpected exception; the server logs the traceback."""
     return await _render_problem(
         request, InternalError("Phiscope failed on this request. Its log says where.")
     )
@@ -309,8 +327,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _render_problem)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
-    app.add_exception_handler(OperationalError, _render_database_down)
-    app.add_exception_handler(InterfaceError, _render_database_down)
+    for kind in AWAY:
+        app.add_exception_handler(kind, _render_database_down)
+    app.add_exception_handler(ProgrammingError, _render_refused_statement)
     app.add_exception_handler(OSError, _render_storage_down)
     app.add_exception_handler(BaseError, _render_storage_down)
     app.add_exception_handler(DataError, _render_unstorable)

@@ -9,7 +9,10 @@ from typing import TypeVar
 
 import psycopg
 import structlog
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url
+
+from service.platform.database import CONNECTION_ARGUMENTS
 
 log = structlog.get_logger()
 
@@ -51,9 +54,12 @@ class Notifications:
                     async for notification in connection.notifies():
                         for event in self._waiting.get(notification.payload, ()):
                             event.set()
-            except psycopg.OperationalError as error:
-                log.warning("notifications interrupted", error=str(error).splitlines()[0])
-                await asyncio.sleep(_RECONNECT_SECONDS)
+            except psycopg.Error as error:
+                log.warning("notifications interrupted", error=str(error).partition("\n")[0])
+            except Exception:
+                log.exception("notifications failed; listening again")
+            # Whoever waits looks again by itself meanwhile.
+            await asyncio.sleep(_RECONNECT_SECONDS)
 
     @asynccontextmanager
     async def subscribe(self, payload: str) -> AsyncIterator[asyncio.Event]:
@@ -74,7 +80,7 @@ class Notifications:
         ended: Callable[[Read], bool],
         seconds: float,
     ) -> Read:
-        """Return what `read` gives as soon as it has ended, or as it stands after so long."""
+        """Return the state that `read` returns once it has ended, or when the time is up."""
         deadline = time.monotonic() + seconds
         async with self.subscribe(payload) as changed:
             while True:
@@ -93,5 +99,6 @@ async def wait_for_change(changed: asyncio.Event, seconds: float) -> None:
 
 
 def conninfo_of(database_url: str) -> str:
-    """Write SQLAlchemy's URL as one that libpq reads."""
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """Write SQLAlchemy's URL as what libpq reads, with what notices a connection that is dead."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return make_conninfo(url, **CONNECTION_ARGUMENTS)

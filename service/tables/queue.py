@@ -7,10 +7,10 @@ broker. A worker that hears of it claims it: it is RUNNING, under a lease that i
        ▲                   │
        └───── release ─────┘      withdraw: from either of them to DONE
 
-A holder that gives the job back, and a relay that finds a lease expired, release it. All guards are
-in the SQL. A claim raises the job's attempt, and every later statement of its holder names it: so a
-worker that was presumed dead and is not finds that its statements change nothing. Whoever closes a
-job writes what became of its subject in the same transaction.
+A job is released by a holder that gives it back, or by a relay that finds its lease expired. All
+guards are in the SQL. A claim raises the job's attempt, and every later statement of its holder
+names that attempt: the statements of a worker that was wrongly presumed dead change nothing.
+Whoever closes a job writes the outcome of its subject in the same transaction.
 """
 
 from collections.abc import Collection
@@ -31,8 +31,8 @@ JOBS_CHANNEL = "phiscope_jobs"
 # Lower runs first, as in the broker.
 PRIORITIES = {"high": 0, "normal": 3, "low": 6}
 
-# A message this old that nobody has claimed may have been lost with its broker.
-_REPUBLISH_AFTER = timedelta(minutes=10)
+# An idle worker claims a job within a second of its publication.
+_UNCLAIMED_AFTER = timedelta(seconds=5)
 
 
 def enqueue(
@@ -51,7 +51,7 @@ def enqueue(
 
 
 def withdraw(subject_ids: Collection[UUID]) -> Update:
-    """Take the unfinished jobs of some subjects out of the queue; a worker on one finds it gone."""
+    """Take unfinished jobs of some subjects out of the queue; a worker on one loses its lease."""
     return (
         update(Job)
         .where(Job.subject_id.in_(subject_ids), Job.state != JobState.DONE)
@@ -60,7 +60,7 @@ def withdraw(subject_ids: Collection[UUID]) -> Update:
 
 
 def wake() -> Select[None]:
-    """Have relays look again: something that queued jobs waited for has come."""
+    """Have relays look again: something that queued jobs were waiting for is now there."""
     return select(_notification())
 
 
@@ -73,7 +73,7 @@ def due(limit: int) -> Select[UUID, str, int]:
         select(Job.id, Job.queue, Job.priority)
         .where(
             Job.state == JobState.QUEUED,
-            or_(Job.published_at.is_(None), Job.published_at < func.now() - _REPUBLISH_AFTER),
+            Job.published_at.is_(None),
             ~_waits_for_probe(),
         )
         .order_by(Job.priority, Job.id)
@@ -97,11 +97,38 @@ def mark_published(job_ids: Collection[UUID]) -> Update:
     return update(Job).where(Job.id.in_(job_ids)).values(published_at=func.now())
 
 
-def unpublish(job_id: UUID) -> Update:
-    """Have a queued job published again whose message is about to be used up unclaimed."""
+def unpublish(job_ids: Collection[UUID]) -> Update:
+    """Have queued jobs published again if no message was sent, or none is used for a claim."""
     return (
-        update(Job).where(Job.id == job_id, Job.state == JobState.QUEUED).values(published_at=None)
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == JobState.QUEUED)
+        .values(published_at=None)
     )
+
+
+def unclaimed() -> Select[str, int]:
+    """Count the jobs that were published some seconds ago and that nobody has claimed.
+
+    Returns the names of the broker's queues that have any, and how many.
+    """
+    return select(Job.queue, func.count()).where(_is_unclaimed()).group_by(Job.queue)
+
+
+def unpublish_oldest(queue: str, limit: int) -> Update:
+    """Have so many unclaimed jobs of a queue published again, those published first."""
+    oldest = (
+        select(Job.id)
+        .where(_is_unclaimed(), Job.queue == queue)
+        .order_by(Job.published_at, Job.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte()
+    )
+    return update(Job).where(Job.id.in_(select(oldest.c.id))).values(published_at=None)
+
+
+def _is_unclaimed() -> ColumnElement[bool]:
+    return and_(Job.state == JobState.QUEUED, Job.published_at < func.now() - _UNCLAIMED_AFTER)
 
 
 def claim(job_id: UUID, worker: str, seconds: float) -> ReturningUpdate[str, UUID, int]:
@@ -124,7 +151,7 @@ def claim(job_id: UUID, worker: str, seconds: float) -> ReturningUpdate[str, UUI
 
 
 def renew(job_id: UUID, attempt: int, seconds: float) -> ReturningUpdate[UUID]:
-    """Prolong a lease; returns nothing if it is its holder's no more."""
+    """Prolong a lease; returns nothing if the lease is lost."""
     return _held(job_id, attempt).values(lease_until=_from_now(seconds)).returning(Job.id)
 
 

@@ -106,14 +106,16 @@ class Slopes(NamedTuple):
     entropy: Tensor
     rankme: Tensor
     k95_energy: Tensor
+    singular: Tensor
 
 
 def slopes(eigenvalues: Tensor) -> Slopes:
     """Compute the derivatives of the figures that depend on all eigenvalues.
 
     With `H = −Σ q ln q`, `∂H/∂ρ_k = −(ln q_k + H)/Σρ` for `q = ρ/Σρ`; for RankMe's shares
-    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`. 95 %
-    of the variance are reached at `k − 1 + s`, with `s = (0.95 Σρ − Σ_{j<k} ρ_j)/ρ_k`.
+    `u = S/ΣS + ε`, `∂H/∂S_k = −(ln u_k − Σ_j (S_j/ΣS) ln u_j)/ΣS` and `∂S_k/∂ρ_k = 1/(2 S_k)`,
+    which is the derivative of ΣS, too. 95 % of the variance are reached at `k − 1 + s`, with
+    `s = (0.95 Σρ − Σ_{j<k} ρ_j)/ρ_k`.
 
     Args:
         eigenvalues: Positive, decreasing, `(rank,)`.
@@ -133,4 +135,9 @@ def slopes(eigenvalues: Tensor) -> Slopes:
     of_reach = torch.full_like(eigenvalues, NEARLY_ALL)
     of_reach[:last] -= 1.0
     of_reach[last] -= reached - last
-    return Slopes(of_entropy, of_singular / (2 * singular), of_reach / eigenvalues[last])
+    return Slopes(
+        of_entropy,
+        of_singular / (2 * singular),
+        of_reach / eigenvalues[last],
+        1 / (2 * singular),
+    )

@@ -14,7 +14,8 @@ the figures matters, so these are approximated:
   and the bounds of intervals were off by 1 to 3 % of their width.
 - The change of the numerical rank is taken from that one fold.
 - In the uncentred spectrum, the first eigenvalue represents the mean, and the others are close to
-  the centred ones: the change in the entropy of their shares is taken from the centred spectrum.
+  the centred ones: the change of their singular values' sum and of the entropy of their shares is
+  taken from the centred spectrum.
 """
 
 from dataclasses import dataclass
@@ -54,12 +55,14 @@ class Spectrum:
         pairs: Leading eigenpairs.
         effective: Effective ranks, the fields of `EffectiveRank`.
         k95_energy: Number of eigenfunctions that hold 95 % of the variance, interpolated, `(...,)`.
+        singular: Sum of the singular values `√ρ_k`, `(...,)`.
         rank: Numerical rank, `(...,)` float64.
     """
 
     pairs: Eigenpairs
     effective: Values
     k95_energy: Tensor
+    singular: Tensor
     rank: Tensor
 
 
@@ -108,7 +111,8 @@ def _of_all(averages: Averages, features: int, ascending: Tensor, vectors: Tenso
         features=features,
     )
     values, trace = pairs.eigenvalues, averages.phi_size.trace
-    return Spectrum(pairs, effective_ranks(values), energy_reach(values, trace), pairs.ranks)
+    reached = energy_reach(values, trace)
+    return Spectrum(pairs, effective_ranks(values), reached, _singular(values), pairs.ranks)
 
 
 def solved(averages: Averages, features: int, near: Eigenpairs) -> Spectrum:
@@ -129,7 +133,12 @@ def solved(averages: Averages, features: int, near: Eigenpairs) -> Spectrum:
     values = torch.where(kept, values, 0.0)
     pairs = Eigenpairs(values, vectors.flip(-1)[..., : near.rank])
     reached = energy_reach(values, averages.phi_size.trace)
-    return Spectrum(pairs, effective_ranks(values), reached, _rank(values, averages, features))
+    rank = _rank(values, averages, features)
+    return Spectrum(pairs, effective_ranks(values), reached, _singular(values), rank)
+
+
+def _singular(eigenvalues: Tensor) -> Tensor:
+    return eigenvalues.sqrt().sum(-1)
 
 
 def _rank(values: Tensor, averages: Averages, features: int) -> Tensor:
@@ -183,34 +192,30 @@ class CenteredNeighbours:
 
     Attributes:
         rank: The numerical rank of the example.
-        singular_bias: Factor by which the sum of singular values changes from all samples to the
-            example, divided by the factor by which the square root of the variance changes.
     """
 
     def __init__(
         self, entire: Spectrum, averages: Averages, example: Averages, features: int
     ) -> None:
-        self._before = {**entire.effective, "k95_energy": entire.k95_energy}
+        self._before = _of_whole(entire.effective, entire.k95_energy, entire.singular)
         vectors = entire.pairs.eigenvectors
         self._gradients = {
-            name: _gradient(vectors, slope, entire.pairs.eigenvalues[0])
+            name: _gradient(vectors, slope)
             for name, slope in slopes(entire.pairs.eigenvalues)._asdict().items()
         }
         self._along_entire = self._along(averages)
         values = eigvalsh(example.phi_phi).flip(0)[: entire.pairs.rank].clamp(min=0.0)
-        trace = example.phi_size.trace
-        exact = {**effective_ranks(values), "k95_energy": energy_reach(values, trace)}
+        reached = energy_reach(values, example.phi_size.trace)
+        exact = _of_whole(effective_ranks(values), reached, _singular(values))
         self._bias = {name: exact[name] - figure for name, figure in self._linear(example).items()}
         self.rank = _rank(values, example, features)
-        roots = [each.sqrt().sum() for each in (values, entire.pairs.eigenvalues)]
-        self.singular_bias = roots[0] / roots[1] / (trace / averages.phi_size.trace).sqrt()
 
     def near(self, averages: Averages, leading: Eigenpairs) -> Spectrum:
         """Approximate the spectrum of a set that lacks a fold, given its leading eigenpairs."""
         found = {name: figure + self._bias[name] for name, figure in self._linear(averages).items()}
-        reached = found.pop("k95_energy")
+        reached, singular = (found.pop(name) for name in ("k95_energy", "singular"))
         effective = {**_symmetric(averages.phi_size, leading), **found}
-        return Spectrum(leading, effective, reached, self.rank)
+        return Spectrum(leading, effective, reached, singular, self.rank)
 
     def _linear(self, averages: Averages) -> dict[str, Tensor]:
         """Compute the figures to first order."""
@@ -225,21 +230,25 @@ class CenteredNeighbours:
         return {name: torch.dot(gradient, flat) for name, gradient in self._gradients.items()}
 
 
+def _of_whole(effective: Values, k95_energy: Tensor, singular: Tensor) -> dict[str, Tensor]:
+    """Return the figures that depend on all eigenvalues, by name as `Slopes` has them."""
+    return {**effective, "k95_energy": k95_energy, "singular": singular}
+
+
 class UncenteredNeighbours:
     """Uncentred spectra close to that of all samples, from the centred ones.
 
     Args:
         entire: The spectra of all samples.
         size: Size of the uncentred Gram matrix of all samples.
-        centered: Approximation of the centred spectra.
     """
 
-    def __init__(self, entire: Pair, size: Size, centered: CenteredNeighbours) -> None:
+    def __init__(self, entire: Pair, size: Size) -> None:
         self._entire = entire
-        self._rest = (size.trace - entire.raw.pairs.eigenvalues[0]).clamp(min=_TINY)
-        self._singular = entire.raw.pairs.eigenvalues[1:].sqrt().sum()
-        shares = self._shares(size.trace, entire.raw.pairs)
-        self._singular = self._singular * centered.singular_bias
+        first = entire.raw.pairs.eigenvalues[0]
+        # Of the others the singular values sum up to about what the centred ones do.
+        self._singular_ratio = (entire.raw.singular - first.sqrt()) / entire.centered.singular
+        shares = self._shares(size.trace, first, entire.centered)
         self._offsets = {
             name: (entire.raw.effective[name].log() - entropy(torch.stack([share, 1 - share])))
             / (1 - share).clamp(min=_TINY)
@@ -256,34 +265,35 @@ class UncenteredNeighbours:
             centered: Its centred spectrum.
         """
         effective = dict(_symmetric(size, leading))
-        for name, share in self._shares(size.trace, leading).items():
+        first = leading.eigenvalues[0]
+        for name, share in self._shares(size.trace, first, centered).items():
             others = centered.effective[name].log() + self._offsets[name]
             disorder = entropy(torch.stack([share, 1 - share])) + (1 - share) * others
             effective[name] = disorder.exp()
         change = centered.rank - self._entire.centered.rank
         rank = (self._entire.raw.rank + change).clamp(min=1.0)
-        return Spectrum(leading, effective, torch.full_like(rank, torch.nan), rank)
+        unknown = torch.full_like(rank, torch.nan)
+        return Spectrum(leading, effective, unknown, unknown, rank)
 
-    def _shares(self, trace: Tensor, leading: Eigenpairs) -> dict[str, Tensor]:
+    def _shares(self, trace: Tensor, first: Tensor, centered: Spectrum) -> dict[str, Tensor]:
         """Return the share of the first eigenvalue, and that of the first singular value."""
-        first = leading.eigenvalues[0]
-        singular = self._singular * ((trace - first).clamp(min=0.0) / self._rest).sqrt()
-        return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + singular)}
+        others = self._singular_ratio * centered.singular
+        return {"entropy": first / trace, "rankme": first.sqrt() / (first.sqrt() + others)}
 
 
-def _gradient(vectors: Tensor, slope: Tensor, scale: Tensor) -> Tensor:
+def _gradient(vectors: Tensor, slope: Tensor) -> Tensor:
     """Return `V diag(slope) Vᵀ`, flat; in float32, which is accurate enough for a change.
 
     Args:
         vectors: V, `(p, rank)`.
         slope: `(rank,)`.
-        scale: About the inverse of the slopes, which keeps products within the range of float32.
     """
+    steepest = slope.abs().max().clamp(min=_TINY)  # its units may exceed the range of float32
     single = vectors.float()
     product = single.new_zeros(len(single), len(single))
-    add_products(product, (single * (slope * scale).float()).T, single.T)
+    add_products(product, (single * (slope / steepest).float()).T, single.T)
     mirror(product)
-    return (product.double() / scale).flatten()
+    return (product.double() * steepest).flatten()
 
 
 def _symmetric(size: Size, leading: Eigenpairs) -> Values:

@@ -170,7 +170,7 @@ class LeftOut:
         of_centered = CenteredNeighbours(
             entire.spectra.centered, entire.centered, example, features
         )
-        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size, of_centered)
+        of_raw = UncenteredNeighbours(entire.spectra, entire.raw.phi_size)
 
         def statistic(rest: Moments) -> Measured:
             raw = rest.averages(reuse=True)

@@ -2,9 +2,10 @@
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from service.contract.failures import Failure, FailureCode
 from service.contract.security_events import SecurityEvent
+from service.platform.database import AWAY
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.tables import queue
@@ -33,6 +35,11 @@ log = structlog.get_logger()
 
 # What is told of a result that no honest child leaves.
 _MAX_QUOTED = 500
+# A database that is away is asked again after this long, and longer each time.
+_FIRST_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 5.0
+
+Changed = TypeVar("Changed")
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,9 @@ class Executor:
         """
         if self._stopping.is_set():
             with Session(self._engine) as session, session.begin():
-                session.execute(queue.unpublish(job_id))
+                session.execute(queue.unpublish([job_id]))
             return
-        claimed = self._claim(job_id)
+        claimed = self._insist(lambda session: self._claim(session, job_id))
         if claimed is None:
             log.info("job is taken or done", job=str(job_id))
             return
@@ -87,14 +94,34 @@ class Executor:
             log.info("job started")
             self._conclude(lease, self._carry_out(lease, work))
 
-    def _claim(self, job_id: UUID) -> tuple[Lease, Work] | None:
-        with Session(self._engine) as session, session.begin():
-            lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)
-            if lease is None:
-                return None
-            kind = KINDS[lease.kind]
-            kind.started(session, lease.subject_id, lease.attempt)
-            return lease, kind.load(session, lease.subject_id, self._settings)
+    def _insist(self, change: Callable[[Session], Changed]) -> Changed:
+        """Do something in a transaction as soon as the database lets it be done.
+
+        A worker can do nothing else meanwhile; and what it gave up is lost: the message, before a
+        claim, and an hour's work after it. Leases see to it that nothing is done twice.
+
+        Raises:
+            SQLAlchemyError: The database is still away, and this worker is to end.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                with Session(self._engine) as session, session.begin():
+                    return change(session)
+            except AWAY as error:
+                if self._stopping.is_set():
+                    raise
+                log.warning("database away", error=str(error).partition("\n")[0], wait=pause)
+            self._stopping.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _claim(self, session: Session, job_id: UUID) -> tuple[Lease, Work] | None:
+        lease = leases.claim(session, job_id, self._name, self._settings.lease_seconds)
+        if lease is None:
+            return None
+        kind = KINDS[lease.kind]
+        kind.started(session, lease.subject_id, lease.attempt)
+        return lease, kind.load(session, lease.subject_id, self._settings)
 
     def _carry_out(self, lease: Lease, work: Work) -> _Ending:
         with ExitStack() as opened:
@@ -106,8 +133,7 @@ class Executor:
 
     def _supervise(self, lease: Lease, work: Work, inputs: Inputs) -> Result | Failed | Cancelled:
         # Nothing has read in any of the files yet.
-        with Session(self._engine) as session:
-            refusal = quarantine.refusal(session, inputs.digests)
+        refusal = self._insist(lambda session: quarantine.refusal(session, inputs.digests))
         if refusal is not None:
             return Failed(refusal, "", None)
         outcome = self._runner.run(
@@ -141,18 +167,21 @@ class Executor:
 
         That is written in any case: a cancellation at the right moment must not keep it secret.
         """
-        quarantined = None
-        outcome = ending.outcome
-        with Session(self._engine) as session, session.begin():
-            self._write(session, lease, outcome)
-            if isinstance(outcome, Failed) and outcome.event is not None:
-                incident = Incident(
-                    outcome.event, outcome.failure.message, lease, ending.digests, self._name
-                )
-                quarantined = quarantine.record(session, incident, self._settings.quarantine_after)
+        quarantined = self._insist(lambda session: self._write_ending(session, lease, ending))
         self._report(ending)
         if quarantined is not None:
             log.error("file quarantined", sha256=quarantined)
+
+    def _write_ending(self, session: Session, lease: Lease, ending: _Ending) -> str | None:
+        """Write the ending; returns the digest of a file that is quarantined from now on."""
+        outcome = ending.outcome
+        self._write(session, lease, outcome)
+        if not isinstance(outcome, Failed) or outcome.event is None:
+            return None
+        incident = Incident(
+            outcome.event, outcome.failure.message, lease, ending.digests, self._name
+        )
+        return quarantine.record(session, incident, self._settings.quarantine_after)
 
     def _write(self, session: Session, lease: Lease, outcome: Result | Failed | Cancelled) -> None:
         kind = KINDS[lease.kind]

@@ -1,20 +1,16 @@
 """The worker's entry among those that are there: written, renewed, and taken back at the end."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from sqlalchemy import Engine, delete, func
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service import __version__
 from service.tables.workers import Device, Worker
-
-log = structlog.get_logger()
+from workers.supervision.background import BackgroundThread
 
 # Several times within the minute after which silence counts as death.
 _BEAT_SECONDS = 10.0
@@ -41,7 +37,7 @@ class Description:
     slots: int
 
 
-class Registry(threading.Thread):
+class Registry(BackgroundThread):
     """Says again and again, in the background of a worker process, that it is there.
 
     Args:
@@ -53,25 +49,23 @@ class Registry(threading.Thread):
     def __init__(
         self, engine: Engine, description: Description, beat_seconds: float = _BEAT_SECONDS
     ) -> None:
-        super().__init__(name="registry", daemon=True)
+        super().__init__("registry")
         self._engine = engine
         self._description = description
         self._beat_seconds = beat_seconds
         self._started_at = datetime.now(UTC)
-        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Take the entry back and end, or give up after some seconds without a database."""
-        self._stopping.set()
+        self.stopping.set()
         if self.is_alive():
             self.join(_STOP_SECONDS)
 
-    def run(self) -> None:
-        """Renew the entry until stopped, whatever becomes of the database meanwhile."""
-        while not self._stopping.is_set():
-            self._attempt(self.renew)
-            self._stopping.wait(self._beat_seconds)
-        self._attempt(self.remove)
+    def work(self) -> None:
+        """Renew the entry, and wait until it is time for the next; at the end take it back."""
+        self._change(self.renew)
+        if self.stopping.wait(self._beat_seconds):
+            self._change(self.remove)
 
     def renew(self, session: Session) -> None:
         """Write the entry, or say in it that the worker is still there; drop those long dead."""
@@ -94,9 +88,6 @@ class Registry(threading.Thread):
         """Take the entry back."""
         session.execute(delete(Worker).where(Worker.name == self._description.name))
 
-    def _attempt(self, change: Callable[[Session], None]) -> None:
-        try:
-            with Session(self._engine) as session, session.begin():
-                change(session)
-        except SQLAlchemyError as error:
-            log.warning("worker cannot be registered", error=str(error).splitlines()[0])
+    def _change(self, change: Callable[[Session], None]) -> None:
+        with Session(self._engine) as session, session.begin():
+            change(session)

@@ -4,10 +4,10 @@ import threading
 import time
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.contract.progress import Progress as ShownProgress
+from service.platform.database import AWAY
 from service.platform.settings import Settings
 from workers.protocol.progress import Progress
 from workers.supervision import leases
@@ -49,7 +49,7 @@ class Ticker:
         self._looked_at = now
         try:
             held = self._renew(progress)
-        except OperationalError:
+        except AWAY:
             # The database may come back before the lease has run out.
             return now - self._renewed_at < self._seconds
         self._renewed_at = now

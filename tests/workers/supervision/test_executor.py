@@ -2,18 +2,24 @@
 
 import io
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from support import ENDED_WELL
 
 from service.contract.security_events import SecurityEvent
+from service.platform.settings import Settings
 from service.tables.analyses import Analysis
 from service.tables.inspections import Inspection
 from service.tables.jobs import Job, JobKind, JobState
@@ -34,7 +40,8 @@ from tests.workers.supervision.bench import (
     Rehearsed,
 )
 from workers.runner.outcome import Cancelled, Failed, Outcome, Succeeded
-from workers.supervision.executor import _first, _untrusted
+from workers.runner.supervisor import Runner
+from workers.supervision.executor import Executor, _first, _untrusted
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -242,3 +249,48 @@ def test_a_child_is_given_files_at_their_start(bench: Bench) -> None:
     bench.runner = Looking()
     bench.run(bench.analysis())
     assert places == [0, 0, 0]
+
+
+@contextmanager
+def away(engine: Engine, times: int) -> Iterator[list[int]]:
+    """While entered, the next so many transactions fail as if the database had gone."""
+    left = [times]
+
+    def fail(_connection: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("BEGIN", {}, OSError("the server closed the connection"))
+
+    event.listen(engine, "begin", fail)
+    try:
+        yield left
+    finally:
+        event.remove(engine, "begin", fail)
+
+
+def test_a_database_that_is_away_before_the_claim_costs_no_message(bench: Bench) -> None:
+    job = bench.inspection(bench.model())
+    with away(bench.engine, 2) as left:
+        bench.run(job)
+    assert (left, bench.runner.runs) == ([0], 1)
+    assert bench.error(Inspection, job)["code"] == "crashed"
+
+
+def test_a_database_that_is_away_at_the_end_costs_no_result(bench: Bench) -> None:
+    job = bench.inspection(bench.model())
+    with away(bench.engine, 0) as left:
+        bench.runner.meanwhile = lambda: left.__setitem__(0, 2)
+        bench.run(job)
+    assert (left, bench.runner.runs) == ([0], 1)
+    assert bench.error(Inspection, job)["code"] == "crashed"
+    assert len(bench.events()) == 1
+
+
+def test_a_worker_that_is_to_end_does_not_wait_for_its_database(bench: Bench) -> None:
+    job = bench.inspection(bench.model())
+    executor = Executor(Settings(), bench.engine, bench.store, cast("Runner", bench.runner), "h:1")
+    threading.Timer(0.3, executor.stop).start()
+    with away(bench.engine, 1_000_000), pytest.raises(OperationalError):
+        executor.run(job)
+    with Session(bench.engine) as session:
+        assert session.get_one(Job, job).state == JobState.QUEUED

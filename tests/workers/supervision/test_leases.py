@@ -69,6 +69,6 @@ def test_a_message_used_up_unclaimed_is_published_again(session: Session, job: U
     row = session.get_one(Job, job)
     row.published_at = datetime.now(UTC)
     session.flush()
-    session.execute(queue.unpublish(job))
+    session.execute(queue.unpublish([job]))
     session.expire_all()
     assert session.get_one(Job, job).published_at is None

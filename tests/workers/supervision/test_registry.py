@@ -113,7 +113,8 @@ def test_a_database_that_goes_away_and_comes_back_is_survived(
     with capture_logs() as logs:
         while not logs:
             time.sleep(0.02)
-    assert {entry["event"] for entry in logs} == {"worker cannot be registered"}
+    assert {entry["event"] for entry in logs} == {"interrupted"}
+    assert logs[0]["thread"] == "registry"
     assert registry.is_alive()
     with LocalDatabases(directory) as local:
         assert local.database_url == url

@@ -1,7 +1,9 @@
 """What a relay publishes and when, and what it does with jobs whose workers vanished."""
 
+import threading
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from queue import Empty
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +11,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -119,12 +123,114 @@ def test_a_queued_job_is_published_once(bench: Bench) -> None:
     assert bench.published() == [str(bench.job().id)]
 
 
-def test_a_message_that_nobody_claims_is_published_again(bench: Bench) -> None:
+def published_since(bench: Bench, seconds: float) -> None:
+    bench.change(published_at=func.now() - timedelta(seconds=seconds))
+
+
+def test_a_message_that_the_broker_has_lost_is_sent_again(bench: Bench) -> None:
     bench.enqueue()
-    bench.change(published_at=func.now() - timedelta(minutes=9))
-    assert bench.relay.publish_due() == 0
-    bench.change(published_at=func.now() - timedelta(minutes=11))
-    assert bench.relay.publish_due() == 1
+    bench.relay.publish_due()
+    bench.published()  # the broker loses it
+    published_since(bench, 4)
+    assert (bench.relay.find_lost_messages(), bench.relay.publish_due()) == (0, 0)
+    published_since(bench, 6)
+    assert (bench.relay.find_lost_messages(), bench.relay.publish_due()) == (1, 1)
+    assert bench.published() == [str(bench.job().id)]
+
+
+def test_messages_that_wait_are_not_sent_again(bench: Bench) -> None:
+    for _ in range(3):
+        bench.enqueue()
+    bench.relay.publish_due()
+    published_since(bench, 3600)
+    assert bench.relay.find_lost_messages() == 0
+    assert len(bench.published()) == 3
+
+
+def test_only_as_many_as_are_lost_are_sent_again_the_oldest_first(bench: Bench) -> None:
+    for _ in range(3):
+        bench.enqueue()
+    bench.relay.publish_due()
+    with Session(bench.engine) as session, session.begin():
+        for age, job in enumerate(session.scalars(select(Job).order_by(Job.id)), start=6):
+            job.published_at = datetime.now(UTC) - timedelta(seconds=age)
+            oldest = str(job.id)
+    with bench.celery.connection_for_read() as connection:
+        connection.SimpleQueue(bench.queue).get(block=False).ack()
+    assert (bench.relay.find_lost_messages(), bench.relay.publish_due()) == (1, 1)
+    assert bench.published()[-1] == oldest
+    assert bench.relay.find_lost_messages() == 2
+
+
+def test_a_job_that_runs_has_lost_no_message(bench: Bench) -> None:
+    bench.enqueue()
+    bench.change(
+        published_at=func.now() - timedelta(seconds=60),
+        state=JobState.RUNNING,
+        lease_until=func.now() + timedelta(seconds=60),
+    )
+    assert bench.relay.find_lost_messages() == 0
+
+
+class Refusing:
+    """A broker that takes so many messages; the rows are looked at while it is asked."""
+
+    def __init__(self, bench: Bench, takes: int) -> None:
+        self._bench, self._takes = bench, takes
+        self.locked: list[UUID] = []
+
+    def send_task(self, *_: object, args: list[str], **__: object) -> None:
+        with Session(self._bench.engine) as session:
+            free = select(Job.id).where(Job.id == UUID(args[0])).with_for_update(skip_locked=True)
+            if session.scalar(free) is None:
+                self.locked.append(UUID(args[0]))
+        if not self._takes:
+            raise BrokerError("gone")
+        self._takes -= 1
+
+
+def test_what_the_broker_does_not_take_is_to_be_published_and_nothing_is_locked_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        bench.enqueue()
+    broker = Refusing(bench, takes=1)
+    monkeypatch.setattr(bench.celery, "send_task", broker.send_task)
+    with pytest.raises(BrokerError):
+        bench.relay.publish_due()
+    assert broker.locked == []
+    monkeypatch.undo()
+    assert bench.relay.publish_due() == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.errors.ReadOnlySqlTransaction("read-only"),
+        ProgrammingError("SELECT", {}, psycopg.errors.UndefinedTable("no table")),
+        ZeroDivisionError("a defect"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_relay_goes_on_whatever_happens(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def fail() -> None:
+        monkeypatch.undo()
+        failed.set()
+        raise error
+
+    monkeypatch.setattr(bench.relay, "requeue_lost", fail)
+    bench.relay.start()
+    assert failed.wait(60)
+    bench.enqueue()
+    while not bench.published():
+        time.sleep(0.02)
+    assert bench.relay.is_alive()
+    bench.relay.stop()
+    bench.relay.join()
 
 
 def test_what_is_withdrawn_is_not_published(bench: Bench) -> None:
