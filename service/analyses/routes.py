@@ -12,6 +12,7 @@ from service.analyses import repository, service
 from service.analyses.schemas import AnalysisCreate, AnalysisQuery, AnalysisRead, ArtifactRead
 from service.analyses.watching import Watcher
 from service.http.dependencies import Store
+from service.http.downloads import stored_file
 from service.http.etags import respond
 from service.http.pagination import Page, split_page
 from service.platform.database import Session
@@ -126,12 +127,10 @@ async def get_artifact(
 ) -> StreamingResponse:
     """Return one file."""
     artifact = await service.get_artifact(session, analysis_id, name)
-    return StreamingResponse(
-        store.stream(artifact.sha256),
+    return await stored_file(
+        store,
+        artifact.sha256,
+        called="this file",
         media_type=artifact.media_type,
-        headers={
-            "Content-Length": str(artifact.size_bytes),
-            "ETag": f'"{artifact.sha256}"',
-            "Content-Disposition": f'attachment; filename="{artifact.name}"',
-        },
+        filename=artifact.name,
     )
