@@ -30,7 +30,7 @@ def open_stored(store: BlobStore, sha256: str, what: str, opened: ExitStack) -> 
             FailureCode.STORED_FILE_DAMAGED,
             f"The stored copy of {what} {error}. Neither the file nor its owner is at fault, but "
             "the server's storage.",
-            hint=f"Upload the same file (SHA-256 {sha256}) once more, which mends the stored copy, "
+            hint=f"Upload the same file once more (SHA-256 {sha256}), which mends the stored copy, "
             "and ask again. Tell the server's operator, too: other files may have suffered.",
             detail={"sha256": sha256},
         ) from error
