@@ -12,6 +12,8 @@ from starlette.staticfiles import StaticFiles
 
 from service import __version__
 from service.analyses import routes as analyses
+from service.analyses.reports import Reports
+from service.analyses.watching import analyses_by_id
 from service.charts import routes as charts
 from service.guide import routes as guide
 from service.http import problems
@@ -82,6 +84,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = open_async_engine(settings)
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    # Each statement by itself: what only reads need not begin and end a transaction.
+    reading = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    app.state.reading = reading
+    app.state.reports = Reports(reading)
+    app.state.analyses = analyses_by_id(reading)
     app.state.store = BlobStore(settings.blob_url)
     app.state.notifications = Notifications(require_database_url(settings), ANALYSES_CHANNEL)
     await builtin.ensure(app.state.sessions, app.state.store)

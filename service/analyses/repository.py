@@ -1,6 +1,6 @@
 """All SQL about analyses, from the API's side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -15,6 +15,14 @@ from service.tables.analyses import UNFINISHED, Analysis, Artifact, IdempotencyK
 async def find(session: AsyncSession, analysis_id: UUID) -> Analysis | None:
     """Return an analysis."""
     return await session.get(Analysis, analysis_id, populate_existing=True)
+
+
+async def find_all(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, Analysis]:
+    """Return those of these analyses that there are."""
+    found = await session.scalars(
+        select(Analysis).where(Analysis.id.in_(ids)).execution_options(populate_existing=True)
+    )
+    return {analysis.id: analysis for analysis in found}
 
 
 async def find_succeeded(session: AsyncSession, fingerprint: str) -> Analysis | None:
@@ -40,10 +48,8 @@ async def list_page(
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if query.before is not None:
-        statement = statement.where(Analysis.id < query.before)
-    statement = statement.order_by(Analysis.id.desc()).limit(query.limit + 1)
-    return (await session.scalars(statement)).all()
+    page = query.page_of(statement, Analysis.created_at, Analysis.id)
+    return (await session.scalars(page)).all()
 
 
 async def reserve_key(
@@ -92,6 +98,14 @@ async def find_report(session: AsyncSession, analysis_id: UUID) -> tuple[str, st
         )
     ).first()
     return None if row is None else (row[0], row[1])
+
+
+async def find_digests(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Return the digests of those of these analyses' reports that there are."""
+    rows = await session.execute(
+        select(Report.analysis_id, Report.sha256).where(Report.analysis_id.in_(ids))
+    )
+    return {analysis_id: sha256 for analysis_id, sha256 in rows}
 
 
 async def list_artifacts(session: AsyncSession, analysis_id: UUID) -> Sequence[Artifact]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.http.dependencies import Store
+from service.http.dependencies import ReadSession, Store
 from service.http.pagination import Page, split_page
 from service.http.uploads import multipart_schema, receive
 from service.models import repository, service
@@ -48,14 +48,16 @@ async def upload_model(
 
 
 @router.get("")
-async def list_models(session: Session, query: Annotated[ModelQuery, Query()]) -> Page[ModelRead]:
+async def list_models(
+    session: ReadSession, query: Annotated[ModelQuery, Query()]
+) -> Page[ModelRead]:
     """List models, newest first."""
     rows, cursor = split_page(await repository.list_page(session, query), query.limit)
     return Page(items=[ModelRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{model_id}")
-async def get_model(model_id: UUID, session: Session) -> ModelRead:
+async def get_model(model_id: UUID, session: ReadSession) -> ModelRead:
     """Return one model."""
     return ModelRead.model_validate(await service.get(session, model_id))
 

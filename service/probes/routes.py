@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 
-from service.http.dependencies import AppSettings, Store
+from service.http.dependencies import AppSettings, ReadSession, Store
 from service.http.pagination import Page, split_page
 from service.http.problems import InvalidRequest
 from service.http.uploads import multipart_schema, receive
@@ -56,14 +56,16 @@ async def register_probe(
 
 
 @router.get("")
-async def list_probes(session: Session, query: Annotated[ProbeQuery, Query()]) -> Page[ProbeRead]:
+async def list_probes(
+    session: ReadSession, query: Annotated[ProbeQuery, Query()]
+) -> Page[ProbeRead]:
     """List probes, newest first."""
     rows, cursor = split_page(await repository.list_page(session, query), query.limit)
     return Page(items=[ProbeRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{reference}")
-async def get_probe(reference: str, session: Session) -> ProbeRead:
+async def get_probe(reference: str, session: ReadSession) -> ProbeRead:
     """Return one probe, by id, name (the newest version) or `name@version`."""
     return ProbeRead.model_validate(await service.get(session, reference))
 
