@@ -17,6 +17,7 @@ from service.analyses.watching import analyses_by_id
 from service.charts import routes as charts
 from service.guide import routes as guide
 from service.http import problems
+from service.http.application import Application
 from service.inspections import routes as inspections
 from service.models import routes as models
 from service.operations import health, metrics
@@ -47,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     require_database_url(settings)
-    app = FastAPI(
+    app = Application(
         title="Phiscope",
         version=__version__,
         description=_DESCRIPTION,
@@ -55,10 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=MIB,
         docs_url=None,  # ours needs no internet
         redoc_url=None,
-        responses={
-            "4XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
-            "5XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
-        },
+        responses=problems.RESPONSES,
     )
     app.state.settings = settings
     if "*" not in settings.allowed_hosts:

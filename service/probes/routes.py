@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query, Request, Response, status
 
 from service.http.dependencies import AppSettings, ReadSession, Store
 from service.http.pagination import Page, split_page
-from service.http.problems import InvalidRequest
+from service.http.problems import InvalidRequest, too_deep
 from service.http.uploads import multipart_schema, receive
 from service.platform.database import Session
 from service.probes import repository, service
-from service.probes.schemas import ProbeByUri, ProbeQuery, ProbeRead
+from service.probes.schemas import PROBE_NAME, ProbeByUri, ProbeQuery, ProbeRead
 
 router = APIRouter(prefix="/v1/probes", tags=["probes"])
 
@@ -24,7 +24,7 @@ _MAX_FILES = 256
 def _request_schema() -> dict[str, Any]:
     schema = multipart_schema(
         {
-            "name": {"type": "string", "maxLength": 100},
+            "name": {"type": "string", "pattern": PROBE_NAME},
             "spec": {"type": "string", "description": "A JSON object: how the file is read."},
         },
         ["name"],
@@ -84,5 +84,7 @@ async def _read_json(request: Request) -> Any:
             raise InvalidRequest(f"A JSON registration holds at most {_MAX_JSON_BYTES} bytes.")
     try:
         return json.loads(body)
+    except RecursionError:
+        raise too_deep() from None
     except ValueError as error:
         raise InvalidRequest(f"The body is not JSON: {error}.") from None

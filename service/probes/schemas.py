@@ -12,11 +12,11 @@ from service.contract.probe_spec import ProbeInput, ProbeSpec
 from service.http.pagination import PageQuery
 from service.tables.probes import ProbeStatus
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PROBE_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
+    if re.fullmatch(PROBE_NAME, name) is None:
         raise ValueError(
             "must be 1 to 100 letters, digits, dots, dashes and underscores, and begin with a "
             "letter or digit"
@@ -28,7 +28,9 @@ def _check_name(name: str) -> str:
     raise ValueError("must not look like an id")
 
 
-ProbeName = Annotated[str, AfterValidator(_check_name)]
+ProbeName = Annotated[
+    str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": PROBE_NAME})
+]
 
 
 class ProbeRead(BaseModel):
