@@ -105,7 +105,7 @@ async def find_digests(session: AsyncSession, ids: Collection[UUID]) -> Mapping[
     rows = await session.execute(
         select(Report.analysis_id, Report.sha256).where(Report.analysis_id.in_(ids))
     )
-    return dict(rows)
+    return dict(rows.all())
 
 
 async def list_artifacts(session: AsyncSession, analysis_id: UUID) -> Sequence[Artifact]:

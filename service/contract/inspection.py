@@ -24,7 +24,9 @@ InputDtype = Literal[
     "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"
 ]
 _INPUT = re.compile(r"([0-9]{1,9}(?:x[0-9]{1,9})*)(?::(\w+))?")
-INPUT_PATTERN = f"^[1-9][0-9]{{0,7}}(x[1-9][0-9]{{0,7}}){{0,{_MAX_AXES - 1}}}(:({'|'.join(get_args(InputDtype))}))?$"
+_SIZE = "[1-9][0-9]{0,7}"
+_DTYPES = "|".join(get_args(InputDtype))
+INPUT_PATTERN = f"^{_SIZE}(x{_SIZE}){{0,{_MAX_AXES - 1}}}(:({_DTYPES}))?$"
 """What is refused at a glance; of what matches, too large a sample is refused as well."""
 
 ShortText = Annotated[str, Field(max_length=320)]

@@ -22,6 +22,16 @@ _FIELDS: dict[str, Any] = {
     "metadata": {"type": "string", "description": "A JSON object, kept and given back."},
 }
 
+_PARAMETERS = [
+    {
+        "name": name,
+        "in": "query",
+        "schema": schema,
+        "description": "Like the form field, for a file that is sent as the body.",
+    }
+    for name, schema in _FIELDS.items()
+]
+
 
 @router.post(
     "",
@@ -33,7 +43,7 @@ _FIELDS: dict[str, Any] = {
             "model is given as it is; where the upload came with other metadata, `notice` says so.",
         }
     },
-    openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True),
+    openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True) | {"parameters": _PARAMETERS},
 )
 async def upload_model(
     request: Request, response: Response, session: Session, store: Store
