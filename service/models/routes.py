@@ -16,8 +16,13 @@ from service.platform.database import Session
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 _FIELDS: dict[str, Any] = {
-    "name": {"type": "string", "maxLength": 200},
-    "run": {"type": "string", "maxLength": 200, "description": "The run it is a checkpoint of."},
+    "name": {"type": "string", "minLength": 1, "maxLength": 200},
+    "run": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "The run it is a checkpoint of.",
+    },
     "step": {"type": "integer", "minimum": 0, "description": "The step of that run."},
     "metadata": {"type": "string", "description": "A JSON object, kept and given back."},
 }

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from service.contract.failures import Failure
 from service.contract.probe_spec import ProbeInput, ProbeSpec
+from service.http.fields import Sought
 from service.http.pagination import PageQuery
 from service.tables.probes import ProbeStatus
 
@@ -97,5 +98,5 @@ class ProbeQuery(PageQuery):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = None
+    name: Sought | None = None
     status: ProbeStatus | None = None
