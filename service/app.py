@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
+from obstore.exceptions import BaseError
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
@@ -21,7 +24,7 @@ from service.http.application import Application
 from service.inspections import routes as inspections
 from service.models import routes as models
 from service.operations import health, metrics
-from service.platform.database import open_async_engine, require_database_url
+from service.platform.database import AWAY, open_async_engine, require_database_url
 from service.platform.notifications import ANALYSES_CHANNEL, Notifications
 from service.platform.settings import MIB, Settings
 from service.platform.storage import BlobStore
@@ -30,8 +33,13 @@ from service.probes import routes as probes
 from service.report import routes as schemas
 from service.security import routes as security
 
+log = structlog.get_logger()
+
 # Room for the form fields around an uploaded file.
 _FORM_BYTES = MIB
+# What could not be done at the start, since something was away, is tried so often.
+_TRY_AGAIN_SECONDS = 2.0
+_MAY_PASS: tuple[type[Exception], ...] = (*AWAY, ProgrammingError, OSError, BaseError)
 
 _DESCRIPTION = """
 Phiscope shows what a neural network has learned, and says whether it learned it with the fewest
@@ -89,12 +97,31 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.analyses = analyses_by_id(reading)
     app.state.store = BlobStore(settings.blob_url)
     app.state.notifications = Notifications(require_database_url(settings), ANALYSES_CHANNEL)
-    await builtin.ensure(app.state.sessions, app.state.store)
-    listener: asyncio.Task[Any] = asyncio.create_task(app.state.notifications.run())
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(app.state.notifications.run())]
+    if not await _ensure_builtin(app):
+        tasks.append(asyncio.create_task(_ensure_builtin_later(app)))
     try:
         yield
     finally:
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await engine.dispose()
+
+
+async def _ensure_builtin(app: FastAPI) -> bool:
+    """See that the built-in probe is there; return whether database and storage let it be done."""
+    try:
+        await builtin.ensure(app.state.sessions, app.state.store)
+    except _MAY_PASS as error:
+        log.warning("built-in probe not registered", error=str(error).partition("\n")[0])
+        return False
+    return True
+
+
+async def _ensure_builtin_later(app: FastAPI) -> None:
+    while True:
+        await asyncio.sleep(_TRY_AGAIN_SECONDS)
+        if await _ensure_builtin(app):
+            return

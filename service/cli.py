@@ -27,7 +27,7 @@ from service.local.supervisor import unwind_on_termination
 from service.local.up import LocalPhiscope
 from service.platform import logs
 from service.platform.database import open_engine
-from service.platform.migration import upgrade
+from service.platform.migration import refuse_other_schema, upgrade
 from service.platform.settings import Settings
 
 cli = typer.Typer(
@@ -121,6 +121,7 @@ def serve(
     """Run the API alone. PHISCOPE_DATABASE_URL and PHISCOPE_BROKER_URL name its databases."""
     settings = _settings(data_dir)
     logs.configure(as_json=settings.log_json)
+    refuse_other_schema(settings)
     listening = listen(host, port, settings) if fd is None else socket.socket(fileno=fd)
     app = create_app(settings)
     if fd is None:
@@ -141,7 +142,7 @@ def worker(data_dir: DataDir = None) -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database named by PHISCOPE_DATABASE_URL to this version."""
-    engine = open_engine(Settings())
+    engine = open_engine(Settings(), patience=None)
     upgrade(engine)
     engine.dispose()
     console.print("The database is up to date.")

@@ -11,6 +11,7 @@ from celery.signals import worker_shutting_down
 
 from service.platform import logs
 from service.platform.database import open_engine
+from service.platform.migration import refuse_other_schema
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from workers.child.confinement import ConfinementError, check_walls
@@ -37,6 +38,7 @@ def main() -> int:
     try:
         landlock = check_walls(settings.landlock)
         celery = create_celery(settings)
+        refuse_other_schema(settings)
         engine = open_engine(settings)
     except (ValueError, ConfinementError) as error:
         log.error("cannot start", reason=str(error))  # noqa: TRY400 - a setting, not a defect

@@ -87,15 +87,15 @@ class _Question(NamedTuple):
 
 
 async def _understand(session: AsyncSession, request: AnalysisCreate) -> _Question:
-    """Find what a request names, and refuse what cannot succeed."""
-    model = await models.get(session, request.model)
-    probe = await probes.get(session, request.probe)
+    """Find what a request names, keep it from being deleted, and refuse what cannot succeed."""
+    model = await models.get(session, request.model, lock="share")
+    probe = await probes.get(session, request.probe, lock="share")
     _refuse_failed(probe)
     _refuse_unlabelled(probe, request.options)
     options = request.options
     if options.eval_probe is None:
         return _Question(model.id, probe.id, None, options)
-    eval_probe = await probes.get(session, options.eval_probe)
+    eval_probe = await probes.get(session, options.eval_probe, lock="share")
     _refuse_failed(eval_probe)
     # A name may mean another version tomorrow.
     options = options.model_copy(update={"eval_probe": str(eval_probe.id)})
@@ -141,8 +141,8 @@ def _refuse_failed(probe: Probe) -> None:
 def _refuse_unlabelled(probe: Probe, options: Options) -> None:
     """Say at once what the worker would, where the probe alone tells that there are no classes.
 
-    Of a probe not yet read only the worker can tell, and of targets that have no task yet, such as
-    floats, only the worker with the model in view.
+    If the probe has not been read yet, only the worker can tell; if its targets have no task yet,
+    such as floats, only the worker with the model in view.
     """
     if options.class_weighting == "none" or probe.status != ProbeStatus.READY:
         return

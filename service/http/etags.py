@@ -1,4 +1,4 @@
-"""Conditional requests: answers that a client has already need not be sent again."""
+"""Conditional requests: a response that the client already has is not sent again."""
 
 from collections.abc import Mapping
 

@@ -8,8 +8,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, ProgrammingError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.routing import Match, Mount
@@ -296,6 +297,22 @@ async def _render_database_down(request: Request, error: Exception) -> JSONRespo
     )
 
 
+async def _render_refused_statement(request: Request, error: Exception) -> JSONResponse:
+    """Answer for a statement that does not fit the tables, which may be of another version."""
+    assert isinstance(error, ProgrammingError)  # noqa: S101 - as above
+    if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
+        log.error("statement refused", path=request.url.path, exc_info=error)
+        return await _render_defect(request, error)
+    log.error("tables of another version", path=request.url.path, error=str(error.orig))
+    return await _render_problem(
+        request,
+        Unavailable(
+            "The database's tables are not those of this version of Phiscope; /readyz says more.",
+            headers={"Retry-After": "60"},
+        ),
+    )
+
+
 async def _render_unstorable(request: Request, error: Exception) -> JSONResponse:
     log.info("refused by the database", path=request.url.path, error=type(error).__name__)
     return await _render_problem(
@@ -305,7 +322,7 @@ async def _render_unstorable(request: Request, error: Exception) -> JSONResponse
 
 
 async def _render_defect(request: Request, _error: Exception) -> JSONResponse:
-    """Answer for what nobody foresaw; the server logs the traceback."""
+    """Render an unexpected exception; the server logs the traceback."""
     return await _render_problem(
         request, InternalError("Phiscope failed on this request. Its log says where.")
     )
@@ -353,5 +370,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _render_http)
     for kind in AWAY:
         app.add_exception_handler(kind, _render_database_down)
+    app.add_exception_handler(ProgrammingError, _render_refused_statement)
     app.add_exception_handler(DataError, _render_unstorable)
     app.add_exception_handler(Exception, _render_defect)

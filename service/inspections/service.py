@@ -33,7 +33,7 @@ async def ensure(session: AsyncSession, model_id: UUID, query: InspectionQuery) 
         NotReady: The probe has not been validated.
         InvalidRequest: Both inputs and a probe are given, or a probe that failed.
     """
-    model = await models.get(session, model_id)
+    model = await models.get(session, model_id, lock="share")
     request = InspectionRequest(inputs=await _inputs(session, query))
     fingerprint = _digest(
         {"model": str(model.id), "request": request.model_dump(mode="json"), "v": __version__}

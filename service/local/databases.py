@@ -23,7 +23,7 @@ class LocalDatabases:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        """Name the place without touching it.
+        """Set the data directory without touching it.
 
         Args:
             data_dir: Directory for everything the databases keep; created at the first start.

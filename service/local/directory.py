@@ -34,7 +34,7 @@ def prepare(directory: Path, *parts: str) -> None:
     for path in (directory, *(directory / part for part in parts)):
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Trying is the only test that counts capabilities and read-only mounts rightly.
+            # Only an attempt to write accounts for capabilities and read-only mounts.
             tempfile.TemporaryFile(dir=path).close()
         except OSError as error:
             raise _unusable(directory, error) from error
@@ -46,7 +46,7 @@ def exclusive(directory: Path) -> Iterator[int]:
 
     The lock belongs to the open file, not to this process: children that inherit the file hold it
     as well. So it is free only when the last process that may write here is gone, even if this
-    one was killed; for such leftovers to end we wait a while.
+    one was killed; we wait a while for such leftover processes to end.
 
     Yields:
         The descriptor of the locked file, for children to inherit.

@@ -27,8 +27,8 @@ class Postgres(Child):
 
     # Fast shutdown: ends open sessions, then writes everything down. SIGTERM would wait for them.
     stop_signal = signal.SIGINT
-    # Immediate shutdown: no goodbye, replays its log at the next start. SIGKILL would leave it to
-    # the server's own children to notice.
+    # Immediate shutdown: no checkpoint; the log is replayed at the next start. After SIGKILL the
+    # server's own children would have to notice by themselves.
     kill_signal = signal.SIGQUIT
     stop_seconds = 60.0
 

@@ -27,7 +27,7 @@ class Child:
     reaches the supervisor only, which then stops its children in order.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         log: The file that takes its output; None lets it write where this process does.
     """
 
@@ -49,7 +49,7 @@ class Child:
         """Describe a child without starting it.
 
         Args:
-            name: What messages call it.
+            name: Its name in messages.
             argv: Program and arguments.
             env: Its whole environment; None hands on this process's.
             log: File for its output. The previous run's is kept beside it, as `<name>.log.1`.
@@ -59,6 +59,8 @@ class Child:
         """
         self.name = name
         self.log = log
+        self.was_ready = False
+        """Whether it has done its work once."""
         self._command = tied_to_this_process(argv, death_signal, unprivileged_in)
         self._env = env
         self._pass_fds = tuple(pass_fds)
@@ -107,7 +109,7 @@ class Child:
         """Wait until the process does its work.
 
         Args:
-            is_ready: Asks it; called again and again, and must return soon.
+            is_ready: Returns whether it is ready; called repeatedly, so it must return soon.
             seconds: How long to wait. When they are over, the process is killed.
 
         Raises:
@@ -121,6 +123,7 @@ class Child:
                 self.kill()
                 self.fail(f"was not ready within {seconds:g} s")
             time.sleep(POLL_SECONDS)
+        self.was_ready = True
 
     def stop(self) -> None:
         """Ask the process to end, wait `stop_seconds`, then kill it and its process group."""

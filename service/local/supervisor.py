@@ -18,6 +18,8 @@ STEADY_SECONDS = 20.0
 # stumble at start-up lasts, shorter than a person waits before looking for the reason.
 FALSE_STARTS = 4
 FIRST_WAIT_SECONDS = 0.5
+# A child that did its work once, and does not now, may again: when the disk has room, say.
+LONGEST_WAIT_SECONDS = 15.0
 
 
 class Supervisor:
@@ -77,10 +79,13 @@ class Supervisor:
         """Look after the children until SIGINT (or what `unwind_on_termination` adds to it).
 
         Args:
-            until: Ends the waiting when it says so.
+            until: The wait ends once this returns True.
+
+        A child that has done its work is started again for ever, ever less often; what else works
+        goes on meanwhile.
 
         Raises:
-            LocalError: A child ended again and again without really starting.
+            LocalError: A child ended again and again without ever really starting.
         """
         with suppress(KeyboardInterrupt):
             while not until():
@@ -103,6 +108,7 @@ class _Kept:
         self._started_at = time.monotonic()
         self._restart_at: float | None = None
         self._false_starts = 0
+        self._has_worked = False
 
     def tend(self, announce: Callable[[str], None]) -> None:
         """Restart the child if it ended, after a wait that doubles with each false start."""
@@ -117,10 +123,12 @@ class _Kept:
 
     def _plan_restart(self, now: float) -> None:
         lived = now - self._started_at
+        self._has_worked = self._has_worked or self._child.was_ready or lived >= STEADY_SECONDS
         self._false_starts = self._false_starts + 1 if lived < STEADY_SECONDS else 1
-        if self._false_starts >= FALSE_STARTS:
+        if self._false_starts >= FALSE_STARTS and not self._has_worked:
             self._child.fail(f"ended {self._false_starts} times soon after its start")
-        self._restart_at = now + FIRST_WAIT_SECONDS * 2 ** (self._false_starts - 1)
+        wait = FIRST_WAIT_SECONDS * 2 ** min(self._false_starts - 1, 10)
+        self._restart_at = now + min(wait, LONGEST_WAIT_SECONDS)
 
     def _restart(self, now: float, announce: Callable[[str], None]) -> None:
         self._started_at = now

@@ -83,7 +83,7 @@ class LocalPhiscope:
         listening = undo.enter_context(listen(self._host, self._port, self._settings))
         self.url = describe(listening)
         settings, local = self._databases(undo)
-        engine = open_engine(settings)
+        engine = open_engine(settings, patience=None)
         upgrade(engine)
         engine.dispose()
         self._supervisor = undo.enter_context(Supervisor(self._announce))

@@ -7,14 +7,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.models.schemas import ModelFields, ModelQuery
+from service.platform.database import RowLock, locked
 from service.tables.models import Model
 
 
-async def find(session: AsyncSession, model_id: UUID) -> Model | None:
+async def find(session: AsyncSession, model_id: UUID, lock: RowLock = "none") -> Model | None:
     """Return a model that has not been deleted."""
-    return await session.scalar(
-        select(Model).where(Model.id == model_id, Model.deleted_at.is_(None))
-    )
+    found = select(Model).where(Model.id == model_id, Model.deleted_at.is_(None))
+    return await session.scalar(locked(found, lock))
 
 
 async def find_same(session: AsyncSession, fields: ModelFields, sha256: str) -> Model | None:

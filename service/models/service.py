@@ -12,6 +12,7 @@ from service.http.problems import NotAModel, NotFound, UnsafeArchive, validated
 from service.http.uploads import Upload
 from service.models import repository
 from service.models.schemas import ModelFields
+from service.platform.database import RowLock
 from service.platform.storage import BlobStore
 from service.tables.analyses import of_model
 from service.tables.models import Model
@@ -81,13 +82,13 @@ def _checked(file: BinaryIO) -> ModelFormat:
         raise problem(str(error)) from None
 
 
-async def get(session: AsyncSession, model_id: UUID) -> Model:
-    """Return a model.
+async def get(session: AsyncSession, model_id: UUID, lock: RowLock = "none") -> Model:
+    """Return a model, locked if whoever asks is about to refer to it, or to delete it.
 
     Raises:
         NotFound: There is none of this id.
     """
-    model = await repository.find(session, model_id)
+    model = await repository.find(session, model_id, lock)
     if model is None:
         raise NotFound(f"There is no model {model_id}. GET /v1/models lists those there are.")
     return model
@@ -100,7 +101,7 @@ async def delete(session: AsyncSession, store: BlobStore, model_id: UUID) -> Non
         NotFound: There is none of this id.
         InUse: An unfinished analysis needs it.
     """
-    model = await get(session, model_id)
+    model = await get(session, model_id, lock="update")
     await analyses.refuse_if_unfinished(session, of_model(model_id))
     await inspections.drop_of_model(session, model_id)
     await blobs.lock(session, model.sha256)

@@ -9,11 +9,11 @@ import redis.asyncio
 import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from service.operations import live_workers
+from service.platform.migration import SchemaError, check_schema
 from service.tables.workers import Worker
 
 log = structlog.get_logger()
@@ -84,13 +84,14 @@ async def _check(name: str, probe: Callable[[], Awaitable[None]], *, required: b
         await asyncio.wait_for(probe(), _CHECK_SECONDS)
     except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
         log.warning("dependency does not answer", name=name, error=str(error))
-        return Check(name=name, ok=False, required=required, error=type(error).__name__)
+        said = str(error) if isinstance(error, SchemaError) else type(error).__name__
+        return Check(name=name, ok=False, required=required, error=said)
     return Check(name=name, ok=True, required=required)
 
 
 async def _check_database(request: Request) -> None:
     async with request.app.state.engine.connect() as connection:
-        await connection.execute(text("SELECT version_num FROM alembic_version"))
+        await connection.run_sync(check_schema)
 
 
 async def _find_workers(request: Request) -> Workers:

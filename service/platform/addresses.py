@@ -1,6 +1,6 @@
-"""Addresses that probes are fetched from: parsed, held against those allowed, and read.
+"""Addresses that probes are fetched from: parsed, compared with the allowed prefixes, and read.
 
-The platform's own credentials are used, so what is not below an allowed prefix is never asked for.
+Fetching uses the platform's own credentials, so only addresses below an allowed prefix are read.
 """
 
 import os
@@ -20,7 +20,7 @@ SCHEMES = ("s3", "gs", "az", "file")
 
 
 class AddressError(ValueError):
-    """An address that is none, is not allowed, or cannot be read. Its words are for its owner."""
+    """A malformed, forbidden or unreadable address. The message is for its owner."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Address:
     parts: tuple[str, ...]
 
     def is_below(self, prefix: "Address") -> bool:
-        """Return whether this is a place inside of another one."""
+        """Return whether this address lies inside another one."""
         depth = len(prefix.parts)
         return (
             (self.scheme, self.store) == (prefix.scheme, prefix.store)
@@ -104,7 +104,7 @@ def fetch(uri: str, prefixes: Sequence[str], destination: BinaryIO, max_bytes: i
 
     Args:
         uri: The address.
-        prefixes: Those below which it has to be, for a file also after every link in its path.
+        prefixes: It must be below one of these; a file, also once its links are resolved.
         destination: Written from its current position.
         max_bytes: More than this is refused.
 
@@ -127,7 +127,7 @@ def fetch(uri: str, prefixes: Sequence[str], destination: BinaryIO, max_bytes: i
 
 
 def _of_file(address: Address, prefixes: Sequence[str]) -> Iterator[bytes]:
-    # Opened first and asked afterwards where that led: nothing can be exchanged in between.
+    # Opened first, then asked for its real path: nothing can be swapped in between.
     fd = os.open(address.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         opened = Path(f"/proc/self/fd/{fd}").readlink()

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeVarTuple
 from uuid import UUID
 
 import uuid_utils.compat
 from fastapi import Depends, Request
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func
+from sqlalchemy import DateTime, Engine, MetaData, Select, create_engine, event, func
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -23,6 +23,8 @@ from service.platform.settings import Settings
 
 # A request or a worker that has to wait this long for its connection fails, instead of piling up.
 CONNECT_SECONDS = 10
+
+Selected = TypeVarTuple("Selected")
 
 AWAY: tuple[type[SQLAlchemyError], ...] = (
     OperationalError,
@@ -81,6 +83,23 @@ class Base(DeclarativeBase):
 def new_id() -> UUID:
     """Make a UUIDv7: ids sort by the time they were made, so lists page by id alone."""
     return uuid_utils.compat.uuid7()
+
+
+RowLock = Literal["none", "share", "update"]
+"""How rows that are read are locked until the transaction ends.
+
+share: against deletion, by all who are about to refer to them. update: by whoever deletes them.
+"""
+
+
+def locked(statement: Select[*Selected], lock: RowLock) -> Select[*Selected]:
+    """Have a query lock the rows that it finds.
+
+    One that waits for a lock sees the rows as they are then; those deleted meanwhile are not found.
+    """
+    if lock == "none":
+        return statement
+    return statement.with_for_update(read=lock == "share")
 
 
 class Identified:

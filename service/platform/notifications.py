@@ -80,7 +80,7 @@ class Notifications:
         ended: Callable[[Read], bool],
         seconds: float,
     ) -> Read:
-        """Return what `read` gives as soon as it has ended, or as it stands after so long."""
+        """Return the state that `read` returns once it has ended, or when the time is up."""
         deadline = time.monotonic() + seconds
         async with self.subscribe(payload) as changed:
             while True:

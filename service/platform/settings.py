@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     @property
     def threads_per_job(self) -> int:
-        """Threads of one job: as set, or a slot's share of the cores this process may use."""
+        """Threads of one job: as set, or one slot's share of the cores this process may use."""
         return self.job_threads or max(1, len(os.sched_getaffinity(0)) // self.worker_slots)
 
     @property

@@ -107,7 +107,7 @@ class BlobStore:
             obstore.delete(self._store, _key(sha256))
 
     def check(self) -> None:
-        """Look something up, and raise whatever keeps the store from answering."""
+        """Look something up; raise the store's own error if it does not answer."""
         next(iter(obstore.list(self._store, prefix="sha256", chunk_size=1)), None)
 
 

@@ -6,23 +6,25 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.platform.database import RowLock, locked
 from service.probes.schemas import ProbeQuery
 from service.tables.probes import Probe
 
 
-async def find(session: AsyncSession, probe_id: UUID) -> Probe | None:
+async def find(session: AsyncSession, probe_id: UUID, lock: RowLock = "none") -> Probe | None:
     """Return a probe that has not been deleted."""
-    return await session.scalar(
-        select(Probe).where(Probe.id == probe_id, Probe.deleted_at.is_(None))
-    )
+    found = select(Probe).where(Probe.id == probe_id, Probe.deleted_at.is_(None))
+    return await session.scalar(locked(found, lock))
 
 
-async def find_by_name(session: AsyncSession, name: str, version: int | None) -> Probe | None:
+async def find_by_name(
+    session: AsyncSession, name: str, version: int | None, lock: RowLock = "none"
+) -> Probe | None:
     """Return a version of a named probe; the newest for None."""
     statement = select(Probe).where(Probe.name == name, Probe.deleted_at.is_(None))
     if version is not None:
         statement = statement.where(Probe.version == version)
-    return await session.scalar(statement.order_by(Probe.version.desc()).limit(1))
+    return await session.scalar(locked(statement.order_by(Probe.version.desc()).limit(1), lock))
 
 
 async def next_version(session: AsyncSession, name: str) -> int:

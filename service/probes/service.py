@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from service.http.problems import BuiltIn, InvalidRequest, NotFound, validated
 from service.http.uploads import Upload
 from service.platform import addresses
+from service.platform.database import RowLock
 from service.platform.settings import Settings
 from service.platform.storage import BlobStore
 from service.probes import repository
@@ -73,32 +74,32 @@ async def _register(session: AsyncSession, probe: Probe) -> Probe:
     return probe
 
 
-async def get(session: AsyncSession, reference: str) -> Probe:
-    """Return the probe that an id, a name or `name@version` refers to.
+async def get(session: AsyncSession, reference: str, lock: RowLock = "none") -> Probe:
+    """Return the probe that an id, a name or `name@version` refers to, locked as that of a model.
 
     Raises:
         NotFound: There is none.
     """
-    probe = await _find(session, reference)
+    probe = await _find(session, reference, lock)
     if probe is None:
         raise NotFound(f"There is no probe {reference!r}. GET /v1/probes lists those there are.")
     return probe
 
 
-async def _find(session: AsyncSession, reference: str) -> Probe | None:
+async def _find(session: AsyncSession, reference: str, lock: RowLock) -> Probe | None:
     try:
-        return await repository.find(session, UUID(reference))
+        return await repository.find(session, UUID(reference), lock)
     except ValueError:
         pass
     if not reference.isprintable():
         return None
     name, at, version = reference.partition("@")
     if not at:
-        return await repository.find_by_name(session, name, None)
+        return await repository.find_by_name(session, name, None, lock)
     # Versions are 32-bit; whatever does not fit one names nothing.
     if not (version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS):
         return None
-    return await repository.find_by_name(session, name, int(version))
+    return await repository.find_by_name(session, name, int(version), lock)
 
 
 async def delete(session: AsyncSession, store: BlobStore, reference: str) -> None:
@@ -109,7 +110,7 @@ async def delete(session: AsyncSession, store: BlobStore, reference: str) -> Non
         InUse: An unfinished analysis needs it.
         BuiltIn: It is part of Phiscope.
     """
-    probe = await get(session, reference)
+    probe = await get(session, reference, lock="update")
     if probe.name.startswith("builtin:"):
         raise BuiltIn(f"{probe.name} is built in and cannot be deleted.")
     await analyses.refuse_if_unfinished(session, of_probe(probe.id))

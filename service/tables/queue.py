@@ -7,10 +7,10 @@ broker. A worker that hears of it claims it: it is RUNNING, under a lease that i
        ▲                   │
        └───── release ─────┘      withdraw: from either of them to DONE
 
-A holder that gives the job back, and a relay that finds a lease expired, release it. All guards are
-in the SQL. A claim raises the job's attempt, and every later statement of its holder names it: so a
-worker that was presumed dead and is not finds that its statements change nothing. Whoever closes a
-job writes what became of its subject in the same transaction.
+A job is released by a holder that gives it back, or by a relay that finds its lease expired. All
+guards are in the SQL. A claim raises the job's attempt, and every later statement of its holder
+names that attempt: the statements of a worker that was wrongly presumed dead change nothing.
+Whoever closes a job writes the outcome of its subject in the same transaction.
 """
 
 from collections.abc import Collection
@@ -51,7 +51,7 @@ def enqueue(
 
 
 def withdraw(subject_ids: Collection[UUID]) -> Update:
-    """Take the unfinished jobs of some subjects out of the queue; a worker on one finds it gone."""
+    """Take unfinished jobs of some subjects out of the queue; a worker on one loses its lease."""
     return (
         update(Job)
         .where(Job.subject_id.in_(subject_ids), Job.state != JobState.DONE)
@@ -60,7 +60,7 @@ def withdraw(subject_ids: Collection[UUID]) -> Update:
 
 
 def wake() -> Select[None]:
-    """Have relays look again: something that queued jobs waited for has come."""
+    """Have relays look again: something that queued jobs were waiting for is now there."""
     return select(_notification())
 
 
@@ -98,7 +98,7 @@ def mark_published(job_ids: Collection[UUID]) -> Update:
 
 
 def unpublish(job_ids: Collection[UUID]) -> Update:
-    """Have queued jobs published again whose messages were not sent, or are used up unclaimed."""
+    """Have queued jobs published again if no message was sent, or none is used for a claim."""
     return (
         update(Job)
         .where(Job.id.in_(job_ids), Job.state == JobState.QUEUED)
@@ -151,7 +151,7 @@ def claim(job_id: UUID, worker: str, seconds: float) -> ReturningUpdate[str, UUI
 
 
 def renew(job_id: UUID, attempt: int, seconds: float) -> ReturningUpdate[UUID]:
-    """Prolong a lease; returns nothing if it is its holder's no more."""
+    """Prolong a lease; returns nothing if the lease is lost."""
     return _held(job_id, attempt).values(lease_until=_from_now(seconds)).returning(Job.id)
 
 

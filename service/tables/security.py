@@ -28,8 +28,8 @@ class Event(Identified, Base):
         Index("ix_security_events_event", "event", "created_at", "id"),
     )
 
-    # Read when it is written, not when its transaction began: under the lock of its file, what
-    # came after the last release is told by it.
+    # The time of the write, not of the transaction's begin: since events are written under the
+    # lock of their file, it shows which of them came after the last release.
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     event: Mapped[str]
     sha256: Mapped[str | None] = mapped_column(String(64), comment="The file to blame.")
@@ -58,5 +58,5 @@ class Quarantine(Base):
 
 
 def lock_of(sha256: str) -> Select[tuple[None]]:
-    """Make others wait who count or release this file's strikes, until the transaction ends."""
+    """Lock the counting and releasing of this file's strikes until the transaction ends."""
     return select(func.pg_advisory_xact_lock(func.hashtextextended(f"quarantine {sha256}", 0)))

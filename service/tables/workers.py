@@ -13,7 +13,7 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 
 
 class Worker(Base):
-    """One worker process, which says again and again that it is there."""
+    """One worker process, which reports regularly that it is alive."""
 
     __tablename__ = "workers"
     __table_args__ = (CheckConstraint("device IN ('cpu', 'cuda')", name="device"),)

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +10,7 @@ from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.orm import Session
 
 from service.local.databases import LocalDatabases
-from service.platform.migration import alembic_config, upgrade
+from service.platform.migration import SchemaError, alembic_config, check_schema, upgrade
 from service.probes.schemas import ProbeRead
 from service.tables.probes import Probe
 
@@ -74,3 +77,59 @@ def test_migrating_twice_changes_nothing(database_url: str, connection: Connecti
     upgrade(engine)
     engine.dispose()
     assert "analyses" in inspect(connection).get_table_names()
+
+
+def run(*arguments: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run a part that refuses to start, and does not get to its other settings."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if "PHISCOPE" not in name},
+        "PHISCOPE_DATABASE_URL": database_url,
+        "PHISCOPE_BROKER_URL": "redis://127.0.0.1:1/0",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+SERVE, WORKER, MIGRATE = ("service", "serve", "--port", "0"), ("workers",), ("service", "migrate")
+
+
+@pytest.mark.parametrize(
+    ("part", "revision"), [(SERVE, "0001"), (WORKER, None)], ids=["serve: old", "worker: none"]
+)
+def test_parts_refuse_tables_that_are_not_migrated(
+    part: tuple[str, ...], revision: str | None, connection: Connection, database_url: str
+) -> None:
+    if revision is not None:
+        command.upgrade(alembic_config(connection), revision)
+        connection.commit()
+    ended = run(*part, database_url=database_url)
+    assert ended.returncode == 1
+    assert "phiscope migrate" in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr + ended.stdout
+
+
+@pytest.mark.parametrize("part", [WORKER, MIGRATE], ids=["worker", "migrate"])
+def test_parts_refuse_tables_of_the_future(
+    part: tuple[str, ...], connection: Connection, database_url: str
+) -> None:
+    command.upgrade(alembic_config(connection), "head")
+    connection.execute(text("UPDATE alembic_version SET version_num = 'zz99'"))
+    connection.commit()
+    ended = run(*part, database_url=database_url)
+    said = " ".join((ended.stderr + ended.stdout).split())
+    assert ended.returncode == 1
+    assert "revision zz99" in said
+    assert "newer version" in said
+    assert "Traceback" not in said
+
+
+def test_tables_of_this_version_are_in_order(connection: Connection) -> None:
+    with pytest.raises(SchemaError, match="phiscope migrate"):
+        check_schema(connection)
+    command.upgrade(alembic_config(connection), "head")
+    check_schema(connection)

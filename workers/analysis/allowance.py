@@ -1,4 +1,4 @@
-"""Whether a job may have the memory that its figures need, told before the model runs."""
+"""Checking, before the whole probe is run, that a job may use the memory that its figures need."""
 
 import torch
 
@@ -9,21 +9,21 @@ from workers.diagnostics.plan import Problem
 from workers.protocol.errors import JobError
 from workers.protocol.requests import Device
 
-# Of a kept row's features: float32 as the model gives them, float64 when they are projected.
+# Per feature of a kept row: float32 as the model returns it, and float64 for its projection.
 _BYTES_PER_KEPT_FEATURE = 12
 
 
 def check_allowance(
     problem: Problem, *, positions: int, taken_bytes: int, memory_bytes: int, result_bytes: int
 ) -> None:
-    """Refuse a problem that cannot be solved in what a job may allocate, or written to its result.
+    """Refuse a problem that needs more memory, or a larger result file, than a job may have.
 
     Args:
-        problem: Its sizes.
-        positions: Rows a sample.
-        taken_bytes: What probe and model have allocated so far.
-        memory_bytes: What the job may allocate.
-        result_bytes: The largest file it may write.
+        problem: Sizes of the problem.
+        positions: Rows per sample.
+        taken_bytes: Bytes that probe and model have allocated so far.
+        memory_bytes: Bytes that the job may allocate.
+        result_bytes: Bytes of the largest file that the job may write.
 
     Raises:
         JobError: `out_of_memory`, with the number of samples that would do.
@@ -75,15 +75,15 @@ def check_allowance(
 
 
 def choose_device(problem: Problem, device: Device, beside_bytes: int) -> torch.device:
-    """Return where the figures are to be found: on the GPU, if the model is there, or on the CPU.
+    """Return the device for the figures: the model's GPU if the problem suits it, or the CPU.
 
     Args:
-        problem: Its sizes.
-        device: Where the model is, and has run once.
-        beside_bytes: What is taken of its memory for other sums.
+        problem: Sizes of the problem.
+        device: Device of the model, which has run there once.
+        beside_bytes: Bytes of the device's memory that other sums need.
     """
     if device == "cuda":
-        # What torch has kept of the first run is free for what follows.
+        # Memory that torch's allocator still reserves after the first run can be used again.
         reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         free, _ = torch.cuda.mem_get_info()
         if problem.suits_gpu(free + reserved - beside_bytes - _kept_bytes(problem)):

@@ -1,4 +1,4 @@
-"""What the model's answer is: found from its link, and applied to outputs that it never gave."""
+"""The form of the model's answer, found from its link, and decisions from other outputs."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,14 +9,14 @@ from workers.extraction import Extractor
 
 
 def read_answer(extractor: Extractor, task: Task) -> Answer:
-    """Find out what the model's answer f = link(u) is.
+    """Find out the form of the model's answer f = link(u).
 
-    Where it is not known how the answer follows from the outputs, as the report's
-    `feature_map.verified` says, its values alone show what it is.
+    If it is not known how the answer follows from the outputs (the report's `feature_map.verified`
+    is then false), the form is found from the answer's values alone.
 
     Args:
         extractor: What was found in the model.
-        task: What the targets are.
+        task: Kind of the targets.
     """
     link, outputs = extractor.link, extractor.feature_map.outputs
     if _is_unlinked(extractor):
@@ -30,10 +30,10 @@ def read_answer(extractor: Extractor, task: Task) -> Answer:
 
 
 def head_by_class(extractor: Extractor) -> Tensor | None:
-    """Return the head's weights by class of the answer, `(classes, p)`; None if some have no row.
+    """Return the head's weights by class of the answer, `(classes, p)`; None if a class has no row.
 
-    Where it is not known how the answer follows from the outputs, nor is which row is of which
-    class.
+    None, too, if it is not known how the answer follows from the outputs: which row belongs to
+    which class is then unknown.
 
     Args:
         extractor: What was found in the model.
@@ -51,22 +51,22 @@ def head_by_class(extractor: Extractor) -> Tensor | None:
 
 
 def count_predicted_classes(extractor: Extractor, answer: Answer) -> int | None:
-    """Count the classes that the model can predict; None where that is not known.
+    """Count the classes that the model can predict; None if that is not known.
 
     Args:
         extractor: What was found in the model.
-        answer: What its answer is.
+        answer: Form of the model's answer.
     """
     columns = extractor.feature_map.columns
     return max(columns, 2) if columns and answer.is_known else None
 
 
 def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor | None] | None:
-    """Return what predicts from other outputs; None where the model's link cannot be repeated.
+    """Return a function that decides from other outputs; None if the link cannot be repeated.
 
     Args:
         extractor: What was found in the model.
-        answer: What its answer is.
+        answer: Form of the model's answer.
     """
     link = extractor.link
     if _is_unlinked(extractor) and extractor.feature_map.W is not None:
@@ -80,17 +80,17 @@ def deciding(extractor: Extractor, answer: Answer) -> Callable[[Tensor], Tensor 
 
 
 def _is_unlinked(extractor: Extractor) -> bool:
-    """Return whether there are outputs and nobody saw how the model's answer follows from them."""
+    """Return whether there are outputs, but it is not known how the answer follows from them."""
     return extractor.link is None and extractor.feature_map.outputs > 0
 
 
 def cautions(extractor: Extractor, answer: Answer, measured: Performance | None) -> Iterator[str]:
-    """Yield what a reader must know of the figures of the model's answer, each as `code: sentence`.
+    """Yield what a reader must know about the answer's figures, each as `code: sentence`.
 
     Args:
         extractor: What was found in the model.
-        answer: What its answer is.
-        measured: Its performance; None without targets.
+        answer: Form of the model's answer.
+        measured: Performance of the answer; None without targets.
     """
     link = extractor.feature_map.link
     is_unlinked = _is_unlinked(extractor)
@@ -133,7 +133,7 @@ def cautions(extractor: Extractor, answer: Answer, measured: Performance | None)
 
 
 def _no_performance(extractor: Extractor) -> str:
-    """Say why answers cannot be judged, where the owner chose the head."""
+    """Say why the answers have no performance figures when the owner chose the head."""
     found, answers = extractor.feature_map, extractor.unlinked
     said = "so there is no accuracy, no loss and no skill."
     if answers is None:

@@ -1,4 +1,4 @@
-"""The files that come out of an analysis beside its report."""
+"""The files that an analysis produces besides its report."""
 
 import numpy as np
 import safetensors.numpy
@@ -8,7 +8,7 @@ from workers.analysis.evaluation import Evaluation
 from workers.diagnostics import Diagnosis
 from workers.extraction import FeatureMap
 
-# top_k = auto: where C eigenfunctions carry a minimal network, the next C show what follows.
+# For top_k = "auto": C eigenfunctions carry a minimal network, and the next C show what follows.
 _KEPT_PER_OUTPUT = 2
 
 
@@ -16,8 +16,8 @@ def moments_file(evaluation: Evaluation, found: FeatureMap) -> bytes:
     """Return the sums that every figure comes from, as safetensors.
 
     Args:
-        evaluation: The sums, and what their coordinates belong to.
-        found: W and b, which coordinates of outputs are told by.
+        evaluation: The sums, and the bases of their coordinates.
+        found: W and b, from which a reader recovers the basis of the outputs' coordinates.
     """
     arrays = evaluation.total().to_arrays()
     if evaluation.basis is not None:
@@ -40,7 +40,7 @@ def eigenfunctions_file(diagnosis: Diagnosis, evaluation: Evaluation, top_k: int
     Args:
         diagnosis: Eigenvalues and eigenvectors.
         evaluation: The kept rows.
-        top_k: How many of them, or "auto" for two per output.
+        top_k: Number of eigenfunctions, or "auto" for two per output.
     """
     eigenvalues = diagnosis.spectrum.eigenvalues
     wanted = _KEPT_PER_OUTPUT * evaluation.space.outputs if top_k == "auto" else int(top_k)

@@ -34,10 +34,10 @@ from workers.extraction import Extractor
 from workers.probes.probe import ProbeData
 from workers.protocol.progress import ProgressWriter, Stage
 
-# Enough rows to keep matrix products busy, few enough for the activations of a large network, and
-# for the features and class indicators of a dense model. Every batch takes some time of its own, in
-# which a small network runs on hundreds of samples, so such a network gets more at once, unless it
-# then fails (`Extractor.fallback`).
+# Enough samples for efficient matrix products, few enough to hold the activations of a large
+# network, and the features and class indicators of a dense model. A batch has a fixed cost, in
+# which a small network could run on hundreds of samples, so a small network gets larger batches,
+# unless it fails on them (`Extractor.fallback`).
 USUAL_BATCH = 256
 _LARGEST_BATCH = 2048
 _BATCH_BYTES = 64 << 20
@@ -50,16 +50,17 @@ class Evaluation:
 
     Attributes:
         folds: Moments of disjoint random parts of the samples; they count rows.
-        performance_by_fold: Sums of correct answers and loss over the rows of each; none without
-            targets.
-        answer: What the model's answer is.
-        average_precision: Of its scores for labels; None unless samples may have several.
+        performance_by_fold: Sums of correct answers and loss over the rows of each fold; empty
+            without targets.
+        answer: Form of the model's answer.
+        average_precision: Average precision of the scores for labels; None unless samples may have
+            several labels.
         kept: Features and answers of some rows.
-        decide: What the model would decide from other outputs; None where that is not known.
+        decide: What the model would decide from other outputs; None if that is not known.
         warnings: What a reader of the answer's figures must know, each as `code: sentence`.
-        basis: `(p, q)` where the moments are of the features' coordinates in this orthonormal
-            basis, which fewer rows than features are reduced to; None: of the features themselves.
-        space: Whose coordinates the outputs of the moments are.
+        basis: Orthonormal basis `(p, q)` whose coordinates of the features the moments are computed
+            from, where there are fewer rows than features; None: from the features themselves.
+        space: The space whose coordinates of the outputs the moments are computed from.
     """
 
     folds: list[Moments]
@@ -77,7 +78,7 @@ class Evaluation:
         return reduce(add, self.folds)
 
     def rows(self) -> Rows:
-        """Return the kept rows, and what the model would decide of them from other outputs."""
+        """Return the kept rows, with `decide`."""
         return self.kept.rows(self.decide)
 
 
@@ -95,14 +96,14 @@ def evaluate(
     """Run the model over the whole probe, once.
 
     Args:
-        extractor: Gives features and outputs.
+        extractor: Extractor of features and outputs.
         probe: The samples.
-        batch_size: How many the model sees at once.
-        seed: Of the dealing to folds.
-        progress: Told of the samples seen.
-        weights: How much rows count in the moments; None: all alike.
-        layers: Sums up all layers in the same pass.
-        space: Whose coordinates of the outputs are summed; None: the outputs themselves.
+        batch_size: Number of samples that the model sees at once.
+        seed: Seed of the dealing to folds.
+        progress: Receives the number of samples seen.
+        weights: How much each row counts in the moments; None: all alike.
+        layers: Sums over all layers, gathered in the same pass.
+        space: The space whose coordinates of the outputs are summed; None: the outputs themselves.
 
     Raises:
         JobError: The model fails on a batch.
@@ -128,7 +129,7 @@ class _Gathered:
     """What is summed up and kept in a pass over a probe.
 
     Args:
-        extractor: Gives features and outputs.
+        extractor: Extractor of features and outputs.
         probe: The samples.
         space: The space whose coordinates of the outputs are summed.
         seed: Seed of the dealing to folds.
@@ -139,7 +140,7 @@ class _Gathered:
     ) -> None:
         found = extractor.feature_map
         self._extractor, self._probe, self._space = extractor, probe, space
-        # Without targets the answer is taken for one about classes.
+        # Without targets the outputs are treated as scores of classes.
         self._answer = read_answer(extractor, probe.spec.task or "classification")
         self._folds = Folds(
             len(probe),
@@ -155,15 +156,15 @@ class _Gathered:
         )
 
     def add(self, counted: CountedBatch, weights: Tensor | None, *, rows: int) -> Tensor:
-        """Take in the rows of a batch that count.
+        """Add the rows of a batch that count.
 
         Args:
-            counted: Their features, outputs, answers and targets.
-            weights: How much each of them counts in the moments; None: all alike.
-            rows: Number of rows that the model gave for the batch.
+            counted: Features, outputs, answers and targets of these rows.
+            weights: How much each of these rows counts in the moments; None: all alike.
+            rows: Number of rows that the model gave for the batch, counted or not.
 
         Returns:
-            The coordinates of their outputs, `(rows, size)`.
+            The coordinates of the counted rows' outputs, `(rows that count, size)`.
         """
         extracted, answer = counted.extracted, self._answer
         targets = target_functions(self._probe, counted.targets)
@@ -184,7 +185,7 @@ class _Gathered:
         return coordinates
 
     def evaluation(self) -> Evaluation:
-        """Return everything that was taken in."""
+        """Return everything that was gathered."""
         extractor, answer, scores = self._extractor, self._answer, self._scores
         by_fold = [] if self._performances is None else self._performances.by_fold()
         measured = sum(by_fold, Performance()) if by_fold else None
@@ -203,11 +204,11 @@ class _Gathered:
 
 
 def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:
-    """Return how many samples the model is to see at once where nobody said.
+    """Choose the number of samples that the model sees at once.
 
     Args:
         probe: The samples.
-        run_bytes: What the results of all the model's operations take, a sample; None: not known.
+        run_bytes: Bytes per sample of the results of all the model's operations; None: not known.
     """
     bytes_per_sample = 4 * sum(max(1, math.prod(each.shape)) for each in probe.inputs)
     positions = 1
@@ -221,25 +222,25 @@ def choose_batch_size(probe: ProbeData, run_bytes: int | None = None) -> int:
 
 
 def decisions_wanted(answer: Answer, stored: Tensor | None) -> Tensor | None:
-    """Return what a model should decide, as `Answer.decide` gives it; None for regression."""
+    """Return the right decisions, in the form of `Answer.decide`; None for regression."""
     if stored is None or answer.task == "regression":
         return None
     return stored.flatten() if answer.task == "classification" else stored > 0
 
 
 def target_functions(probe: ProbeData, stored: Tensor | None) -> Tensor | None:
-    """Return the class of each row `(rows,)`, multi-hot rows and values as stored."""
+    """Return classes as one label per row, `(rows,)`; multi-hot rows and values as they are."""
     return stored if stored is None or count_classes(probe) is None else stored.flatten()
 
 
 def count_classes(probe: ProbeData) -> int | None:
-    """Return how many classes labels tell apart; None of other targets and without."""
+    """Return the number of classes of the labels; None for other targets, and without targets."""
     if probe.targets is None or probe.targets.task != "classification":
         return None
     return probe.targets.functions
 
 
 def output_space(extractor: Extractor) -> OutputSpace:
-    """Return where the outputs lie: more outputs than features are bounded by W and b."""
+    """Return the space of the outputs: with more than p + 1 of them, the span of [W b]."""
     found = extractor.feature_map
     return OutputSpace.of_head(found.outputs, found.W, found.b, extractor.destination)

@@ -32,8 +32,9 @@ class HeldOutEvaluation:
 
     Attributes:
         figures: The figures of the eigenfunctions there.
-        answer: What the model's answer is.
-        average_precision: Of its scores for labels; None unless samples may have several.
+        answer: Form of the model's answer.
+        average_precision: Average precision of the scores for labels; None unless samples may have
+            several labels.
     """
 
     figures: HeldOut
@@ -43,7 +44,7 @@ class HeldOutEvaluation:
 
 @contextmanager
 def blaming_eval_probe() -> Iterator[None]:
-    """Let a failure within say that the eval probe is concerned, not the probe."""
+    """Add to any failure in the block that it concerns the eval probe, not the probe."""
     try:
         yield
     except JobError as error:
@@ -71,12 +72,12 @@ def evaluate_held_out(
     """Run the model over the whole eval probe, once, and judge the eigenfunctions on it.
 
     Args:
-        extractor: Gives features and outputs.
+        extractor: Extractor of features and outputs.
         diagnosis: The eigenfunctions.
         probe: The eval probe.
-        batch_size: How many samples the model sees at once.
+        batch_size: Number of samples that the model sees at once.
         options: Seed of the dealing to folds, and tolerances.
-        weights: How much the eval probe's rows count.
+        weights: How much each row of the eval probe counts.
         progress: Receives the number of samples seen.
         task: Task of the first probe; None if it has no targets.
         space: The space whose coordinates of the outputs are summed.
@@ -85,7 +86,8 @@ def evaluate_held_out(
         JobError: The model fails on a batch.
         DiagnosticsError: Features are not finite, or labels do not fit the outputs.
     """
-    # Without any targets the answer is taken for one about classes, as on the first probe.
+    # Without targets on either probe the outputs are treated as scores of classes, as in the first
+    # pass.
     answer = read_answer(extractor, probe.spec.task or task or "classification")
     sums = HeldOutSums(
         diagnosis,

@@ -48,7 +48,7 @@ from workers.protocol.memory import data_bytes
 from workers.protocol.progress import ProgressWriter, Stage
 from workers.protocol.result import JobResult
 
-# Machine epsilon of features that a model gives in less than float32.
+# Machine epsilon of features in less than float32.
 _REDUCED = {"float16": torch.finfo(torch.float16).eps, "bfloat16": torch.finfo(torch.bfloat16).eps}
 
 _FAILURES: Mapping[type[DiagnosticsError], tuple[FailureCode, str]] = {
@@ -79,10 +79,10 @@ def analyse(
     Args:
         arguments: `AnalysisArguments`.
         files: The model and the probe, and the eval probe if there is one.
-        progress: Told of each stage, and of the samples seen.
+        progress: Receives each stage, and the number of samples seen.
 
     Returns:
-        The report's figures as header, the artifacts as sections.
+        The report's figures as the header, the artifacts as sections.
 
     Raises:
         JobError: The model or the probe cannot be used; the message says why.
@@ -103,13 +103,13 @@ def analyse(
 
 
 class _Analysis:
-    """The analysis of a model that has been opened, and the probe that it is given.
+    """The analysis of an opened model on its probe.
 
     Args:
-        request: What is asked.
-        prepared: The model, and the probe as it gets it.
-        progress: Told of each stage.
-        timings: Seconds of each stage, by name.
+        request: The job's arguments.
+        prepared: The model, and the probe as the model gets it.
+        progress: Receives each stage.
+        timings: Seconds of each stage, by name; later stages are added.
     """
 
     def __init__(
@@ -136,10 +136,13 @@ class _Analysis:
         self._layers: LayerPass | None = None
 
     def prepare(self, taken_bytes: int) -> None:
-        """See that there is memory for it, and find the layers if they are asked for.
+        """Check that the analysis fits into memory, and find the layers if they are asked for.
 
         Args:
-            taken_bytes: What the job has allocated so far.
+            taken_bytes: Bytes that the job has allocated so far.
+
+        Raises:
+            JobError: `out_of_memory`; or the layers cannot be compared.
         """
         request, probe = self._request, self._probe
         check_allowance(
@@ -162,10 +165,10 @@ class _Analysis:
             )
 
     def run(self, eval_files: Sequence[BinaryIO]) -> JobResult:
-        """Evaluate, diagnose, and lay out what was found.
+        """Evaluate and diagnose the model, and lay out the result.
 
         Args:
-            eval_files: The eval probe, if there is one.
+            eval_files: The eval probe's file, if there is one.
         """
         with self._stage("extraction"):
             evaluation = self._evaluate()
@@ -216,7 +219,7 @@ class _Analysis:
 
     @property
     def _positions(self) -> float:
-        """Rows a sample, on average."""
+        """Rows per sample, on average."""
         return self._problem.rows / len(self._probe)
 
     def _evaluate(self) -> Evaluation:
@@ -277,13 +280,13 @@ class _Analysis:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """Time a stage, and explain the numerics' errors in it."""
+        """Time a stage, and turn errors of the numerics in it into `JobError`."""
         with timed(self._timings, name), _explained():
             yield
 
 
 def _layers_bytes(request: AnalysisArguments) -> int:
-    """Return what the figures of all layers may take: sums, and as much to diagonalize one."""
+    """Return the bytes that all layers may take: for their sums, and as many to diagonalize one."""
     return 2 * request.layers_bytes if request.options.layers == "all" else 0
 
 
@@ -297,12 +300,12 @@ def _load_probe(file: BinaryIO, spec: ProbeSpec, request: AnalysisArguments) -> 
 def _with_settled_targets(
     fitted: Fitted, extractor: Extractor, like: Targets | None = None
 ) -> Fitted:
-    """Return a model and a probe whose targets mean what fits the model.
+    """Return a model and its probe, with the meaning of the targets settled to fit the model.
 
     Args:
-        fitted: The probe, as the model gets it.
+        fitted: The model, and the probe as the model gets it.
         extractor: What was found in the model.
-        like: Targets of the first probe of the analysis, where this is the second.
+        like: Targets of the probe, if `fitted` holds the eval probe.
 
     Raises:
         JobError: `input_mismatch` or `probe_unreadable` for targets that do not fit.
@@ -315,7 +318,7 @@ def _with_settled_targets(
 
 
 def _with_other_results(error: JobError, found: FeatureMap) -> JobError:
-    """Return a refusal of targets whose hint offers the results that they may be for instead."""
+    """Add to a refusal of targets the other results of the model that they may belong to."""
     failure = error.failure
     if failure.code is not FailureCode.INPUT_MISMATCH or not found.passed_over:
         return error
@@ -335,7 +338,7 @@ def _of_eval_probe(warning: str) -> str:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Give the numerics' errors, which know nothing of jobs, the code that clients see."""
+    """Turn errors of the numerics into `JobError`, with the failure code that clients see."""
     try:
         yield
     except DiagnosticsError as error:

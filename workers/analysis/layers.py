@@ -1,4 +1,4 @@
-"""Every layer's figures, from the pass over the probe that is made for Φ anyway."""
+"""Every layer's figures, from the same pass over the probe as those of Φ."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -18,17 +18,18 @@ from workers.extraction.refusals import Refusal, refuse
 from workers.extraction.trace.execution import Batch
 
 _BYTES = 8
-"""Of a float64, in which everything is summed."""
+"""Bytes of a float64, the dtype of all sums."""
 
-# Matrices of p × p while a layer is diagonalized and its folds are left out in turn: 8.4 measured.
+# Most p × p matrices at a time, while a layer is diagonalized and its folds are left out in turn:
+# 8.4 were measured.
 _WORKING_MATRICES = 9
 
 
 class LayerPass:
-    """The layers of one model in one pass over a probe.
+    """Sums over the layers of one model, in one pass over a probe.
 
     Attributes:
-        tap: Watches the model while it runs on a batch.
+        tap: Dispatch mode that watches the model while it runs on a batch.
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
@@ -55,20 +56,22 @@ class LayerPass:
     ) -> Self:
         """Find the layers of a model and choose those whose sums fit into memory.
 
-        The widest are left without intervals, or out, rather than the analysis refused: memory
-        grows with the square of the width, so a few layers take most of it, and the figures of all
-        others are still there.
+        If memory is short, the widest layers get no intervals, or are left out, and the analysis is
+        not refused: memory grows with the square of the width, so a few layers take most of it,
+        and all others still get their figures.
 
         Args:
             model: The model.
             extractor: What was found in it.
             batch: A first batch.
-            budget: Bytes that the sums may take, and so many more the diagonalization of one layer.
-            n: Samples of the probe.
-            seed: Of their dealing to folds.
-            space: Whose coordinates of the outputs are summed; None: the outputs themselves.
-            classes: How many classes labels tell apart; None: there are none, or values, about as
-                many as outputs.
+            budget: Bytes that the sums may take; the diagonalization of one layer may take as many
+                again.
+            n: Number of samples of the probe.
+            seed: Seed of the dealing to folds.
+            space: The space whose coordinates of the outputs are summed; None: the outputs
+                themselves.
+            classes: Number of classes of the labels; None: there are no labels. Memory is then
+                reserved for as many target values as outputs.
 
         Raises:
             JobError: The model runs other operations on other batches, or answers for each
@@ -104,12 +107,12 @@ class LayerPass:
         return cls(kept, sums, LayerTap(kept, found.operations), warnings)
 
     def add(self, outputs: Tensor, targets: Tensor | None, weights: Tensor | None = None) -> None:
-        """Take in the batch that the tap has seen.
+        """Add the batch that the tap has seen.
 
         Args:
-            outputs: The network's outputs on it, or their coordinates, `(batch, c)`.
-            targets: Its values, `(batch, d)`, its labels, `(batch,)`, or None.
-            weights: How much each of its samples counts, `(batch,)`; None: all alike.
+            outputs: The model's outputs on the batch, or their coordinates, `(batch, c)`.
+            targets: Values, `(batch, d)`, or labels, `(batch,)`; None without targets.
+            weights: How much each sample counts, `(batch,)`; None: all alike.
 
         Raises:
             JobError: The model ran other operations than on the first batch.
@@ -117,10 +120,11 @@ class LayerPass:
         self._sums.update(self.tap.take(len(outputs)), outputs, targets, weights)
 
     def figures(self, *, output_tolerance: float) -> list[JsonValue]:
-        """Give each layer's part of the report; it warns of layers that have none.
+        """Return each layer's part of the report, and add a warning about layers without one.
 
         Args:
-            output_tolerance: Directions of the outputs that count, as a share of the first.
+            output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
+                first.
         """
         entries: list[JsonValue] = []
         broken: list[str] = []
@@ -141,7 +145,7 @@ class LayerPass:
 def _affordable(
     layers: tuple[LayerExecution, ...], functions: int, budget: int
 ) -> tuple[list[LayerExecution], list[LayerExecution]]:
-    """Divide the layers into those whose sums and report fit into the bounds, and the widest."""
+    """Return the layers whose sums and report fit into the bounds, and the wider ones left out."""
     by_width = sorted(layers, key=lambda layer: layer.p)
     kept: list[LayerExecution] = []
     needed = features = 0
@@ -158,7 +162,7 @@ def _affordable(
 def _affordable_in_folds(
     layers: list[LayerExecution], functions: int, budget: int
 ) -> set[LayerExecution]:
-    """Return the layers, from the narrowest on, for which there is memory for sums by fold."""
+    """Return the layers, narrowest first, whose sums by fold fit into memory."""
     needed = sum(_bytes(layer, functions) for layer in layers)
     chosen = set()
     for layer in sorted(layers, key=lambda layer: layer.p):
@@ -170,12 +174,12 @@ def _affordable_in_folds(
 
 
 def _bytes(layer: LayerExecution, functions: int) -> int:
-    """Return memory of a layer's sums with itself and with outputs and targets."""
+    """Return the bytes of a layer's inner products with itself, the outputs and the targets."""
     return _BYTES * layer.p * (layer.p + functions)
 
 
 def _working_bytes(layer: LayerExecution) -> int:
-    """Return memory that comes and goes while a layer's figures are found."""
+    """Return the bytes that are needed temporarily while a layer's figures are computed."""
     return _BYTES * _WORKING_MATRICES * layer.p**2
 
 
@@ -203,7 +207,7 @@ def _without_intervals(layers: list[LayerExecution], functions: int, budget: int
 
 
 def _widths(layers: list[LayerExecution]) -> str:
-    """Return layers in order of width, named from the widest on."""
+    """Return the names and widths of layers given in ascending order of width, widest first."""
     return some([f"{layer.name} (p = {layer.p:,})" for layer in reversed(layers)])
 
 

@@ -1,4 +1,4 @@
-"""Figures as the report lays them out: what a job's result says before the worker completes it."""
+"""The layout of figures in the report: a job's header, before the worker completes it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -32,7 +32,7 @@ _NO_RANK = dict.fromkeys(each.name for each in fields(EffectiveRank))
 
 
 def probe_part(fitted: Fitted) -> dict[str, Any]:
-    """Return what was read, and how the model got it; what identifies the probe the worker adds."""
+    """Return what was read and how the model got it; the worker adds what identifies the probe."""
     probe = fitted.probe
     targets = probe.targets
     return {
@@ -63,7 +63,7 @@ def probe_part(fitted: Fitted) -> dict[str, Any]:
 def provenance_part(
     extractor: Extractor, problem: Problem, timings: Mapping[str, float], device: Device
 ) -> dict[str, Any]:
-    """Return how the figures came about."""
+    """Return how the figures were computed."""
     return {
         "versions": {
             "phiscope": __version__,
@@ -110,11 +110,11 @@ def feature_map_part(
 
 
 def figures(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
-    """Lay the diagnosis out; its names are the report's.
+    """Lay out the diagnosis, whose field names are those of the report.
 
     Args:
-        diagnosis: Of the probe.
-        evidence: For the second axis.
+        diagnosis: Diagnosis of the model on the probe.
+        evidence: Evidence for the second axis.
     """
 
     def part(figures: Any, name: str, **more: Any) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def figures(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
 
 
 def _verdict(diagnosis: Diagnosis, evidence: Evidence) -> dict[str, Any]:
-    """Lay out both axes; what the second says follows the first in reasons and warnings."""
+    """Lay out both axes; reasons and warnings of the second follow those of the first."""
     verdict = _plain(diagnosis.verdict)
     assessment = _plain(
         assess(
@@ -160,8 +160,8 @@ def performance_part(evaluation: Evaluation, positions: float) -> dict[str, Any]
     """Return how good the answers are.
 
     Args:
-        evaluation: Of the probe.
-        positions: Rows a sample, on average.
+        evaluation: Evaluation of the model on the probe.
+        positions: Rows per sample, on average.
     """
     folds, ranked = evaluation.performance_by_fold, evaluation.average_precision
     figures = _performance(sum(folds, Performance()) if folds else None, evaluation.answer, ranked)
@@ -209,7 +209,7 @@ def _performance(
 
 
 def _plain(value: Any) -> Any:
-    """Turn dataclasses and arrays into what JSON holds."""
+    """Convert dataclasses and arrays to JSON values."""
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, np.ndarray | np.generic):

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from workers.diagnostics import Answer, Performance
 
-# Numbers that wait for being measured: a fold has few rows of a batch, and each measuring takes
-# about as long for these as for a thousand.
+# Numbers to buffer before they are measured: a batch has few rows of each fold, and measuring few
+# rows takes about as long as measuring a thousand.
 _WAITING = 1 << 20
 
 
@@ -14,8 +14,8 @@ class FoldPerformances:
     """Sums of correct answers and loss over the rows of each fold, filled batch by batch.
 
     Args:
-        answer: What the model's answer is.
-        folds: How many there are.
+        answer: Form of the model's answer.
+        folds: Number of folds.
     """
 
     def __init__(self, answer: Answer, folds: int) -> None:
@@ -25,10 +25,10 @@ class FoldPerformances:
         self._numbers = 0
 
     def add(self, values: Tensor, targets: Tensor, dealt: Tensor) -> None:
-        """Take the next rows.
+        """Add the next rows.
 
         Args:
-            values: Of the model's answer, as `Answer.values` gives them, `(rows, C)`.
+            values: Values of the model's answer, as `Answer.values` returns them, `(rows, C)`.
             targets: Labels `(rows,)`, or values `(rows, d)`.
             dealt: The fold of each row, `(rows,)`.
 
@@ -42,7 +42,7 @@ class FoldPerformances:
             self._measure()
 
     def by_fold(self) -> list[Performance]:
-        """Return those of each fold, over everything taken so far."""
+        """Return the sums of each fold, over all rows added so far."""
         self._measure()
         return self._performances
 

@@ -1,4 +1,4 @@
-"""Loading a model where it is to run, giving it the probe, and finding its features there."""
+"""Loading a model on its device, fitting the probe to it, and finding its features."""
 
 import json
 from collections.abc import Iterator, MutableMapping
@@ -30,10 +30,10 @@ class PreparedModel:
 
     Attributes:
         saved: The model as it was loaded.
-        fitted: The model as it is called, and the probe as it gets it.
-        extractor: Gives its features and outputs.
-        first: A first batch, where the model is.
-        device: Where that is.
+        fitted: The model as it is called, and the probe as the model gets it.
+        extractor: Extractor of features and outputs.
+        first: A first batch, on the model's device.
+        device: The model's device.
         warnings: What a reader of the figures must know, each as `code: sentence`.
     """
 
@@ -54,15 +54,15 @@ def prepare_model(
     progress: ProgressWriter,
     timings: MutableMapping[str, float],
 ) -> PreparedModel:
-    """Load a model and locate its head; on the CPU where a GPU does not run it as it was saved.
+    """Load a model and locate its head, falling back to the CPU if it does not run on the GPU.
 
     Args:
         file: The model's archive.
-        probe: The samples; what the model gets of them is settled here.
+        probe: The samples; how they are given to the model is settled here.
         options: What the model's owner says about its head, and the batch size.
-        device: Where the model is to run.
-        progress: Told of both stages.
-        timings: Told of their seconds.
+        device: Device on which to run the model.
+        progress: Receives both stages.
+        timings: Receives the seconds of both stages.
 
     Raises:
         JobError: The model cannot be used; the message says why.
@@ -80,7 +80,7 @@ def prepare_model(
             size = batch_size(fitted.probe, options)
             first = tuple(t.to(device) for t in next(fitted.probe.batches(size))[0])
             extractor = discover(fitted.model, first, choice)
-            # A size that the owner named is taken at its word.
+            # A batch size that the owner chose is never reduced.
             extractor.fallback = USUAL_BATCH if options.batch_size == "auto" else None
             warnings = (*loaded.warnings, *_beside(extractor, fitted))
             return PreparedModel(loaded.model, fitted, extractor, first, device, warnings)
@@ -100,14 +100,14 @@ def prepare_model(
 
 
 def _beside(extractor: Extractor, fitted: Fitted) -> Iterator[str]:
-    """Yield warnings of what the model is given, but for what the extractor warns of itself."""
+    """Return the warnings about the probe's fit whose codes the extractor has not given already."""
     codes = {warning.partition(":")[0] for warning in extractor.feature_map.warnings}
     return (each for each in fitted.warnings if each.partition(":")[0] not in codes)
 
 
 @contextmanager
 def _naming_columns(probe: ProbeData) -> Iterator[None]:
-    """Tell of a model that does not take a table's columns side by side which these are."""
+    """Add to an input mismatch which columns of a table make up the input, and how to omit one."""
     try:
         yield
     except JobError as error:
@@ -130,7 +130,7 @@ def _naming_columns(probe: ProbeData) -> Iterator[None]:
 
 
 def batch_size(probe: ProbeData, options: Options, extractor: Extractor | None = None) -> int:
-    """Return how many samples the model is to see at once.
+    """Return the number of samples that the model sees at once.
 
     Args:
         probe: The samples.

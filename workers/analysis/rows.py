@@ -1,4 +1,4 @@
-"""Rows of features: one a sample for most models, one for each position of a sample for dense ones.
+"""Rows of features: one per sample for most models, one per position of a sample for dense ones.
 
 Rows are sample-major: all positions of the first sample come first.
 """
@@ -18,8 +18,8 @@ from workers.extraction import Extracted, FeatureMap
 from workers.probes.probe import ProbeData
 from workers.probes.targets import IGNORED, ModelView
 
-# Values of eigenfunctions are kept for at most so many rows: the same ones for every model on one
-# probe, so that models can be compared through them.
+# Values of eigenfunctions are kept for at most this many rows: the same rows for every model on one
+# probe, so that models can be compared through these values.
 KEPT_ROWS = 10_000
 _KEPT_SEED = 0
 
@@ -28,9 +28,9 @@ class KeptRows:
     """Features of some rows, gathered batch by batch.
 
     Args:
-        samples: Where in the probe's file each analysed sample is, ascending, `(n,)`.
-        positions: Rows a sample that the model gives.
-        rows: How many of all its rows count; None: all do.
+        samples: Index in the probe's file of each analysed sample, ascending, `(n,)`.
+        positions: Rows per sample that the model gives.
+        rows: Number of these rows that count; None: all do.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class KeptRows:
 
     @property
     def sample_of(self) -> npt.NDArray[np.int64]:
-        """Where in the file the sample of each chosen row is, ascending, `(m,)`."""
+        """Index in the file of the sample of each chosen row, ascending, `(m,)`."""
         found: npt.NDArray[np.int64] = torch.cat(self._places).numpy() // self._positions
         return self._samples[found]
 
     @property
     def position_of(self) -> npt.NDArray[np.int64]:
-        """Which of its sample's positions each chosen row is, from 0, `(m,)`."""
+        """Position of each chosen row within its sample, from 0, `(m,)`."""
         found: npt.NDArray[np.int64] = torch.cat(self._places).numpy() % self._positions
         return found
 
@@ -67,16 +67,16 @@ class KeptRows:
         places: Tensor | None = None,
         seen: int | None = None,
     ) -> None:
-        """Take the chosen ones out of the next rows.
+        """Keep the chosen rows of the next batch.
 
         Args:
-            phi: Features `(rows, p)`.
+            phi: Features `(rows, p)` of the rows that count.
             predicted: What the model predicts for each row: a class, `(rows,)`, or which labels it
-                has, `(rows, L)`; None where it predicts neither.
-            labels: The truth likewise; None for regression and without targets.
-            places: Where these rows are among all that the model gave for the batch; None: they
-                are all.
-            seen: How many rows the model gave for it; None: as many as these.
+                has, `(rows, L)`; None if it predicts neither.
+            labels: The true classes or labels, likewise; None for regression and without targets.
+            places: Index of each row among all that the model gave for the batch; None: these are
+                all of them.
+            seen: Number of rows that the model gave for the batch; None: as many as these.
         """
         first, last = np.searchsorted(self._chosen, (self._counted, self._counted + len(phi)))
         picked = torch.from_numpy(self._chosen[first:last] - self._counted)
@@ -95,7 +95,7 @@ class KeptRows:
         """Return what is kept of the chosen rows.
 
         Args:
-            decide: What the model would decide from other outputs; None where that is not known.
+            decide: What the model would decide from other outputs; None if that is not known.
         """
         return Rows(
             features=torch.cat(self._features),
@@ -106,11 +106,11 @@ class KeptRows:
 
 
 class KeptScores:
-    """Answers and labels of some samples, where these have several: the same as `KeptRows` keeps.
+    """Answers and labels of the samples that `KeptRows` keeps, where they may have several labels.
 
     Args:
-        samples: How many there are.
-        seed: Of their dealing to folds.
+        samples: Number of samples.
+        seed: Seed of the dealing to folds.
     """
 
     def __init__(self, samples: int, seed: int) -> None:
@@ -122,23 +122,23 @@ class KeptScores:
 
     @classmethod
     def of(cls, found: FeatureMap, answer: Answer, probe: ProbeData, seed: int) -> Self | None:
-        """Return what keeps the scores of a probe; None unless samples may have several labels.
+        """Return an empty collection for a probe; None without several labels or a known answer.
 
         Args:
             found: What was found in the model.
-            answer: What its answer is.
+            answer: Form of the model's answer.
             probe: The samples.
-            seed: Seed of their dealing to folds.
+            seed: Seed of the dealing to folds.
         """
         has_labels = probe.targets is not None and answer.task == "multilabel"
         return cls(len(probe), seed) if has_labels and found.outputs and answer.is_known else None
 
     def add(self, answers: Tensor | None, targets: Tensor | None) -> None:
-        """Take the chosen ones out of the next samples.
+        """Keep the chosen samples of the next batch.
 
         Args:
-            answers: f, `(rows, L)`; None where it has no rows.
-            targets: Which labels they have, `(rows, L)` of 0 and 1; None without targets.
+            answers: f, `(rows, L)`; None if it does not have one row for each row of outputs.
+            targets: Which labels each sample has, `(rows, L)` of 0 and 1; None without targets.
         """
         if answers is None or targets is None:
             return
@@ -154,7 +154,7 @@ class KeptScores:
 
 
 def model_view(feature_map: FeatureMap) -> ModelView:
-    """Return what of a model tells what the targets of its probe mean."""
+    """Return the properties of a model that decide what the targets of its probe mean."""
     return ModelView(
         feature_map.columns,
         feature_map.position_shape,
@@ -164,11 +164,11 @@ def model_view(feature_map: FeatureMap) -> ModelView:
 
 
 def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:
-    """Return how many rows of a sample count: one number, or that of each sample `(n,)`.
+    """Return the number of rows per sample that count: one number, or one for each sample, `(n,)`.
 
     Args:
         probe: The samples, with settled targets.
-        positions: Rows a sample that the model gives.
+        positions: Rows per sample that the model gives.
     """
     targets = probe.targets
     if targets is None or not targets.ignored:
@@ -178,7 +178,7 @@ def rows_a_sample(probe: ProbeData, positions: int) -> int | Tensor:
 
 
 def count_rows(probe: ProbeData, positions: int) -> int:
-    """Return how many rows count in all."""
+    """Return the total number of rows that count."""
     ignored = 0 if probe.targets is None else probe.targets.ignored
     return len(probe) * positions - ignored
 
@@ -187,9 +187,9 @@ class CountedBatch(NamedTuple):
     """The rows of a batch that count.
 
     Attributes:
-        extracted: Their features, outputs and answers.
-        targets: Their labels `(rows,)` or targets `(rows, d)`; None without targets.
-        places: Where among all rows of the batch they are; None: they are all.
+        extracted: Features, outputs and answers of these rows.
+        targets: Labels `(rows,)` or values `(rows, d)`; None without targets.
+        places: Index of each row among all rows of the batch; None: these are all of them.
     """
 
     extracted: Extracted
@@ -198,11 +198,11 @@ class CountedBatch(NamedTuple):
 
 
 def leave_out(extracted: Extracted, targets: Tensor | None) -> CountedBatch:
-    """Leave out the rows whose labels are.
+    """Leave out the rows whose labels are ignored.
 
     Args:
-        extracted: Of a batch.
-        targets: Of its samples, as a probe hands them out.
+        extracted: Features, outputs and answers of a batch.
+        targets: Targets of the batch, as the probe returns them; None without targets.
     """
     if targets is None or targets.is_floating_point():
         return CountedBatch(extracted, targets, None)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def timed(timings: MutableMapping[str, float], name: str) -> Iterator[None]:
-    """Note the seconds that what is within takes, on top of those noted under this name before."""
+    """Add the seconds that the block takes to those already recorded under this name."""
     began = time.perf_counter()
     yield
     timings[name] = timings.get(name, 0.0) + time.perf_counter() - began

@@ -1,8 +1,8 @@
 """Outputs that no label names: those of classes that a probe lacks, or numbers of an embedding.
 
-A network without a head returns its embedding, whose last linear layer looks like a head of as many
-classes as it has numbers. Labels fit it if there are enough of these, so the report says what it
-took them for.
+A network without a head returns its embedding, and the last linear layer then looks like a head
+with one class for each number of the embedding. The labels fit if the embedding has enough numbers,
+so the report says that the outputs were treated as those of classes.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from workers.probes.probe import ProbeData
 
 _LISTED = 8
 _ABLE = 0.5
-"""Answers half-way from guessing to perfect are those of a classifier."""
+"""Skill above which the answers are those of a classifier: half-way from guessing to perfect."""
 
 
 def unnamed_outputs(
     probe: ProbeData, found: FeatureMap, options: Options, skill: float | None
 ) -> list[str]:
-    """Return what to note of outputs that no label names.
+    """Return notes about outputs that no label names.
 
-    A probe may lack some classes, so it takes more to be noted: that most outputs are without a
-    label and the answers are not good, or that they are no better than naming the most frequent
-    class.
+    A probe may lack some classes, so unnamed outputs alone are not noted. They are if most outputs
+    have no label and the answers are not good, or if the answers are no better than naming the most
+    frequent class.
 
     Args:
         probe: The samples, with settled targets.
@@ -36,7 +36,7 @@ def unnamed_outputs(
         skill: Accuracy, rescaled so that naming the most frequent class scores 0; None if unknown.
 
     Returns:
-        A sentence or two for the report's notes; nothing where there is nothing to say.
+        One note for the report, or none.
     """
     named = _named_outputs(probe, found.outputs)
     is_guessing = skill is not None and skill <= 0
@@ -65,7 +65,7 @@ def _note(named: Sequence[int], found: FeatureMap, *, is_guessing: bool) -> str:
 
 
 def _named_outputs(probe: ProbeData, outputs: int) -> list[int]:
-    """Return the outputs whose class some sample has; nothing where outputs are of no classes."""
+    """Return the outputs whose class some sample has; empty if the outputs are not of classes."""
     targets = probe.targets
     if targets is None or targets.task != "classification" or outputs == 1:
         return []
@@ -84,7 +84,7 @@ def _may_be_embedding(probe: ProbeData, found: FeatureMap, options: Options) -> 
 
 
 def _listed(outputs: Sequence[int]) -> str:
-    """Return outputs in words, neighbours together."""
+    """Return a list of outputs in words, with consecutive ones as ranges."""
     runs = []
     for _, run in groupby(enumerate(outputs), lambda pair: pair[1] - pair[0]):
         members = [output for _, output in run]

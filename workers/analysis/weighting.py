@@ -1,4 +1,4 @@
-"""How much each sample counts."""
+"""How much each row counts."""
 
 import torch
 from torch import Tensor
@@ -12,16 +12,16 @@ from workers.protocol.errors import JobError
 class RowWeights:
     """Weights of a probe's rows, by their class or their labels.
 
-    Balanced, with N rows, C classes that occur, and n_c rows of class c: `w = N / (C n_c)`. All
-    classes then weigh the same, and the weights sum to N.
+    With balanced weights, N rows, C classes that occur, and n_c rows of class c, `w = N / (C n_c)`.
+    All classes then weigh the same, and the weights sum to N.
 
-    Where a sample may have several labels, its weight is the mean of `N / (C n_c)` over the labels
-    that it has. Samples without any are one more class: rows that carry no label are as much an
-    answer as rows that carry one. With one label a sample both are the same.
+    If a sample may have several labels, its weight is the mean of `N / (C n_c)` over the labels
+    that it has. Samples without any label form one more class, because having none is as much an
+    answer as having one. If every sample has exactly one label, both rules give the same weights.
 
     Args:
         probe: The samples.
-        weighting: By which rule.
+        weighting: The rule for the weights.
 
     Raises:
         JobError: `input_mismatch` if there are no classes to balance.
@@ -68,6 +68,6 @@ class RowWeights:
 
 
 def _balanced(counts: Tensor, rows: float) -> Tensor:
-    """`N / (C n_c)` of each class; 0 of one that does not occur."""
+    """Return `N / (C n_c)` for each class; 0 for a class that does not occur."""
     present = counts > 0
     return torch.where(present, rows / (present.sum() * counts), 0.0)

@@ -36,8 +36,9 @@ class HeldOutMinimality:
     Attributes:
         rank: r, the dimension of the cleaned learned space there.
         utilization: U, the share of that space in the span of the first r centred eigenfunctions,
-            in [0, 1]; None if r is 0 or none of these varies there.
-        energy: E, the share of the centred feature variance in them, in [0, 1]; None likewise.
+            in [0, 1]; None if r is 0 or if all of these eigenfunctions are constant there.
+        energy: E, the share of the centred feature variance in these eigenfunctions, in [0, 1];
+            None in the same cases.
     """
 
     rank: int = figure(counted_outputs, rounding="outwards")
@@ -47,18 +48,18 @@ class HeldOutMinimality:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The figures of a model's eigenfunctions on a second probe.
+    """Figures of a model's eigenfunctions on a second probe.
 
     Attributes:
-        projections: As given.
-        centered_projections: With the constant removed from Φ, F and Y, of the centred
-            eigenfunctions.
-        minimality: Of the cleaned learned space.
+        projections: Uncentred projections.
+        centered_projections: Projections of the centred eigenfunctions, with the constant removed
+            from Φ, F and Y.
+        minimality: Rank, utilization and energy of the cleaned learned space.
         performance: Correct answers and loss there; None without targets.
-        evidence: How good features and answers are there, for the second axis.
+        evidence: Quality of features and answers there, for the second axis.
         confidence_interval: 95 % interval of each scalar, by name, from folds of the second probe.
             The eigenfunctions are held fixed.
-        centered_confidence_interval: The same of the centred projections.
+        centered_confidence_interval: The same for the centred projections.
     """
 
     projections: HeldOutProjections
@@ -77,7 +78,7 @@ def held_out(
     """Judge the eigenfunctions of one probe on another.
 
     Args:
-        sums: The second probe, in the eigenvectors of the first.
+        sums: Sums over the second probe, in coordinates of the first probe's eigenvectors.
         output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
             first.
         verdict_tolerance: The same for r, the rank of the cleaned outputs.
@@ -126,7 +127,7 @@ def held_out(
 
 
 def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutMinimality:
-    """U and E of the cleaned learned space, on some of the samples."""
+    """Compute U and E of the cleaned learned space from sums over some of the samples."""
     centered = _coordinates(part.leading.centered_averages(), slice(sums.leading, None))
     cleaned = without_mean_output(centered, sums.task, sums.space)
     basis = learned_basis(cleaned, tolerance=tolerance).coefficients
@@ -145,9 +146,9 @@ def _minimality(sums: HeldOutSums, part: PartSums, tolerance: float) -> HeldOutM
 def _leading(
     sums: HeldOutSums, part: PartSums, tolerance: float
 ) -> tuple[HeldOutProjections, HeldOutProjections]:
-    """Projections, uncentred and centred, of the leading eigenfunctions: all that folds have.
+    """Project the leading eigenfunctions, uncentred and centred, the only ones that folds keep.
 
-    They are enough for the figures of these that have an interval.
+    They suffice for those figures of the projections that have an interval.
     """
     last = sums.leading + sums.centered_leading
     uncentered = project_held_out(
@@ -172,7 +173,7 @@ def _leading(
 
 
 class _Scalars(NamedTuple):
-    """The figures that have an interval, on some of the samples."""
+    """Figures that have an interval, computed from some of the samples."""
 
     uncentered: Numbers
     centered: Numbers
@@ -186,7 +187,7 @@ def _intervals(
     output_tolerance: float,
     verdict_tolerance: float,
 ) -> tuple[dict[str, Interval | None], dict[str, Interval | None]]:
-    """95 % intervals, uncentred with minimality, and centred, by name."""
+    """Return 95 % intervals by name: uncentred figures and minimality, then centred figures."""
 
     def statistic(part: PartSums) -> _Scalars:
         uncentered, centered = _leading(sums, part, output_tolerance)
@@ -199,7 +200,7 @@ def _intervals(
     entire, left_out = statistic(total), jackknife(total, parts, statistic)
     sizes = [part.leading.n for part in parts]
     p, outputs = sums.uncentered.p, sums.space.outputs
-    # Tail figures have no interval of fewer samples than features; there is none of them here.
+    # With fewer samples than features, tail figures get no interval; no figure here is one.
     bounds = Sizes(features=p, directions=p, targets=sums.uncentered.d, outputs=outputs)
     uncentered, centered, minimal = (
         intervals_of(group, points, rests, sizes, bounds)
@@ -214,7 +215,7 @@ def _intervals(
 
 
 def _coordinates(averages: Averages, chosen: slice) -> Averages:
-    """The inner products of some coordinates only."""
+    """Return the inner products of the chosen coordinates only."""
     return replace(
         averages,
         phi=averages.phi[chosen],

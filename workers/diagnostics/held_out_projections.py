@@ -1,9 +1,9 @@
-"""What eigenfunctions of one probe hold of targets and outputs on another.
+"""Projections of targets and outputs on one probe onto the eigenfunctions of another.
 
-Over another probe the eigenfunctions `e_k(x) = v_kᵀΦ(x)/√ρ_k` have neither norm 1 nor right angles.
-For figures of its own each is renormalised there. Cumulative figures are those of the space that
-the first k span, by Gram–Schmidt in order: a plain sum would count twice what two of them share.
-Where they are orthogonal, as on the probe that they come from, it is the plain sum.
+On a second probe the eigenfunctions `e_k(x) = v_kᵀΦ(x)/√ρ_k` are neither normalised nor orthogonal.
+For the figures of a single eigenfunction, it is renormalised there. Cumulative figures are those of
+the span of the first k, by Gram–Schmidt in order: a plain sum would count twice what two of them
+share. Where they are orthogonal, as on the first probe, the figure equals the plain sum.
 """
 
 from dataclasses import dataclass, replace
@@ -17,31 +17,32 @@ from workers.diagnostics.figures import counted_outputs, counted_targets, figure
 from workers.diagnostics.orthonormal import orthonormal
 from workers.diagnostics.target_space import TargetSpace, target_space
 
-# Added to the squared norm, 1, of each renormalised eigenfunction: what is left of one, once those
-# before it have been taken out, counts in so far as its square is above this. Of one that depends
-# on them rounding is left, about 1e-14, and there is one for each that exceeds the samples.
+# Added to the squared norm, 1, of each renormalised eigenfunction. Of each, only the remainder
+# orthogonal to those before it counts, and it fades out as its squared norm falls below this. A
+# linearly dependent eigenfunction leaves only rounding, about 1e-14; there are such eigenfunctions
+# whenever there are more of them than samples.
 _RIDGE = 1e-10
 _MORE_RIDGE = 100.0
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutProjections:
-    """What the eigenfunctions hold on the second probe, in their order on the first one.
+    """Projections on the second probe, with the eigenfunctions in their order on the first one.
 
-    All vectors are float64 `(rank,)`. What needs targets is None where there are none; what
-    needs outputs likewise.
+    All vectors are float64 `(rank,)`. Figures that need targets are None without targets, and
+    figures that need outputs are None without outputs.
 
     Attributes:
         eigenvalues: `v_kᵀ M v_k`, M the features' inner products there: the energy of each
             eigenfunction, in units of the features squared. They need not decrease.
         energy_outside: Share of the features' energy outside the span of all v_k, in [0, 1]; None
             if the features are zero there, or constant where they are centred.
-        utilization: `Q̂_k = ‖P_Ĥ e_k‖² / ‖e_k‖²`, in [0, 1]; 0 of one that vanishes there.
+        utilization: `Q̂_k = ‖P_Ĥ e_k‖² / ‖e_k‖²`, in [0, 1]; 0 if e_k vanishes there.
         cumulative_utilization: `Π̂(k) = (1/dim Ĥ) tr(P_Ĥ P_k)`, P_k on the span of the first k.
         dim_learned: `dim Ĥ` there.
-        quality: `Q*_k = ‖P_{H*} e_k‖² / ‖e_k‖²`, likewise.
+        quality: `Q*_k = ‖P_{H*} e_k‖² / ‖e_k‖²`, in [0, 1]; 0 if e_k vanishes there.
         cumulative_quality: `Π*(k) = (1/dim H*) tr(P_{H*} P_k)`.
-        quality_chance_level: What `Π*(k)` is on average once the targets are shuffled over samples.
+        quality_chance_level: Mean of `Π*(k)` over all permutations of the targets among samples.
         dim_target: `dim H*` there.
         quality_at_dim_target: `Π*(dim H*)`.
         quality_at_dim_target_chance: The chance level of that figure.
@@ -80,30 +81,30 @@ class HeldOutFunctions:
         self._factor, self._ridge = _factorized(gram)
 
     def inner(self, cross: Tensor) -> Tensor:
-        """`⟨e_k|u⟩` of the renormalised eigenfunctions, given `⟨z_k|u⟩`: `(rank, m)` both."""
+        """Return `⟨e_k|u⟩` with e_k renormalised, given `⟨z_k|u⟩`; both are `(rank, m)`."""
         return cross * self._scale[:, None]
 
     def in_order(self, inner: Tensor) -> Tensor:
-        """The same of what is left of each once those before it have been taken out."""
+        """Return the inner products after Gram–Schmidt in order, given those of `inner`."""
         left: Tensor = torch.linalg.solve_triangular(self._factor, inner, upper=False)
         return left
 
     def norms_in_order(self) -> Tensor:
-        """Squared norm of that: 1, and 0 for those that depend on the ones before."""
+        """Return squared norms after Gram–Schmidt: 1, or 0 for linearly dependent functions."""
         inverse = self.in_order(
             torch.eye(len(self.norms), dtype=torch.float64, device=self.norms.device)
         )
         added = (
             1.0 + self._ridge - self.norms
-        )  # the Gram matrix was given this much too long a diagonal
+        )  # by this much the diagonal of the factorized matrix exceeds the true squared norms
         return (1.0 - inverse.square() @ added).clamp(0.0, 1.0)
 
 
 def _factorized(gram: Tensor) -> tuple[Tensor, float]:
-    """Cholesky's factor of a Gram matrix of unit diagonal, and what was added to the diagonal.
+    """Return the Cholesky factor of a Gram matrix, and the ridge added to its unit diagonal.
 
-    Functions that hardly vary on the second probe have inner products of few digits. Where those
-    contradict each other, more is added, until they do not.
+    Functions that hardly vary on the second probe have inner products of few digits, and rounding
+    may make the matrix indefinite. The ridge is raised until the factorization succeeds.
     """
     ridge = _RIDGE
     while True:
@@ -124,7 +125,8 @@ def project_held_out(
             not.
         energy: Mean `‖Φ‖²`, or the variance of Φ if centred.
         noise: Energy at or below this is rounding.
-        output_tolerance: Directions of the outputs that count.
+        output_tolerance: `dim Ĥ` counts singular values of the outputs above this share of the
+            first.
     """
     functions = HeldOutFunctions(averages, noise)
     projections = HeldOutProjections(
@@ -175,9 +177,10 @@ def _cumulative(squares: Tensor, dimension: int) -> np.ndarray:
 def _chance_level(
     averages: Averages, functions: HeldOutFunctions, target: TargetSpace
 ) -> np.ndarray:
-    """Expected `Π*(k)` over all permutations of the targets, as on the first probe.
+    """Return the expected `Π*(k)` over all permutations of the targets, as on the first probe.
 
-    The k-th eigenfunction in order holds `a_k` of the constant, and `‖·‖² − a_k` of the rest.
+    After Gram–Schmidt, the k-th eigenfunction has a share `a_k` of the constant function, and
+    `‖·‖² − a_k` of the functions orthogonal to it.
     """
     constant = float(target.constant)
     in_constant = _squares(functions.in_order(functions.inner(averages.phi[:, None])))
@@ -187,5 +190,5 @@ def _chance_level(
 
 
 def energy_outside(inside: float, energy: float, noise: float) -> float | None:
-    """Share of the energy that is not inside a span; None where there is no energy but noise."""
+    """Return the share of the energy outside a span; None if the energy is only noise."""
     return min(max(1.0 - inside / energy, 0.0), 1.0) if energy > noise else None

@@ -1,4 +1,4 @@
-"""One pass over a second probe: sums over its samples, in the eigenvectors of the first."""
+"""One pass over a second probe: sums over its samples, in the eigenvectors of the first probe."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,28 +15,28 @@ from workers.diagnostics.moments import Moments
 from workers.diagnostics.output_space import OutputSpace
 from workers.diagnostics.performance import Performance
 
-# Rows gathered before they are multiplied, as for the folds of the first probe.
+# Rows to buffer before they are multiplied, as for the folds of the first probe.
 _BUFFERED_ROWS = 512
 
-# Float32 features tell nothing apart below this share of their own energy.
+# Differences below this share of their own energy are not resolved by float32 features.
 _ROUNDING = float(np.finfo(np.float32).eps) ** 2
 
 
 @dataclass(frozen=True, eq=False)
 class PartSums:
-    """Sums over some samples, for the figures that have an interval. They add.
+    """Sums over some samples, for the figures that have an interval; sums of disjoint parts add.
 
-    A sample enters as often as its weight w says, but for its performance.
+    Each sample is weighted by its weight w, except in `performance`.
 
     Attributes:
-        leading: Moments of the coordinates in the first eigenvectors, one for each target function,
-            followed by those in the first centred eigenvectors, one for each output or target
-            function, whichever are more.
+        leading: Moments of the coordinates in the first eigenvectors, as many as there are target
+            functions, followed by those in the first centred eigenvectors, as many as there are
+            outputs or target functions, whichever number is larger.
         phi: `ΣwΦ`, `(p,)` float64.
         energy: `Σw‖Φ‖²`.
         inside: `Σw‖BᵀΦ‖²`, B all eigenvectors.
-        centered: `ΣwB_cᵀΦ`, B_c all centred eigenvectors, less a constant; `(rank,)` float64.
-        centered_inside: `Σw‖B_cᵀΦ‖²`, less the same constant.
+        centered: `Σw(B_cᵀΦ − o)`, B_c all centred eigenvectors, o a constant; `(rank,)` float64.
+        centered_inside: `Σw‖B_cᵀΦ − o‖²`, with the same o.
         performance: Correct answers and loss; None without targets.
     """
 
@@ -50,7 +50,7 @@ class PartSums:
 
     @property
     def noise(self) -> float:
-        """Energy at or below this is rounding."""
+        """Largest mean energy that may be mere rounding."""
         return _ROUNDING * self.energy / self.leading.weight
 
     @property
@@ -61,7 +61,7 @@ class PartSums:
 
     @property
     def variance_inside(self) -> float:
-        """What of it the centred eigenvectors hold."""
+        """Variance of Φ inside the span of the centred eigenvectors."""
         weight = self.leading.weight
         return self.centered_inside / weight - float((self.centered / weight).square().sum())
 
@@ -78,7 +78,7 @@ class PartSums:
         )
 
     def without(self, part: Self) -> Self:
-        """Sums over the samples left when those of `part` are taken out, but for performance."""
+        """Return the sums over all samples but those of `part`; its `performance` is None."""
         return type(self)(
             self.leading.without(part.leading),
             self.phi - part.phi,
@@ -93,14 +93,15 @@ class PartSums:
 class HeldOutSums:
     """Sums over the samples of a second probe, gathered batch by batch.
 
-    Summed are the coordinates of Φ in the eigenvectors, not Φ itself: the figures need no more, and
-    there are often far fewer. Folds keep the first coordinates only. They are dealt at random and
-    by whole samples, as in `Folds`. Sums are on the device of the output space.
+    The sums are over coordinates of Φ in the eigenvectors, not over Φ itself: the figures need no
+    more, and there are often far fewer coordinates than features. Folds keep the first coordinates
+    only. Whole samples are dealt to folds at random, as in `Folds`. Sums are on the device of the
+    output space.
 
     Args:
-        diagnosis: The model on the first probe.
+        diagnosis: Diagnosis of the model on the first probe.
         n: Number of samples of the second probe.
-        answer: What the model's answer is.
+        answer: Form of the model's answer.
         space: The space whose coordinates of the outputs are summed.
         targets: Number of target functions of the second probe, d; 0 without targets.
         by_class: Whether the target functions are indicators of d classes, given as labels.
@@ -108,15 +109,15 @@ class HeldOutSums:
         seed: Seed of the dealing to folds.
 
     Attributes:
-        task: What the outputs are.
+        task: Kind of the targets.
         positions: Rows per sample, on average.
         space: The space whose coordinates of the outputs are summed.
         uncentered: Moments of `BᵀΦ`, B all eigenvectors.
-        centered: Moments of `B_cᵀΦ`, B_c all centred eigenvectors, less a constant vector: that
-            does not matter once they are centred, and a large mean would swallow digits. One
-            coordinate, which is 0, where there are none.
-        centered_rank: How many centred eigenvectors there are.
-        leading, centered_leading: How many coordinates the parts have of either.
+        centered: Moments of `B_cᵀΦ − o`, B_c all centred eigenvectors, o a constant vector:
+            centring removes it again, and without it a large mean would cost digits. One
+            coordinate, which is 0, if there are no centred eigenvectors.
+        centered_rank: Number of centred eigenvectors.
+        leading, centered_leading: Number of uncentred and of centred coordinates in the parts.
 
     Raises:
         TooFewSamplesError: Fewer than 10 samples.
@@ -175,8 +176,8 @@ class HeldOutSums:
             outputs: Outputs `(rows, c)`.
             targets: Values `(rows, d)`, or labels `(rows,)`; None if there are none.
             weights: How much each row counts, positive, `(rows,)`; None: 1 each.
-            values: What decisions and loss are of, as `Answer.values` gives them; None: the
-                outputs.
+            values: What decisions and loss are computed from, as `Answer.values` returns it; None:
+                the outputs.
 
         Raises:
             IncompatibleShapesError: The shapes do not fit, or the model has no output for some
@@ -190,7 +191,7 @@ class HeldOutSums:
         if targets is not None and outputs.shape[1]:
             judged = outputs if values is None else values
             self._measure(judged.detach().cpu(), targets.cpu(), dealt)
-        # What waits are coordinates: the outputs themselves may be 65,536 a row.
+        # Coordinates are buffered, because the outputs themselves may be 65,536 per row.
         coordinates = self.space.coordinates(outputs)
         batch = (each.to(device) for each in (phi, coordinates, y, w, dealt))
         self._waiting.append(tuple(batch))
@@ -198,10 +199,10 @@ class HeldOutSums:
             self._multiply()
 
     def parts(self) -> list[PartSums]:
-        """Sums over each fold that holds samples; call it once all batches have been added.
+        """Return the sums over each fold that holds samples, once all batches have been added.
 
         Raises:
-            NonFiniteError: Something is too large for its square.
+            NonFiniteError: Features, outputs or targets are too large for their squares.
         """
         self._multiply()
         found = [

@@ -1,6 +1,6 @@
-"""Finding the forward feature map Φ and the last linear layer in a model one did not write.
+"""Finding the forward feature map Φ and the last linear layer in an arbitrary model.
 
-Every operation that really runs passes through a dispatch tape, whatever the archive looks like
+A tape records every operation that is dispatched while the model runs, whatever the archive's form
 (scripted, traced, frozen). The tape is walked back from the output to the last linear operation; Φ
 is that operation's input.
 """

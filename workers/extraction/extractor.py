@@ -1,9 +1,9 @@
 """From a model and a first batch to an extractor that gives Φ and u for every batch.
 
 `discover` records one run, walks back from the output to the head and fixes the relation
-u = Φ Wᵀ + b, f = link(u). `Extractor.run` then lets the model run untouched up to the head. On
-every batch two things are proved, not assumed: that Φ Wᵀ + b equals the outputs u the model
-computed, and that what follows u gives the answer the model returned.
+u = Φ Wᵀ + b, f = link(u). `Extractor.run` then runs the model unchanged and reads Φ and u at the
+head. Every batch is checked twice: Φ Wᵀ + b must equal the outputs u that the model computed, and
+the operations after u must give the answer that the model returned.
 """
 
 from collections.abc import Sequence
@@ -39,16 +39,16 @@ _DISCOVERY_ROWS = 16
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Extracted:
-    """One batch, in the model's dtype, on the extractor's `destination`; nothing else holds it.
+    """Φ, u and f of one batch, in the model's dtype, on the extractor's `destination`.
 
-    They are inference tensors: do not change them in place.
+    They are inference tensors, which must not be changed in place. Nothing else refers to them.
 
     Attributes:
         phi: Φ, `(n · positions, p)`, all positions of a sample together.
         outputs: u, `(n · positions, C)`: before the link.
-        answers: f, `(n · positions, C)`: the model's answer, laid out as u is, or fewer columns
-            where it picks some; any number of columns where it is not known how the answer follows
-            from u, and `None` where it has no row for each of u.
+        answers: f, the model's answer, with one row for each row of u: C columns, or fewer where
+            operations after u pick some; any number where it is not known how f follows from u.
+            `None` if the answer does not have one row for each row of u.
         positions: Rows per sample.
     """
 
@@ -59,23 +59,23 @@ class Extracted:
 
 
 class Extractor:
-    """Gives Φ and u for batch after batch; made by `discover`.
+    """Source of Φ and u for batch after batch; built by `discover`.
 
     Attributes:
-        feature_map: What was found; a batch that is run may add a warning.
-        heads: Where the last linear layer runs: at one place, unless several layers are taken for
+        feature_map: What was found in the model; running a batch may add a warning.
+        heads: Operations that run the last linear layer: one, unless several layers are treated as
             one; empty if none is known.
-        baked_rows: How many samples the archive takes, if it takes no other number.
-        link: How the model's answer f follows from u, as a function of rows of u; `None` where
-            that is not known.
-        unlinked: What the model answered to the first batch, in rows, where it is not known how
-            that follows from u; `None` where it is, and where no result has a row for each of u.
-        residual: The largest consistency residual of all batches so far; `None` where there is no
-            W to compute it with.
-        sample_bytes: What the results of all operations took in the first run, a sample.
-        destination: Where batches are handed out: on the CPU, unless another device is set here.
-        fallback: How many samples to run at a time, from then on, once the model could not run a
-            larger batch; `None`: such a batch is refused.
+        baked_rows: Number of samples in every run, if the archive does not take any number of them.
+        link: How the model's answer f follows from u, as a function of rows of u; `None` if that
+            is not known.
+        unlinked: The model's answer to the first batch, one row for each row of u, if it is not
+            known how it follows from u; `None` if that is known, or if no result has such rows.
+        residual: The largest consistency residual of all batches so far; `None` if there is no W to
+            compute it with.
+        sample_bytes: Bytes per sample that the results of all operations took in the first run.
+        destination: Device on which batches are returned: the CPU, unless another is set here.
+        fallback: Number of samples to run at a time once the model could not run a larger batch, in
+            that batch and all later ones; `None`: a batch that it cannot run is refused.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Extractor:
 
         Args:
             batch: The model's inputs, n samples along the first axis of each.
-            *watches: Dispatch modes that see every operation of the model, and nothing else.
+            *watches: Dispatch modes that see every operation of the model, and no other operation.
 
         Returns:
-            Φ and u in the model's dtype.
+            Φ, u and f in the model's dtype.
 
         Raises:
             JobError: `input_mismatch`, `out_of_memory`, `non_finite`, or `unsupported_model` if Φ
@@ -133,14 +133,14 @@ class Extractor:
                 smaller = self._size(rows, self.fallback)
                 if smaller >= size or not could_not_run(error):
                     raise
-            # Outside the handler: the error holds on to tensors of the run that failed.
+            # Outside the handler, because the error keeps tensors of the failed run alive.
             self._most_at_once = self.fallback
             for watch in watches:
                 watch.forget()
             return self._run_in_parts(batch, smaller, watches)
 
     def _size(self, rows: int, most: int | None) -> int:
-        """Return how many samples to run at a time: as many as the archive takes, if it says so."""
+        """Return how many samples to run at a time, within the limits of the archive."""
         if self.baked_rows is not None:
             return self.baked_rows
         fewest, limit = self._limits
@@ -227,13 +227,13 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
     """Find Φ, W, b and the link of a model.
 
     Args:
-        model: The model, in evaluation mode; `load_model` gives one.
-        batch: A first batch, on the model's device; ≥ 2 samples to notice that samples influence
-            each other.
+        model: The model, in evaluation mode, as `load_model` returns it.
+        batch: A first batch, on the model's device; it takes at least 2 samples to detect that
+            samples influence each other.
         choice: What the model's owner says about its head.
 
     Returns:
-        What gives Φ for this and every other batch.
+        The extractor of Φ for this and every other batch.
 
     Raises:
         JobError: `input_mismatch` if the model cannot take the batch, `head_not_found` if its
@@ -275,7 +275,7 @@ def discover(model: nn.Module, batch: Batch, choice: FeatureMapChoice | None = N
 def _observe_first(
     model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch
 ) -> tuple[Structure | DeclaredFeatures, Observation]:
-    """Observe the recorded batch again, and settle whether declared features are proved."""
+    """Observe the recorded batch again, dropping a head that does not explain declared features."""
     if isinstance(found, Structure) or found.structure is None:
         return found, observe(model, found, sample)
     try:

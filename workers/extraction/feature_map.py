@@ -1,4 +1,4 @@
-"""What was found in a model, u = Φ Wᵀ + b and f = link(u), and what is to be said of it."""
+"""What was found in a model, u = Φ Wᵀ + b and f = link(u), and the warnings about it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from workers.extraction.observation import Observation
 from workers.extraction.trace.consistency import tolerance
 from workers.extraction.trace.execution import dtype_name
 
-# Links that end a network's hidden layers as a rule, not the network.
+# Links that usually end the hidden layers of a network, not the network itself.
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish"}
 _ACTIVATIONS |= {"hardswish", "hardtanh", "softplus", "abs", "square", "pow", "prelu"}
 _ACTIVATIONS |= {"hardshrink", "softshrink", "threshold", "sin", "cos"}
@@ -23,17 +23,18 @@ class FeatureMap:
     """What was found: u = Φ Wᵀ + b and the model's answer f = link(u).
 
     Attributes:
-        W: `(C, p)` float64, affine operations after the head folded in; `None` if the owner
-            declared a result to be Φ and no linear layer is known that takes it.
+        W: `(C, p)` float64, with affine operations after the head folded in; `None` if the owner
+            declared a result to be Φ and no linear layer is known to take it as input.
         b: `(C,)` float64, or `None` if nothing is added.
         link: `identity`, `softmax`, `log_softmax`, `sigmoid`, …; several are joined by ` then `;
-            `unverified` where the owner chose and nothing shows it; `none` without outputs.
+            `unverified` if the owner chose the head or Φ and no link was observed; `none` without
+            outputs.
         kind: `linear`, `conv1x1`, …, or `declared` for a result declared to be Φ.
         location: The head's parameter, such as `fc.weight`, or its operation.
-        output: Which of the model's results was taken; empty if it is the only one, or if none is
-            known to follow from the chosen head.
-        passed_over: Results that lie on the way to it, any of which may be meant instead.
-        verified: Each batch proves that link(Φ Wᵀ + b) is the model's answer.
+        output: Which of the model's results was taken as its answer; empty if it is the only one,
+            or if none is known to follow from the chosen head.
+        passed_over: Results on the way to `output`, any of which may be meant instead.
+        verified: Whether every batch is checked to satisfy answer = link(Φ Wᵀ + b).
         positions: Rows of Φ per sample: 1, unless the model answers for each position.
         position_shape: The axes of the answer that positions run along, in the order of the rows;
             those of length 1 are left out.
@@ -73,9 +74,9 @@ def describe(
 
     Args:
         found: Where Φ and the outputs are.
-        first: The first batch, as it was observed there.
+        first: Observation of the first batch.
         parameters: Number of the model's parameters.
-        warnings: What is to be said of the model beside that.
+        warnings: Warnings about the model found so far, to which those about Φ are added.
     """
     structure = found.structure if isinstance(found, DeclaredFeatures) else found
     declared = ""
@@ -108,7 +109,7 @@ def _link(found: Structure | DeclaredFeatures, structure: Structure | None) -> s
 
 
 def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
-    """Yield what a reader must know of how Φ was found."""
+    """Yield what a reader must know about how Φ was found, each as `code: sentence`."""
     if not first.logits.shape[1]:
         yield (
             "no_outputs: the model returns features and nothing else, as its owner says, so there "
@@ -145,7 +146,7 @@ def _cautions(structure: Structure | None, first: Observation) -> Iterator[str]:
 
 
 def _other_width(first: Observation) -> str:
-    """Return the warning of a declared head with another number of outputs than the answer."""
+    """Return a sentence if a chosen head has another number of outputs than the answer, or ""."""
     outputs = first.logits.shape[1]
     columns = None if first.answers is None else first.answers.shape[1]
     if columns in {None, outputs} or (outputs, columns) == (1, 2):  # [p, 1 - p] of one output

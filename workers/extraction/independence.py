@@ -1,4 +1,4 @@
-"""Testing that a model is a function of each sample: not of the run, the batch or its size."""
+"""Testing that a model is a function of each sample, independent of the run and of the batch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,17 +17,19 @@ from workers.extraction.trace.execution import Batch, Output, beside, resized
 from workers.protocol.errors import JobError
 
 _ROW_TOLERANCE = 1e-3
-"""A sample's Φ may change so much with its batch, relative: kernels differ by batch size."""
+"""Largest relative change of a sample's Φ with its batch: kernels differ by batch size."""
 
 _SHARE_TESTED = 16
 _ENOUGH_TESTED = 8
 _SHARE_OF_MANY = 32
-"""Of a later batch one sample in 16 is run again without the others, so that an extreme one which
-changes them is hardly among them; 8 of these are enough to tell, or one in 32 if that is more."""
+"""One sample in 16 of a later batch is run again without the others. An extreme sample that changes
+the others is then unlikely to be among them. At most 8 samples are run again, or one in 32 if that
+is more."""
 
 _LARGE = 64
 _SMALL = 4
-"""Between these only some batches are tested: a few samples take about as long as all of them."""
+"""Batches of 4 to 63 samples are tested only now and then, and smaller ones never: running a few
+samples takes about as long as running all of them."""
 
 _BATCH_DEPENDENT = (
     "batch_dependent: a sample's features change with the other samples of its batch, so the "
@@ -35,11 +37,16 @@ _BATCH_DEPENDENT = (
 )
 
 _SAME_SAMPLES = 0.3
-"""What changes more than this when the samples are reordered has not been reordered with them."""
+"""Features that change more than this when the samples are reordered did not follow their order."""
 
 
 def check_repeatable(outputs: Sequence[Output], label: str, first: Observation) -> None:
-    """Compare the recorded run with the tapped one.
+    """Compare the answer of the recorded run with that of the first observed one.
+
+    Args:
+        outputs: The model's results in the recorded run.
+        label: Which of them to compare.
+        first: Observation of the same batch.
 
     Raises:
         JobError: `unsupported_model` (`stochastic`) if they differ.
@@ -61,13 +68,21 @@ def check_samples(
     first: Observation,
     baked_rows: int | None,
 ) -> tuple[int | None, tuple[str, ...]]:
-    """Test whether a sample's Φ depends on how many and which others are in its batch.
+    """Test whether a sample's Φ depends on the other samples of its batch, or on their number.
+
+    Args:
+        model: The model.
+        found: Where Φ and u are.
+        sample: The recorded batch.
+        first: Observation of that batch.
+        baked_rows: Number of samples that every run must have, if the archive is already known not
+            to take any number of them.
 
     Returns:
-        The batch size that is baked into the archive, if one is, and warnings.
+        The number of samples that every run must have, or `None` for any number; and warnings.
 
     Raises:
-        JobError: `unsupported_model` (`bad_output`) if rows of Φ do not belong to samples.
+        JobError: `unsupported_model` (`bad_output`) if rows of Φ do not follow the samples.
     """
     rows = len(sample[0])
     half = rows // 2
@@ -94,15 +109,15 @@ def check_samples(
 
 
 class LaterBatches:
-    """Tests on further batches what `check_samples` tested on the first one.
+    """Tests, on later batches, of what `check_samples` tested on the first one.
 
-    A model may mix the samples of some batches only, of those that hold an extreme value, say.
+    A model may mix the samples of some batches only, such as those that hold an extreme value.
 
     Args:
         model: The model.
         found: Where Φ and u are.
-        warnings: Those given so far. What a model that keeps a state answers depends on how often
-            it ran, so it is not run again.
+        warnings: Warnings given so far. The answer of a model that keeps a state depends on how
+            often it ran, so such a model is not run again.
     """
 
     def __init__(
@@ -114,14 +129,14 @@ class LaterBatches:
         self._seen = 0
 
     def warn(self, batch: Batch, whole: Observation) -> tuple[str, ...]:
-        """Run some samples of a batch alone, where their number makes that cheap.
+        """Run some samples of a batch without the others, if the batch is large enough for it.
 
         Args:
             batch: What the model was run on.
-            whole: What was seen of it.
+            whole: Observation of the whole batch.
 
         Returns:
-            The warning, the first time that their Φ or u is another one.
+            The warning, the first time that Φ or u of these samples differs.
         """
         self._seen += 1
         size = len(batch[0])
@@ -131,21 +146,22 @@ class LaterBatches:
         enough = max(_ENOUGH_TESTED, size // _SHARE_OF_MANY)
         rows = min(enough, max(2, size // _SHARE_TESTED))
         evenly = torch.arange(rows, device=batch[0].device) * size
-        # An extreme sample that changes all others is in one of two choices at most.
+        # The two choices share no sample, so an extreme one is missing from at least one of them.
         choices = [evenly // rows, (evenly + size // 2) // rows][: 1 + is_picked]
         self._is_settled = any(self._differ(batch, whole, chosen) for chosen in choices)
         return (_BATCH_DEPENDENT,) if self._is_settled else ()
 
     def _differ(self, batch: Batch, whole: Observation, chosen: Tensor) -> bool:
-        """Return whether some samples give something else without the others."""
+        """Return whether the result for the chosen samples differs without the others."""
         try:
             with beside(batch):
                 part = observe(self._model, self._found, tuple(tensor[chosen] for tensor in batch))
         except JobError as error:
-            # It ends otherwise without the others. Of what it cannot run on, nothing is known.
+            # These refusals did not occur on the whole batch. Any other error shows only that the
+            # model could not run on these samples.
             return error.failure.detail.get("code") in (Refusal.RESIDUAL, Refusal.NON_FINITE)
         if part.positions != whole.positions:
-            return False  # nothing to compare; further batches are refused for it
+            return False  # not comparable; the extractor itself refuses a change of positions
         places = torch.arange(whole.positions, device=chosen.device)
         taken = (chosen[:, None] * whole.positions + places).flatten()
         among = replace(whole, features=whole.features[taken], logits=whole.logits[taken])
@@ -155,7 +171,7 @@ class LaterBatches:
 def _batch_sizes(
     model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int
 ) -> str:
-    """Say how many samples an archive takes: as its own limits say, or as was found."""
+    """Say how many samples an archive takes, from its own limits or by trying other numbers."""
     limits = batch_limits(model)
     if limits is None:
         others = [size for size in (rows - 1, rows + 1) if _takes(model, found, sample, size)]
@@ -174,7 +190,7 @@ def _batch_sizes(
 
 
 def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch, rows: int) -> bool:
-    """Return whether an archive also runs on so many samples, and answers for each of them."""
+    """Return whether an archive also runs on this many samples, and answers for each of them."""
     if not rows:
         return False
     try:
@@ -185,7 +201,7 @@ def _takes(model: nn.Module, found: Structure | DeclaredFeatures, sample: Batch,
 
 
 def _ignores_size(error: JobError) -> bool:
-    """Return whether a half batch was answered with another number of rows than it has."""
+    """Return whether the answer to the half batch had the wrong number of rows."""
     return error.failure.detail.get("code") == Refusal.BAD_OUTPUT
 
 
@@ -195,10 +211,10 @@ def _observe_reordered(
     """Run the samples in another order, all of them at once, and put the rows back in place.
 
     Raises:
-        JobError: `unsupported_model` (`bad_output`) if they do not come out in that order.
+        JobError: `unsupported_model` (`bad_output`) if the rows do not follow that order.
     """
     rows = len(sample[0])
-    # On the CPU in any case: the order is to be the same one everywhere.
+    # Always drawn on the CPU, so that the order is the same on every device.
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(0), device="cpu")
     seen = observe(model, found, tuple(tensor[order] for tensor in sample))
     places = torch.arange(first.positions, device="cpu")

@@ -1,4 +1,4 @@
-"""Seeing Φ and u of one batch while the model runs, and proving that they explain its answer."""
+"""Observing Φ and u of one batch while the model runs, and checking that they give its answer."""
 
 import math
 from collections.abc import Sequence
@@ -23,25 +23,25 @@ from workers.extraction.trace.operations import Step
 from workers.protocol.errors import JobError
 
 _ELEMENTS = 2**28
-"""Values that a copied tensor may have: 1 GiB in float32."""
+"""Largest number of values in a copied tensor: 1 GiB in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One batch, seen.
+    """What was observed while the model ran on one batch.
 
     Attributes:
         features: Φ, `(n · positions, p)`, in the model's dtype; all positions of a sample together.
         logits: u, `(n · positions, C)`, in the model's dtype.
         positions: Rows per sample.
-        position_shape: The axes of the answer that positions run along, those of length 1 left
-            out: height and width, say.
-        answer: What the model returned; u itself where the owner chose a head that no result is
-            known to follow from.
-        precision: The least precise dtype between Φ and u.
-        answers: f, in rows as u is, `(n · positions, C)` where its way from u is known; `None`
-            if no result that may be the answer has a row for each of u.
-        link: How f follows from u; `None` where that is not known.
+        position_shape: Lengths of the axes of the answer that positions run along, such as height
+            and width; axes of length 1 are left out.
+        answer: What the model returned; u itself if the owner chose a head and no result is known
+            to follow from it.
+        precision: The least precise dtype on the path from Φ to the answer.
+        answers: f, one row for each row of u, `(n · positions, C)` if it is known how f follows
+            from u; `None` if no result that may be the answer has one row for each row of u.
+        link: How f follows from u; `None` if that is not known.
     """
 
     features: Tensor
@@ -64,14 +64,14 @@ def observe(
 
     Args:
         model: The model.
-        found: Where they are.
-        batch: Its inputs.
-        *watches: See every operation of the model, too.
+        found: Where Φ and u are.
+        batch: The model's inputs.
+        *watches: Dispatch modes that also see every operation of the model.
 
     Raises:
         JobError: As `execute`; `unsupported_model` if the run differs from the first one, or its
-            answer is not explained by u; `non_finite` if Φ, u or the answer holds NaN or infinite
-            values.
+            answer is not explained by u; `non_finite` if Φ or u holds NaN or infinite values, or
+            the answer holds NaN.
     """
     if isinstance(found, DeclaredFeatures):
         seen = _observe_declared(model, found, batch, watches)
@@ -98,7 +98,7 @@ def _run_tapped(
 def _explain(
     tap: HeadTap, outputs: Sequence[Output], structure: Structure, samples: int
 ) -> Observation:
-    """Read Φ and u off a tapped run, and prove that they give the answer."""
+    """Read Φ and u from a tapped run, and check that they give the answer."""
     answer = None if structure.output is None else _find(outputs, structure.output)
     path = _path(tap, structure, answer)
     precisions: list[torch.dtype] = []
@@ -115,7 +115,7 @@ def _explain(
     logits = carried.outputs.dequantize() if carried.outputs.is_quantized else carried.outputs
     if not supported(logits.dtype):
         raise _changed(f"its outputs are of dtype {logits.dtype}")
-    # A cast on the way rounds as much as a layer in that precision.
+    # A cast on the path rounds as much as a layer in that precision.
     passed = [output.dtype for step in path.steps() for output in step.outputs]
     precision = coarsest(*filter(supported, [*precisions, *passed]))
     relation = carried.logits
@@ -141,17 +141,20 @@ def _unlinked(
     logits: Tensor,
     samples: int,
 ) -> Tensor | None:
-    """Return the answer, laid out as u is, where its way from u is not known.
+    """Return the answer in rows, if it is not known how it follows from u.
 
     Args:
         outputs: The model's results.
-        label: The answer's; `None` if several may be.
-        relation: Of u.
-        logits: u, as the layer gives it.
-        samples: How many there are.
+        label: Label of the result that is the answer; `None` if several results may be.
+        relation: Relation of u to Φ.
+        logits: u, in the shape that the layer returns.
+        samples: Number of samples.
 
     Returns:
-        A row for each row of u; `None` if it has no such rows.
+        One row for each row of u; `None` if the answer has no such rows.
+
+    Raises:
+        JobError: `unsupported_model` or `non_finite` if the answer is missing or contains NaN.
     """
     if label is None:
         return None
@@ -168,7 +171,7 @@ def _unlinked(
 
 
 def _path(tap: HeadTap, structure: Structure, answer: Tensor | None) -> Path:
-    """Return the way from the head to the answer; it must be that of the recorded run."""
+    """Return the path from the head to the answer, which must be that of the recorded run."""
     if answer is None:
         if len(tap.tapped) != 1:
             raise _changed(f"the chosen layer ran {len(tap.tapped)} times")
@@ -186,7 +189,7 @@ def _observe_declared(
     batch: Batch,
     watches: Sequence[Watch],
 ) -> Observation:
-    """Take Φ from a result; where a head is known, its input must be the same."""
+    """Take Φ from the declared result, which must equal the input of the head if one is known."""
     samples = len(batch[0])
     if declared.structure is None:
         outputs = execute(model, copied(batch), *watches)
@@ -222,10 +225,10 @@ def _one_row_each(outputs: Sequence[Output], label: str, samples: int) -> Tensor
 
 
 def _find(outputs: Sequence[Output], label: str) -> Tensor:
-    """Return the result of that name.
+    """Return the result with this label.
 
     Raises:
-        JobError: `unsupported_model` if it is missing this time.
+        JobError: `unsupported_model` if the model did not return it on this batch.
     """
     for output in outputs:
         if output.label == label:
@@ -234,7 +237,7 @@ def _find(outputs: Sequence[Output], label: str) -> Tensor:
 
 
 def _rows(relation: Relation, logits: Tensor, samples: int) -> tuple[Tensor, Tensor, int]:
-    """Turn the tensors at u into Φ `(n · m, p)` and u `(n · m, C)` with m positions a sample."""
+    """Return Φ `(n · m, p)`, u `(n · m, C)` and m, the number of positions per sample."""
     axes = relation.features.shape[:-1]
     sizes = [size for size in axes if size != 1]
     if sizes[: samples != 1] != [samples] * (samples != 1):
@@ -262,7 +265,7 @@ def _in_rows(tensor: Tensor, class_axis: int | None) -> Tensor:
 
 
 def _position_shape(axes: Sequence[int], samples: int) -> tuple[int, ...]:
-    """Return the axes of an answer along which the positions of a sample run."""
+    """Return the lengths of the axes of an answer along which the positions of a sample run."""
     sizes = [size for size in axes if size != 1]
     if samples == 1:
         return tuple(sizes)

@@ -218,6 +218,49 @@ def load_probe(
     target_name = choose_target(spec, arrays)
     names = choose_inputs(spec, target_name, arrays)
     check_transforms_named(spec, names, arrays)
+    _check_arrays(names, target_name, arrays, limits)
+
+    n = arrays[names[0]].shape[0]
+    labelled, targets, stored_targets = np.arange(n), None, None
+    if target_name is not None:
+        stored_targets = store_targets(target_name, container.read(target_name), spec, limits)
+        targets = settle(stored_targets)
+        labelled = np.flatnonzero(~stored_targets.left_out.reshape(n, -1).all(axis=1))
+    rows = _drawn(labelled, max_samples, seed)
+    stored = {}
+    for name in names:
+        array = container.read(name)
+        stored[name] = array if len(rows) == n else array[rows]
+    is_said = spec.declares_no_target or spec.format in _ASKED_FOR
+    is_open = target_name is None and not is_said
+    probe = ProbeData(
+        _completed(spec, names, target_name, stored_targets),
+        stored,
+        (),
+        stored_targets,
+        None,
+        rows,
+        against=reasons_against(names, target_name, arrays),
+        told_by_file=told_by_file(names, target_name, arrays),
+        possible_targets=possible_targets(n, arrays) if is_open else (),
+        columns=tuple(column for name in names for column in arrays[name].columns),
+        left_out=n - len(labelled),
+    )
+    told = spec.inputs or names[:1]
+    inputs = [
+        probe.read_as(name, spec.transform_of(name, position) or Transform())
+        for position, name in enumerate(told)
+    ]
+    return _with_targets(replace(probe, inputs=tuple(inputs)), targets)
+
+
+def _check_arrays(
+    names: Sequence[str],
+    target_name: str | None,
+    arrays: Mapping[str, ArrayInfo],
+    limits: ProbeLimits,
+) -> None:
+    """Refuse arrays that do not fit together, or cannot be read, before any is."""
     for name in names:
         _check_samples(name, arrays[name].shape)
         _check_lengths(names[0], name, arrays, "input")
@@ -229,49 +272,34 @@ def load_probe(
         check_readable(target_name, arrays[target_name], limits, as_targets=True)
     _check_size(names, arrays, limits)
 
-    n = arrays[names[0]].shape[0]
-    rows, targets, stored_targets = np.arange(n), None, None
-    if target_name is not None:
-        stored_targets = store_targets(target_name, container.read(target_name), spec, limits)
-        targets = settle(stored_targets)
-        rows = np.flatnonzero(~stored_targets.left_out.reshape(n, -1).all(axis=1))
-    left_out = n - len(rows)
-    if max_samples is not None and max_samples < len(rows):
-        generator = np.random.default_rng(seed)
-        rows = np.sort(generator.choice(rows, max_samples, replace=False))
-    stored = {}
-    for name in names:
-        array = container.read(name)
-        stored[name] = array if len(rows) == n else array[rows]
-    # That none was found is left open, as it is no answer of the owner.
+
+def _drawn(
+    rows: npt.NDArray[np.int64], max_samples: int | None, seed: int
+) -> npt.NDArray[np.int64]:
+    """Draw at most so many rows, in file order."""
+    if max_samples is None or max_samples >= len(rows):
+        return rows
+    drawn: npt.NDArray[np.int64] = np.random.default_rng(seed).choice(
+        rows, max_samples, replace=False
+    )
+    return np.sort(drawn)
+
+
+def _completed(
+    spec: ProbeSpec,
+    names: Sequence[str],
+    target_name: str | None,
+    stored_targets: StoredTargets | None,
+) -> ProbeSpec:
+    """Return the spec with what the file decides of the keys that it leaves open."""
+    # That no target was found is left open, as it is no answer of the owner.
     decided: dict[str, object] = {} if target_name is None else {"target": target_name}
     task = None if stored_targets is None else decided_task(stored_targets)
     if stored_targets is None or task is not None:
         decided["task"] = task
     if len(names) == 1 and spec.input is None:
         decided["input"] = names[0]
-    complete = ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
-    is_said = spec.declares_no_target or spec.format in _ASKED_FOR
-    is_open = target_name is None and not is_said
-    probe = ProbeData(
-        complete,
-        stored,
-        (),
-        stored_targets,
-        None,
-        rows,
-        against=reasons_against(names, target_name, arrays),
-        told_by_file=told_by_file(names, target_name, arrays),
-        possible_targets=possible_targets(n, arrays) if is_open else (),
-        columns=tuple(column for name in names for column in arrays[name].columns),
-        left_out=left_out,
-    )
-    told = spec.inputs or names[:1]
-    inputs = [
-        probe.read_as(name, spec.transform_of(name, position) or Transform())
-        for position, name in enumerate(told)
-    ]
-    return _with_targets(replace(probe, inputs=tuple(inputs)), targets)
+    return ProbeSpec.model_validate({**spec.model_dump(mode="json"), **decided})
 
 
 def _with_targets(probe: ProbeData, targets: Targets | None) -> ProbeData:

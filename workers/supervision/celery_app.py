@@ -4,14 +4,41 @@ The settings below were measured, with kombu 5.7 over Valkey: what a broker rede
 must never decide what is run twice. Leases decide that (`workers.supervision.leases`).
 """
 
+import structlog
 from celery import Celery
+from kombu.transport import redis as transport
+from kombu.transport import virtual
+from redis.exceptions import RedisError
 
 from service.platform.settings import Settings
+
+log = structlog.get_logger()
 
 RUN_JOB = "phiscope.run_job"
 
 # Redelivery is the lease's business, so the broker's own comes after any job has ended.
 _VISIBILITY_SECONDS = 24 * 60 * 60
+
+
+class _ForgivingQoS(transport.QoS):
+    """Bookkeeping of a consumer's unacknowledged messages that survives a broker that hangs.
+
+    Where an acknowledgement fails, kombu goes on counting its message as one that the worker works
+    on, and the worker, which takes no more messages than it has slots, never takes another. Here it
+    counts no more. The broker delivers it again once `visibility_timeout` has passed, when there is
+    nothing left to claim.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message, or forget it."""
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # likewise
+        except (RedisError, OSError) as error:
+            log.warning("message not acknowledged", error=str(error))
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # likewise
+
+
+transport.Channel.QoS = _ForgivingQoS
 
 
 def create_celery(settings: Settings) -> Celery:

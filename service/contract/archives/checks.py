@@ -1,4 +1,4 @@
-"""What a model archive has to hold, by its format."""
+"""Checks of what a model archive must hold, by its format."""
 
 import re
 from functools import partial
@@ -43,11 +43,11 @@ def check_archive(file: BinaryIO) -> ModelFormat:
     """Check an archive, and say which format it is in.
 
     Args:
-        file: Seekable. Its position is left anywhere. Nothing in it is carried out.
+        file: Seekable. Its position afterwards is undefined. Nothing in it is executed.
 
     Raises:
-        ArchiveError: It is no model, or not one that an exporter writes; the message says what it
-            looks like.
+        ArchiveError: It is not a model, or not one that an exporter writes; the message says
+            what it looks like.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
@@ -80,7 +80,7 @@ def _check_torchscript(archive: Archive) -> None:
     _check_versions(archive)
     if not any(name.startswith("code/") for name in archive.entries):
         raise unsafe("it holds no code")
-    # Traced inputs, which some archives have too, are not read when a model is loaded.
+    # Some archives also hold traced inputs; these are not read when a model is loaded.
     for folder in ("data", "constants"):
         name = f"{folder}.pkl"
         check_pickle(
@@ -131,6 +131,6 @@ def _check_versions(archive: Archive) -> None:
 
 
 def _record_bytes(archive: Archive, folder: str, key: str) -> int | None:
-    """Size of a storage that a pickle refers to; None if there is none."""
+    """Return the size of a storage that a pickle refers to; None if there is no such storage."""
     entry = archive.entries.get(f"{folder}/{key}")
     return None if entry is None else entry.size

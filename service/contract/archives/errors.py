@@ -6,7 +6,7 @@ from service.contract.archives.kinds import Kind
 
 
 class ArchiveError(Exception):
-    """An upload that is no model archive, or one that no exporter writes.
+    """An upload that is not a model archive, or not one that an exporter writes.
 
     Args:
         code: `not_a_model` if it is something else or damaged, `unsafe_archive` if it is built to

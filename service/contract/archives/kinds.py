@@ -1,4 +1,4 @@
-"""What people send instead of a program: what it is, and what to send in its place."""
+"""Kinds of files that are uploaded by mistake instead of a program, and what to upload instead."""
 
 import io
 import pickletools
@@ -147,13 +147,13 @@ _NAMES: tuple[tuple[str, Kind], ...] = (
 
 
 class _Sparing(Part):
-    """A file of which little is read at a time: a directory says itself how large it is."""
+    """A file that limits each read, since a zip directory states its own size and may lie."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Read some bytes.
 
         Raises:
-            ValueError: That is too much.
+            ValueError: More bytes are asked for than one read may return.
         """
         here = self.tell()
         left = self.seek(0, io.SEEK_END) - here
@@ -165,7 +165,7 @@ class _Sparing(Part):
 
 
 def kind_of_head(head: bytes) -> Kind:
-    """Tell a file that is no zip by its first bytes."""
+    """Recognize a file that is not a zip by its first bytes."""
     return next((kind for pattern, kind in _HEADS if pattern.match(head)), UNKNOWN)
 
 

@@ -4,16 +4,16 @@ import io
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer  # known to type checkers alone
+    from _typeshed import WriteableBuffer  # exists only for type checkers
 
 
 class Part(io.RawIOBase):
-    """Some bytes of a file, as a file of its own to read; the position of the other is moved.
+    """A range of a file's bytes, readable as a file; reading moves the position of that file.
 
     Args:
         file: Seekable.
-        start: Where they begin.
-        size: How many there are.
+        start: Offset of the first byte.
+        size: Number of bytes.
     """
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
@@ -23,25 +23,25 @@ class Part(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Return True: it is there to be read."""
+        """Return True: a part can always be read."""
         return True
 
     def seekable(self) -> bool:
-        """Return True: any place can be read."""
+        """Return True: reading can start at any position."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place, counted from the start, from here, or from the end; return it."""
+        """Move to a position relative to the start, the current one or the end; return it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(0, origin + offset)
         return self._position
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._position
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill a buffer as far as there is something; return how far."""
+        """Fill a buffer with the bytes that are left; return how many were written."""
         view = memoryview(buffer).cast("B")
         self._file.seek(self._start + self._position)
         content = self._file.read(max(0, min(len(view), self._size - self._position)))

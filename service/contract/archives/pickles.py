@@ -1,4 +1,4 @@
-"""A walk through a pickle that carries nothing out: what it names, how deep it goes, what it needs.
+"""A walk through a pickle that executes nothing: what it names, how deep it nests, what it needs.
 
 PyTorch's own reader builds the objects, and with them recursion and tensors over storages. It
 trusts the numbers; here they are compared with the records that the archive holds.
@@ -60,7 +60,7 @@ RecordBytes = Callable[[str], int | None]
 
 @dataclass
 class _Walk:
-    """What is remembered on the way.
+    """State of the walk.
 
     Attributes:
         depth: Marks that are open.
@@ -85,8 +85,8 @@ def check_pickle(content: bytes, name: str, record_bytes: RecordBytes) -> None:
 
     Args:
         content: The pickle.
-        name: How messages call it.
-        record_bytes: Tells how large the record of a storage is.
+        name: Its name in messages.
+        record_bytes: Returns the size of a storage's record.
 
     Raises:
         ArchiveError: It names anything else, nests too deep, or claims more than there is.

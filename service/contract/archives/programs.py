@@ -1,7 +1,7 @@
 """What the programs in archives may name: early feedback for their owners, and a smaller target.
 
-There are more ways to reach for files than are looked for here, and more ways to spell these.
-Whoever means harm finds one, and then stands before the walls.
+These checks do not cover every way of reaching files, nor every spelling of those they know. An
+attacker will find one that passes, and is then stopped by the walls of the confined child.
 """
 
 import re
@@ -83,7 +83,7 @@ def check_graph(content: bytes, name: str) -> None:
 
     Args:
         content: JSON.
-        name: How messages call it.
+        name: Its name in messages.
 
     Raises:
         ArchiveError: It does.

@@ -1,6 +1,6 @@
-"""The tables of an exported program's weights and constants: what each claims of its record.
+"""The tables of an exported program's weights and constants: how much of its record each claims.
 
-PyTorch takes a record that is empty for zeros, whatever shape the table gives its tensor.
+PyTorch reads an empty record as zeros, whatever shape the table gives its tensor.
 """
 
 import json
@@ -25,12 +25,12 @@ RecordBytes = Callable[[str], int | None]
 
 
 def check_table(content: bytes, name: str, record_bytes: RecordBytes) -> None:
-    """Check that weights or constants are plain numbers, for torch would carry a pickle out.
+    """Check that weights or constants are plain numbers, since torch would execute a pickle.
 
     Args:
         content: JSON.
-        name: How messages call it.
-        record_bytes: Tells how large a record is.
+        name: Its name in messages.
+        record_bytes: Returns the size of a record.
 
     Raises:
         ArchiveError: It cannot be read, one is a pickle, or one claims more than its record holds.

@@ -1,7 +1,7 @@
 """Strict reading of zip archives: one meaning for every reader, or none.
 
 Zip files are read from their end, by a directory that need not agree with what lies before it.
-Readers differ in where they look and whom they believe; here both have to say the same.
+Readers differ in where they look and which of the two they trust; here both must agree.
 """
 
 import io
@@ -44,7 +44,7 @@ class Entry:
     """One file of an archive.
 
     Attributes:
-        name: Its path, the archive's own folder included.
+        name: Its path, including the archive's own folder.
         size: Bytes unpacked.
         packed_size: Bytes in the archive.
         is_packed: Whether it is deflated.
@@ -106,7 +106,7 @@ class Archive:
     def check_sums(self) -> None:
         """Compare the checksum of every entry with its bytes, which are read but not kept.
 
-        PyTorch does not: a bit that flipped on the way would be a weight of another value.
+        PyTorch does not compare them: a bit flipped in transit would silently change a weight.
 
         Raises:
             ArchiveError: One differs.
@@ -145,7 +145,7 @@ class Archive:
         """Return an entry that is itself an archive, as it lies; its checksum is the whole's.
 
         Raises:
-            ArchiveError: It is none, or a bad one.
+            ArchiveError: It is not an archive, or fails the checks of its layout.
         """
         entry = self.entries[inner]
         if entry.is_packed:
@@ -154,7 +154,7 @@ class Archive:
 
 
 def shown(name: str) -> str:
-    """Return a name from the archive, fit for a message."""
+    """Return a name from the archive in a form that is safe to show in a message."""
     short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
     return repr(short)
 

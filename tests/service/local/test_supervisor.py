@@ -11,6 +11,7 @@ import psutil  # type: ignore[import-untyped]  # it publishes no types
 import pytest
 
 from service.local import LocalError, Supervisor
+from service.local.supervisor import FALSE_STARTS
 
 Supervise = Callable[..., subprocess.Popen[str]]
 AssertGone = Callable[[list[psutil.Process], float], None]
@@ -148,3 +149,17 @@ def test_waiting_for_the_caller_still_notices_a_child_that_fails(tmp_path: Path)
         supervisor.spawn("child", ["sh", "-c", "exit 3"])
         with pytest.raises(LocalError, match="soon after its start"):
             supervisor.wait(until=(tmp_path / "never").exists)
+
+
+def test_a_child_that_has_worked_is_started_again_for_ever(tmp_path: Path) -> None:
+    """Its disk is full, say: what else works goes on, and so does it once there is room."""
+    ready, starts, mended = tmp_path / "ready", tmp_path / "starts", tmp_path / "mended"
+    script = f"echo >> {starts}; touch {ready}; test -e {mended} && exec sleep 60; sleep 0.05"
+    with Supervisor(lambda _: None) as supervisor:
+        child = supervisor.spawn("child", ["sh", "-c", script])
+        child.wait_ready(ready.exists, 300)
+        supervisor.wait(until=lambda: len(starts.read_text()) > FALSE_STARTS)
+        mended.touch()
+        before = len(starts.read_text())
+        supervisor.wait(until=lambda: len(starts.read_text()) > before)
+        assert child.poll() is None

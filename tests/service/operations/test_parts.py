@@ -63,3 +63,42 @@ def _await_ready(port: int) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
+
+
+def test_the_api_waits_for_its_database_and_says_so(tmp_path: Path) -> None:
+    directory = tmp_path / "databases"
+    with LocalDatabases(directory) as local:
+        environment = os.environ | {
+            "PHISCOPE_DATABASE_URL": local.database_url,
+            "PHISCOPE_BROKER_URL": local.broker_url,
+            "PHISCOPE_DATA_DIR": str(tmp_path / "data"),
+        }
+        command = [sys.executable, "-m", "service"]
+        subprocess.run([*command, "migrate"], env=environment, check=True)
+    port = free_port()
+    with ExitStack() as running:
+        serving = [*command, "serve", "--port", str(port)]
+        process = running.enter_context(subprocess.Popen(serving, env=environment))
+        running.callback(process.terminate)
+        assert _await_answer(port, "/livez").status_code == 200
+        readiness = httpx.get(f"http://127.0.0.1:{port}/readyz")
+        assert readiness.status_code == 503
+        assert [each["name"] for each in readiness.json()["checks"] if not each["ok"]] == [
+            "database",
+            "broker",
+        ]
+        refused = httpx.get(f"http://127.0.0.1:{port}/v1/models")
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert refused.headers["retry-after"]
+        with LocalDatabases(directory):
+            _await_ready(port)
+            while not httpx.get(f"http://127.0.0.1:{port}/v1/probes/builtin:digits").is_success:
+                time.sleep(0.1)
+
+
+def _await_answer(port: int, path: str) -> httpx.Response:
+    while True:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}{path}")
+        except httpx.TransportError:
+            time.sleep(0.1)

@@ -1,0 +1,43 @@
+"""`python -m tests.chaos --minutes 15`: the long form, all faults in random order."""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# The modules that tests share are found from here, as pytest's `pythonpath` has it.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.run import run
+
+_ROUND = 7
+
+
+def main() -> None:
+    """Print what came of each round, as long as there is time."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    chance, ends = random.Random(given.seed), time.monotonic() + 60 * given.minutes
+    waiting: list[str] = []
+    while time.monotonic() < ends:
+        if len(waiting) < _ROUND:
+            waiting += chance.sample(list(FAULTS), len(FAULTS))
+        faults, waiting = waiting[:_ROUND], waiting[_ROUND:]
+        seed = chance.randrange(1 << 32)
+        with tempfile.TemporaryDirectory(prefix="phiscope-chaos-") as directory:
+            outcome = run(Path(directory), faults, seed=seed, most_seconds=120)
+        print(  # noqa: T201 - it is what the command is for
+            f"seed {seed}: {', '.join(faults)}: {outcome.jobs} jobs, all ended well and once, the "
+            f"last {outcome.last_seconds:.1f} s after the last fault; by attempts "
+            f"{dict(outcome.attempts)}; asked again {dict(outcome.refusals)}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
