@@ -3,13 +3,22 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.analyses.schemas import AnalysisQuery
 from service.platform.notifications import ANALYSES_CHANNEL
 from service.tables.analyses import UNFINISHED, Analysis, Artifact, IdempotencyKey, Report, Status
+
+# Written once: they are the hot ones, and an array is one parameter however many ids there are.
+_IDS = any_(bindparam("ids", type_=ARRAY(Uuid)))
+_THESE_ANALYSES = (
+    select(Analysis).where(Analysis.id == _IDS).execution_options(populate_existing=True)
+)
+_DIGESTS = select(Report.__table__.c.analysis_id, Report.__table__.c.sha256).where(
+    Report.__table__.c.analysis_id == _IDS
+)
 
 
 async def find(session: AsyncSession, analysis_id: UUID) -> Analysis | None:
@@ -19,9 +28,7 @@ async def find(session: AsyncSession, analysis_id: UUID) -> Analysis | None:
 
 async def find_all(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, Analysis]:
     """Return those of these analyses that there are."""
-    found = await session.scalars(
-        select(Analysis).where(Analysis.id.in_(ids)).execution_options(populate_existing=True)
-    )
+    found = await session.scalars(_THESE_ANALYSES, {"ids": list(ids)})
     return {analysis.id: analysis for analysis in found}
 
 
@@ -102,9 +109,7 @@ async def find_report(session: AsyncSession, analysis_id: UUID) -> tuple[str, st
 
 async def find_digests(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, str]:
     """Return the digests of those of these analyses' reports that there are."""
-    rows = await session.execute(
-        select(Report.analysis_id, Report.sha256).where(Report.analysis_id.in_(ids))
-    )
+    rows = await session.execute(_DIGESTS, {"ids": list(ids)})
     return dict(rows.all())
 
 
