@@ -10,8 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
 
-_ERRORS = 400
-
 
 class Application(FastAPI):
     """FastAPI, with what it lacks around it."""
@@ -42,11 +40,11 @@ class _NoPlainErrors:
 
         async def send_problem(message: Message) -> None:
             nonlocal is_replaced
-            if message["type"] == "http.response.start":
-                is_replaced = _is_plain_error(message)
-                if is_replaced:
-                    request = Request(scope)
-                    problem = _problem(request, message["status"])
+            if message["type"] == "http.response.start" and _is_plain(message):
+                request = Request(scope)
+                problem = _problem(request, message["status"])
+                if problem is not None:
+                    is_replaced = True
                     await problems.rendered(request, problem)(scope, receive, send)
             if not is_replaced:
                 await send(message)
@@ -54,22 +52,21 @@ class _NoPlainErrors:
         await self._app(scope, receive, send_problem)
 
 
-def _is_plain_error(start: Message) -> bool:
-    if start["status"] < _ERRORS:
-        return False
+def _is_plain(start: Message) -> bool:
     return Headers(raw=start["headers"]).get("content-type", "").startswith("text/plain")
 
 
-def _problem(request: Request, status: int) -> problems.Problem:
+def _problem(request: Request, status: int) -> problems.Problem | None:
     if status == problems.TooLarge.status:
         return problems.too_large(request.scope.get(MAX_BODY_SIZE_SCOPE_KEY))
-    if status == problems.UnknownHost.status:
+    # Hosts are checked before there is a router; what static files refuse comes after.
+    if status == problems.UnknownHost.status and "router" not in request.scope:
         host = request.headers.get("host", "")
         return problems.UnknownHost(
             f"Host is {host[:255]!r}; expected a name of this API. The operator's setting "
             "PHISCOPE_ALLOWED_HOSTS says which those are."
         )
-    return problems.InternalError("Phiscope failed on this request. Its log says where.")
+    return None
 
 
 class _HeadLikeGet:
@@ -85,11 +82,12 @@ class _HeadLikeGet:
         with anyio.CancelScope() as answering:
 
             async def send_head(message: Message) -> None:
-                if message["type"] == "http.response.body":
-                    # Nobody waits for the rest of a file, or for events to come.
-                    if message.get("more_body", False):
-                        answering.cancel()
-                    message = {"type": "http.response.body", "body": b"", "more_body": False}
-                await send(message)
+                if message["type"] != "http.response.body":
+                    await send(message)
+                    return
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                # Nobody waits for the rest of a file, or for events to come.
+                if message.get("more_body", False):
+                    answering.cancel()
 
             await self._app({**scope, "method": "GET"}, receive, send_head)

@@ -112,3 +112,10 @@ def test_whoever_waits_holds_no_connection_to_the_database(api: ServedApi, addre
         assert all("cancelled" in answer.text for answer in answers)
 
     asyncio.run(wait_and_read())
+
+
+def test_the_head_of_a_stream_does_not_wait_for_its_events(api: ServedApi) -> None:
+    with httpx.Client(base_url=api.url, timeout=30) as http:
+        head = http.head(f"/v1/analyses/{keep(api)}/events")
+        assert head.headers["content-type"].startswith("text/event-stream")
+        assert (head.status_code, head.content) == (200, b"")

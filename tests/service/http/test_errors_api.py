@@ -102,6 +102,13 @@ def test_a_method_that_is_not_there_is_told_those_that_are(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_range_that_a_static_file_has_not_is_told_so(api: ServedApi) -> None:
+    with api.http() as http:
+        for ranges, status in (("bytes=999999999-", 416), ("nonsense", 400)):
+            answer = http.get("/static/docs.js", headers={"Range": ranges})
+            assert (answer.status_code, "host" in answer.text.lower()) == (status, False)
+
+
 @pytest.mark.parametrize(
     "path", ["/livez", "/docs", "/openapi.json", "/static/docs.js", "/v1/models", "/v1/probes/none"]
 )
