@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from obstore.exceptions import BaseError
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import async_sessionmaker
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -96,6 +97,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reports = Reports(reading)
     app.state.analyses = analyses_by_id(reading)
     app.state.store = BlobStore(settings.blob_url)
+    # It is in nobody's way: where the store cannot be searched now, the next start does it.
+    with suppress(OSError):
+        await run_in_threadpool(app.state.store.remove_left_behind)
     app.state.notifications = Notifications(require_database_url(settings), ANALYSES_CHANNEL)
     tasks: list[asyncio.Task[Any]] = [asyncio.create_task(app.state.notifications.run())]
     if not await _ensure_builtin(app):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from service import __version__
 from service.app import create_app
 from service.client import ApiError
-from service.commands import probes
+from service.commands import probes, store
 from service.commands import security as quarantine
 from service.http.listening import describe, listen
 from service.http.serving import configured
@@ -40,6 +40,7 @@ cli = typer.Typer(
 )
 cli.add_typer(quarantine.cli, name="quarantine")
 cli.add_typer(probes.cli, name="probe")
+cli.command("check-store")(store.check_store)
 console = Console(stderr=True, highlight=False)
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

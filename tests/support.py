@@ -90,6 +90,8 @@ class ServedApi:
 
     url: str
     engine: Engine
+    pid: int
+    blobs: Path
 
     def http(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=600)
@@ -115,7 +117,12 @@ def served_api(directory: Path) -> Iterator[ServedApi]:
             pass_fds=[at.fileno()],
         )
         try:
-            yield ServedApi(f"http://127.0.0.1:{at.getsockname()[1]}", engine)
+            yield ServedApi(
+                f"http://127.0.0.1:{at.getsockname()[1]}",
+                engine,
+                process.pid,
+                directory / "data" / "blobs",
+            )
         finally:
             process.terminate()
             process.wait(HANGS_SECONDS)

@@ -13,6 +13,7 @@ from service.analyses.reports import Reports
 from service.analyses.schemas import AnalysisCreate, AnalysisQuery, AnalysisRead, ArtifactRead
 from service.analyses.watching import Watcher
 from service.http.dependencies import ReadSession, Store
+from service.http.downloads import stored_file
 from service.http.etags import has, respond
 from service.http.pagination import Page, split_page
 from service.platform.database import Session
@@ -129,12 +130,10 @@ async def get_artifact(
 ) -> StreamingResponse:
     """Return one file."""
     artifact = await service.get_artifact(session, analysis_id, name)
-    return StreamingResponse(
-        store.stream(artifact.sha256),
+    return await stored_file(
+        store,
+        artifact.sha256,
+        called="this file",
         media_type=artifact.media_type,
-        headers={
-            "Content-Length": str(artifact.size_bytes),
-            "ETag": f'"{artifact.sha256}"',
-            "Content-Disposition": f'attachment; filename="{artifact.name}"',
-        },
+        filename=artifact.name,
     )

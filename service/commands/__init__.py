@@ -1,1 +1,1 @@
-"""Commands of `phiscope` that speak to a running service, as any client does."""
+"""Commands of `phiscope` beside those that run it."""

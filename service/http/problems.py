@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DataError, ProgrammingError
@@ -194,6 +195,15 @@ class InternalError(Problem):
     title = "Internal error"
 
 
+class StoredFileDamaged(Problem):
+    """The server's copy of a file is gone, or is no longer what was stored."""
+
+    # Not 503, which clients and proxies answer by asking again: that mends nothing.
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "stored_file_damaged"
+    title = "Stored file damaged"
+
+
 class Unavailable(Problem):
     """A part that Phiscope depends on does not answer at present."""
 
@@ -297,6 +307,18 @@ async def _render_database_down(request: Request, error: Exception) -> JSONRespo
     )
 
 
+async def _render_storage_down(request: Request, error: Exception) -> JSONResponse:
+    log.error("storage unavailable", path=request.url.path, error=str(error))
+    return await _render_problem(
+        request,
+        Unavailable(
+            "The server cannot read or write its files at present; its disk may be full. Try again "
+            "later; its operator finds the reason in the log.",
+            headers={"Retry-After": "60"},
+        ),
+    )
+
+
 async def _render_refused_statement(request: Request, error: Exception) -> JSONResponse:
     """Answer for a statement that does not fit the tables, which may be of another version."""
     assert isinstance(error, ProgrammingError)  # noqa: S101 - as above
@@ -371,5 +393,7 @@ def install(app: FastAPI) -> None:
     for kind in AWAY:
         app.add_exception_handler(kind, _render_database_down)
     app.add_exception_handler(ProgrammingError, _render_refused_statement)
+    app.add_exception_handler(OSError, _render_storage_down)
+    app.add_exception_handler(BaseError, _render_storage_down)
     app.add_exception_handler(DataError, _render_unstorable)
     app.add_exception_handler(Exception, _render_defect)

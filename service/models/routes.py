@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
 from service.http.dependencies import ReadSession, Store
+from service.http.downloads import stored_file
 from service.http.pagination import Page, split_page
 from service.http.uploads import multipart_schema, receive
 from service.models import repository, service
@@ -54,7 +55,7 @@ async def upload_model(
     request: Request, response: Response, session: Session, store: Store
 ) -> ModelRead:
     """Upload a model: a form with part `file`, or the file as the body with query parameters."""
-    async with receive(request, raw_allowed=True) as upload:
+    async with receive(request, store, raw_allowed=True) as upload:
         added = await service.add(session, store, upload)
     response.headers["Location"] = f"/v1/models/{added.model.id}"
     if not added.is_new:
@@ -81,14 +82,12 @@ async def get_model(model_id: UUID, session: ReadSession) -> ModelRead:
 async def get_model_content(model_id: UUID, session: Session, store: Store) -> StreamingResponse:
     """Return the model's bytes, as they were uploaded."""
     model = await service.get(session, model_id)
-    return StreamingResponse(
-        store.stream(model.sha256),
+    return await stored_file(
+        store,
+        model.sha256,
+        called="the model",
         media_type="application/octet-stream",
-        headers={
-            "Content-Length": str(model.size_bytes),
-            "ETag": f'"{model.sha256}"',
-            "Content-Disposition": f'attachment; filename="{model.id}.pt"',
-        },
+        filename=f"{model.id}.pt",
     )
 
 

@@ -43,19 +43,19 @@ async def add(session: AsyncSession, store: BlobStore, upload: Upload) -> Added:
         UnsafeArchive: The bytes are an archive that no exporter writes.
     """
     fields = validated(ModelFields, dict(upload.fields))
-    model_format = await run_in_threadpool(_checked, upload.file)
-    await blobs.lock(session, upload.sha256)
+    model_format = await run_in_threadpool(_checked, upload.incoming.file)
+    await blobs.lock(session, upload.incoming.sha256)
     # Also where it is known already: an upload mends a stored copy that has been damaged.
-    await run_in_threadpool(store.put, upload.sha256, upload.file)
-    existing = await repository.find_same(session, fields, upload.sha256)
+    await run_in_threadpool(store.keep, upload.incoming)
+    existing = await repository.find_same(session, fields, upload.incoming.sha256)
     if existing is not None:
         return Added(existing, is_new=False, notice=_notice(existing, fields))
     model = Model(
         name=fields.name,
         run=fields.run,
         step=fields.step,
-        sha256=upload.sha256,
-        size_bytes=upload.size_bytes,
+        sha256=upload.incoming.sha256,
+        size_bytes=upload.incoming.size_bytes,
         format=model_format,
         metadata_=fields.metadata,
     )

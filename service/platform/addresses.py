@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import from_url
 
-from service.platform.storage import CHUNK_BYTES
+from service.platform.incoming import CHUNK_BYTES
 
 SCHEMES = ("s3", "gs", "az", "file")
 

@@ -48,7 +48,7 @@ async def register_probe(
     if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
         probe = await service.add_uri(session, settings, await _read_json(request))
     else:
-        async with receive(request, most_files=_MAX_FILES) as upload:
+        async with receive(request, store, most_files=_MAX_FILES) as upload:
             probe = await service.add_upload(session, store, upload)
     response.headers["Location"] = f"/v1/probes/{probe.id}"
     await session.refresh(probe)

@@ -30,14 +30,14 @@ async def add_upload(session: AsyncSession, store: BlobStore, upload: Upload) ->
         InvalidRequest: A field is missing or wrong.
     """
     fields = validated(ProbeFields, dict(upload.fields))
-    await blobs.lock(session, upload.sha256)
-    await run_in_threadpool(store.put, upload.sha256, upload.file)
+    await blobs.lock(session, upload.incoming.sha256)
+    await run_in_threadpool(store.keep, upload.incoming)
     return await _register(
         session,
         Probe(
             name=fields.name,
-            sha256=upload.sha256,
-            size_bytes=upload.size_bytes,
+            sha256=upload.incoming.sha256,
+            size_bytes=upload.incoming.size_bytes,
             spec=fields.spec.model_dump(mode="json", exclude_unset=True),
             status=ProbeStatus.VALIDATING,
         ),

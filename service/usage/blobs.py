@@ -1,6 +1,18 @@
 """Which blobs are still needed: several resources may share the bytes of one."""
 
-from sqlalchemy import func, select, union_all
+from collections.abc import Callable
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    SQLColumnExpression,
+    String,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.concurrency import run_in_threadpool
 
@@ -19,13 +31,36 @@ async def lock(session: AsyncSession, sha256: str) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(int(sha256[:15], 16))))
 
 
+def needed(
+    which: Callable[[SQLColumnExpression[str | None]], ColumnElement[bool]],
+) -> CompoundSelect[str, str, str, str]:
+    """Select the blobs that live resources refer to, once for each of them.
+
+    Args:
+        which: Whether a digest is among those looked for.
+
+    Returns:
+        The digest; then what refers to it: its kind, its id and its name.
+    """
+    return union_all(
+        select(Model.sha256, literal("model"), cast(Model.id, String), Model.name).where(
+            which(Model.sha256), Model.deleted_at.is_(None)
+        ),
+        select(Probe.sha256, literal("probe"), cast(Probe.id, String), Probe.name).where(
+            which(Probe.sha256), Probe.deleted_at.is_(None)
+        ),
+        select(
+            Artifact.sha256,
+            literal("artifact of analysis"),
+            cast(Artifact.analysis_id, String),
+            Artifact.name,
+        ).where(which(Artifact.sha256)),
+    )
+
+
 async def remove_unless_needed(session: AsyncSession, store: BlobStore, sha256: str) -> None:
     """Remove a blob that no live resource refers to. Call under `lock`."""
-    needed = union_all(
-        select(Model.id).where(Model.sha256 == sha256, Model.deleted_at.is_(None)),
-        select(Probe.id).where(Probe.sha256 == sha256, Probe.deleted_at.is_(None)),
-        select(Artifact.analysis_id).where(Artifact.sha256 == sha256),
-    )
     await session.flush()
-    if (await session.execute(needed.limit(1))).first() is None:
+    found = await session.execute(needed(lambda column: column == sha256).limit(1))
+    if found.first() is None:
         await run_in_threadpool(store.delete, sha256)

@@ -66,7 +66,7 @@ Outcome = Succeeded | Failed | Cancelled
 
 
 def judge(
-    ended: Ended, result: bytes, log: str, limits: JobLimits, *, confined: bool
+    ended: Ended, result: bytes, log: str, limits: JobLimits, *, confined: bool, by_kernel: bool
 ) -> Succeeded | Failed:
     """Judge a job that was left to end on its own.
 
@@ -76,11 +76,13 @@ def judge(
         log: What it printed.
         limits: What it had been granted.
         confined: Whether its process was walled in, before which it does nothing of the job.
+        by_kernel: Whether the kernel killed any process for want of memory meanwhile.
     """
     if not confined:
         return Failed(_not_confined(), log, ended, SecurityEvent.NOT_CONFINED)
     if ended.signal is not None:
-        return Failed(_killed(ended.signal, limits), log, ended, _event_of(ended.signal))
+        failure = _killed(ended.signal, limits, by_kernel=by_kernel)
+        return Failed(failure, log, ended, _event_of(ended.signal))
     if ended.exit_code != 0:
         failure = _crashed(f"The job's process exited with status {ended.exit_code}.")
         return Failed(failure, log, ended, SecurityEvent.CRASHED)
@@ -113,6 +115,15 @@ def lost() -> Failure:
     )
 
 
+def _killed_by_a_stranger() -> Failure:
+    return Failure(
+        code=FailureCode.LOST,
+        message="The job's process was killed from outside, and not for want of memory.",
+        hint="The job can be run again as it is. Somebody or something on the worker's machine "
+        "ends processes there.",
+    )
+
+
 def _not_confined() -> Failure:
     return Failure(
         code=FailureCode.LOST,
@@ -139,7 +150,7 @@ def _event_of(number: int) -> SecurityEvent | None:
     return SecurityEvent.CRASHED if number in _CRASHES else None
 
 
-def _killed(number: int, limits: JobLimits) -> Failure:
+def _killed(number: int, limits: JobLimits, *, by_kernel: bool) -> Failure:
     if number == signal.SIGSYS:
         return _policy_violated()
     if number == signal.SIGXCPU:
@@ -151,8 +162,8 @@ def _killed(number: int, limits: JobLimits) -> Failure:
             detail={"cpu_seconds": limits.cpu_seconds},
         )
     if number == signal.SIGKILL:
-        # Nobody here killed it, so the kernel did, for want of memory.
-        return out_of_memory(limits)
+        # Nobody here did: the kernel, if it has killed for want of memory meanwhile.
+        return out_of_memory(limits) if by_kernel else _killed_by_a_stranger()
     name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
     what = "crashed" if number in _CRASHES else "was ended"
     return _crashed(f"The job's process {what} with signal {name}.")

@@ -23,6 +23,7 @@ from workers.protocol.requests import (
     JobRequest,
     Request,
 )
+from workers.runner import kernel_kills
 from workers.runner.job_files import JobFiles
 from workers.runner.outcome import Cancelled, Failed, Outcome, deadline_passed, judge, lost
 from workers.runner.parent_process import ParentProcess
@@ -127,6 +128,7 @@ class Runner:
         """
         request = Request(job=job, limits=limits)
         deadline = time.monotonic() + deadline_s
+        killed_before = kernel_kills.count()
         with self._warm_parent() as parent, JobFiles(files, limits) as own:
             try:
                 parent.submit(request, own.for_child)
@@ -155,6 +157,7 @@ class Runner:
                         own.read_log(),
                         limits,
                         confined=own.progress.is_confined,
+                        by_kernel=killed_before is None or kernel_kills.count() != killed_before,
                     )
 
     def close(self) -> None:

@@ -212,6 +212,20 @@ def test_artifacts_hold_what_the_guide_says(
     assert http.get(f"/v1/analyses/{analysis['id']}/artifacts/nothing").status_code == 404
 
 
+def test_an_artifact_that_is_gone_from_the_store_is_said_to_be(
+    client: Client, http: httpx.Client, stack: Stack, probe: str
+) -> None:
+    model = send(client, multilayer(seed=815))
+    analysis = client.wait(client.start(model, probe)["id"])
+    listed = http.get(f"/v1/analyses/{analysis['id']}/artifacts").json()["items"]
+    (item,) = (each for each in listed if each["name"] == "spectrum.csv")
+    (path,) = stack.data_dir.rglob(item["sha256"])
+    path.unlink()
+    refused = http.get(item["href"])
+    assert (refused.status_code, refused.json()["code"]) == (500, "stored_file_damaged")
+    assert "comes back with a new analysis" in refused.json()["detail"]
+
+
 def test_the_same_request_again_is_answered_with_the_same_analysis(
     client: Client, http: httpx.Client, probe: str, trained: nn.Sequential
 ) -> None:

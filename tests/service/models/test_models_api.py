@@ -120,6 +120,37 @@ def test_a_stored_model_that_changed_is_not_analysed_and_the_same_bytes_mend_it(
     assert analyse()["status"] == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        ("a flipped bit", "has changed in the server's store"),
+        ("cut off", "has changed in the server's store"),
+        ("gone", "is missing from the server's store"),
+    ],
+)
+def test_a_stored_model_that_changed_is_not_given_back_until_the_same_bytes_mend_it(
+    http: httpx.Client, stack: Stack, harm: str, says: str
+) -> None:
+    content = scripted(multilayer(seed=len(harm)))
+    name, sha256 = unique(), hashlib.sha256(content).hexdigest()
+    model = upload(http, content, name=name).json()
+    (path,) = stack.data_dir.rglob(sha256)
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(changed if harm == "a flipped bit" else content[:-1])
+    refused = http.get(f"/v1/models/{model['id']}/content")
+    assert refused.status_code == 500
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert "etag" not in refused.headers
+    assert refused.json()["code"] == "stored_file_damaged"
+    assert f"The stored copy of the model (SHA-256 {sha256}) {says}" in refused.json()["detail"]
+    assert upload(http, content, name=name).status_code == 200
+    assert http.get(f"/v1/models/{model['id']}/content").content == content
+
+
 @pytest.mark.parametrize(("right", "status"), [(True, 201), (False, 422)])
 def test_the_announced_digest_is_verified(
     http: httpx.Client, archive: bytes, right: bool, status: int

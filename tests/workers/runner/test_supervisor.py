@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,6 +15,7 @@ from service.contract.failures import FailureCode
 from service.contract.security_events import SecurityEvent
 from workers.protocol.progress import Progress, Stage
 from workers.protocol.requests import JobLimits, JobRequest
+from workers.runner import kernel_kills
 from workers.runner.outcome import Cancelled, Succeeded
 from workers.runner.supervisor import _KILL_TIMEOUT_S
 
@@ -108,7 +110,33 @@ def test_crashes_end_one_job_only(
     jobs.succeed("echo")
 
 
-@pytest.mark.parametrize("kind", ["hog_numpy", "hog_torch", "kill_self"])
+def test_a_job_that_a_stranger_kills_is_lost_and_can_be_run_again(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_kills, "count", lambda: 3)
+    outcome = jobs.fail("kill_self")
+    assert (outcome.failure.code, outcome.event) == (FailureCode.LOST, None)
+    assert "not for want of memory" in outcome.failure.message
+
+
+@pytest.mark.parametrize("counts", [[3, 4], [None]], ids=["counted", "not told"])
+def test_a_job_that_the_kernel_kills_ran_out_of_memory(
+    jobs: Jobs, counts: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_kills, "count", iter(counts).__next__)
+    assert jobs.fail("kill_self").failure.code == FailureCode.OUT_OF_MEMORY
+
+
+def test_kills_for_want_of_memory_are_read_from_the_kernel(tmp_path: Path) -> None:
+    counts = tmp_path / "vmstat"
+    assert kernel_kills.count(counts) is None
+    counts.write_text("oom_kill_other 9\noom_kill 2\n")
+    assert kernel_kills.count(counts) == 2
+    counts.write_text("nr_free_pages 1\n")
+    assert kernel_kills.count(counts) is None
+
+
+@pytest.mark.parametrize("kind", ["hog_numpy", "hog_torch"])
 def test_memory_hogs_run_out_of_memory(jobs: Jobs, kind: str) -> None:
     outcome = jobs.fail(kind, limits=JobLimits(memory_bytes=256 << 20))
     assert outcome.failure.code == FailureCode.OUT_OF_MEMORY

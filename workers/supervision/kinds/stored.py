@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 from service.contract.failures import FailureCode
-from service.platform.storage import BlobStore, is_whole
+from service.platform.storage import BlobDamagedError, BlobStore
 from workers.protocol.errors import JobError
 
 
@@ -21,23 +21,16 @@ def open_stored(store: BlobStore, sha256: str, what: str, opened: ExitStack) -> 
         The file; nobody has moved its position.
 
     Raises:
-        JobError: `stored_file_damaged` if it is missing, or other bytes are there.
+        JobError: `stored_file_damaged` if it is missing or unreadable, or other bytes are there.
     """
     try:
-        file = opened.enter_context(store.open(sha256))
-    except FileNotFoundError as error:
-        raise _damaged(what, sha256, "is missing from the server's store") from error
-    if not is_whole(file, sha256):
-        raise _damaged(what, sha256, "has changed in the server's store since it was uploaded")
-    return file
-
-
-def _damaged(what: str, sha256: str, how: str) -> JobError:
-    return JobError(
-        FailureCode.STORED_FILE_DAMAGED,
-        f"The stored copy of {what} {how}. Neither the file nor its owner is at fault, but the "
-        "server's storage.",
-        hint="Upload the same file once more, which mends the stored copy, and ask again. Tell "
-        "the server's operator, too: other files may have suffered.",
-        detail={"sha256": sha256},
-    )
+        return opened.enter_context(store.open_whole(sha256))
+    except BlobDamagedError as error:
+        raise JobError(
+            FailureCode.STORED_FILE_DAMAGED,
+            f"The stored copy of {what} {error}. Neither the file nor its owner is at fault, but "
+            "the server's storage.",
+            hint=f"Upload the same file (SHA-256 {sha256}) once more, which mends the stored copy, "
+            "and ask again. Tell the server's operator, too: other files may have suffered.",
+            detail={"sha256": sha256},
+        ) from error
