@@ -16,9 +16,12 @@ from starlette.staticfiles import StaticFiles
 
 from service import __version__
 from service.analyses import routes as analyses
+from service.analyses.reports import Reports
+from service.analyses.watching import analyses_by_id
 from service.charts import routes as charts
 from service.guide import routes as guide
 from service.http import problems
+from service.http.application import Application
 from service.inspections import routes as inspections
 from service.models import routes as models
 from service.operations import health, metrics
@@ -54,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     require_database_url(settings)
-    app = FastAPI(
+    app = Application(
         title="Phiscope",
         version=__version__,
         description=_DESCRIPTION,
@@ -62,10 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=MIB,
         docs_url=None,  # ours needs no internet
         redoc_url=None,
-        responses={
-            "4XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
-            "5XX": {"model": problems.ProblemDocument, "description": "A problem (RFC 9457)"},
-        },
+        responses=problems.RESPONSES,
     )
     app.state.settings = settings
     if "*" not in settings.allowed_hosts:
@@ -91,6 +91,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = open_async_engine(settings)
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    # Each statement by itself: what only reads need not begin and end a transaction.
+    reading = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    app.state.reading = reading
+    app.state.reports = Reports(reading)
+    app.state.analyses = analyses_by_id(reading)
     app.state.store = BlobStore(settings.blob_url)
     # It is in nobody's way: where the store cannot be searched now, the next start does it.
     with suppress(OSError):

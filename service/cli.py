@@ -21,6 +21,7 @@ from service.client import ApiError
 from service.commands import probes, store
 from service.commands import security as quarantine
 from service.http.listening import describe, listen
+from service.http.serving import configured
 from service.local.errors import LocalError
 from service.local.supervisor import unwind_on_termination
 from service.local.up import LocalPhiscope
@@ -126,8 +127,7 @@ def serve(
     app = create_app(settings)
     if fd is None:
         console.print(f"Phiscope's API listens at [bold]{describe(listening)}[/]")
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(configured(app)).run(sockets=[listening])
 
 
 @cli.command()

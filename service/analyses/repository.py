@@ -1,9 +1,9 @@
 """All SQL about analyses, from the API's side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,10 +11,25 @@ from service.analyses.schemas import AnalysisQuery
 from service.platform.notifications import ANALYSES_CHANNEL
 from service.tables.analyses import UNFINISHED, Analysis, Artifact, IdempotencyKey, Report, Status
 
+# Written once: they are the hot ones, and an array is one parameter however many ids there are.
+_IDS = any_(bindparam("ids", type_=ARRAY(Uuid)))
+_THESE_ANALYSES = (
+    select(Analysis).where(Analysis.id == _IDS).execution_options(populate_existing=True)
+)
+_DIGESTS = select(Report.__table__.c.analysis_id, Report.__table__.c.sha256).where(
+    Report.__table__.c.analysis_id == _IDS
+)
+
 
 async def find(session: AsyncSession, analysis_id: UUID) -> Analysis | None:
     """Return an analysis."""
     return await session.get(Analysis, analysis_id, populate_existing=True)
+
+
+async def find_all(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, Analysis]:
+    """Return those of these analyses that there are."""
+    found = await session.scalars(_THESE_ANALYSES, {"ids": list(ids)})
+    return {analysis.id: analysis for analysis in found}
 
 
 async def find_succeeded(session: AsyncSession, fingerprint: str) -> Analysis | None:
@@ -40,10 +55,8 @@ async def list_page(
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if query.before is not None:
-        statement = statement.where(Analysis.id < query.before)
-    statement = statement.order_by(Analysis.id.desc()).limit(query.limit + 1)
-    return (await session.scalars(statement)).all()
+    page = query.page_of(statement, Analysis.created_at, Analysis.id)
+    return (await session.scalars(page)).all()
 
 
 async def reserve_key(
@@ -92,6 +105,12 @@ async def find_report(session: AsyncSession, analysis_id: UUID) -> tuple[str, st
         )
     ).first()
     return None if row is None else (row[0], row[1])
+
+
+async def find_digests(session: AsyncSession, ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Return the digests of those of these analyses' reports that there are."""
+    rows = await session.execute(_DIGESTS, {"ids": list(ids)})
+    return dict(rows.all())
 
 
 async def list_artifacts(session: AsyncSession, analysis_id: UUID) -> Sequence[Artifact]:

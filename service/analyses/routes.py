@@ -9,11 +9,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.analyses import repository, service
+from service.analyses.reports import Reports
 from service.analyses.schemas import AnalysisCreate, AnalysisQuery, AnalysisRead, ArtifactRead
 from service.analyses.watching import Watcher
-from service.http.dependencies import Store
+from service.http.dependencies import ReadSession, Store
 from service.http.downloads import stored_file
-from service.http.etags import respond
+from service.http.etags import has, respond
 from service.http.pagination import Page, split_page
 from service.platform.database import Session
 from service.probes import service as probes
@@ -50,7 +51,7 @@ async def create_analysis(
 
 @router.get("")
 async def list_analyses(
-    session: Session, query: Annotated[AnalysisQuery, Query()]
+    session: ReadSession, query: Annotated[AnalysisQuery, Query()]
 ) -> Page[AnalysisRead]:
     """List analyses, newest first."""
     probe_id = None if query.probe is None else (await probes.get(session, query.probe)).id
@@ -101,20 +102,22 @@ async def cancel_analysis(analysis_id: UUID, session: Session) -> AnalysisRead:
         status.HTTP_304_NOT_MODIFIED: {"description": "The report that you have is still it."},
     },
 )
-async def get_report(analysis_id: UUID, request: Request, session: Session) -> Response:
+async def get_report(analysis_id: UUID, request: Request) -> Response:
     """Return the report. It never changes."""
-    text, sha256 = await service.get_report(session, analysis_id)
+    reports: Reports = request.app.state.reports
+    digest = await reports.digest(analysis_id)
+    content = b"" if has(request, digest) else await reports.content(analysis_id, digest)
     return respond(
         request,
-        text,
+        content,
         media_type="application/json",
-        etag=sha256,
+        etag=digest,
         headers={"Cache-Control": "private, max-age=31536000, immutable"},
     )
 
 
 @router.get("/{analysis_id}/artifacts")
-async def list_artifacts(analysis_id: UUID, session: Session) -> Page[ArtifactRead]:
+async def list_artifacts(analysis_id: UUID, session: ReadSession) -> Page[ArtifactRead]:
     """List the files that came out of an analysis."""
     await service.get(session, analysis_id)
     artifacts = await repository.list_artifacts(session, analysis_id)

@@ -80,5 +80,7 @@ class AnalysisQuery(PageQuery):
 
     status: Status | None = None
     model: UUID | None = None
-    probe: str | None = Field(default=None, description="Id, name or name@version.")
+    probe: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Id, name or name@version."
+    )
     regime: Regime | None = None

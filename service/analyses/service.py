@@ -173,7 +173,15 @@ async def get(session: AsyncSession, analysis_id: UUID) -> Analysis:
     Raises:
         NotFound: There is none of this id.
     """
-    analysis = await repository.find(session, analysis_id)
+    return existing(analysis_id, await repository.find(session, analysis_id))
+
+
+def existing(analysis_id: UUID, analysis: Analysis | None) -> Analysis:
+    """Return an analysis that was looked for.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
     if analysis is None:
         raise NotFound(
             f"There is no analysis {analysis_id}. GET /v1/analyses lists those there are."

@@ -6,17 +6,23 @@ from uuid import UUID
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from service.analyses import service
+from service.analyses import repository, service
 from service.analyses.schemas import AnalysisRead
+from service.http.lookups import Lookups
 from service.platform.notifications import LOOK_AGAIN_SECONDS, Notifications, wait_for_change
-from service.tables.analyses import FINISHED
+from service.tables.analyses import FINISHED, Analysis
+
+
+def analyses_by_id(sessions: async_sessionmaker[AsyncSession]) -> Lookups[Analysis]:
+    """Look up analyses for all who ask and wait."""
+    return Lookups(sessions, repository.find_all)
 
 
 class Watcher:
     """Reads analyses as they change. Holds no database connection while it waits."""
 
     def __init__(self, request: Request) -> None:
-        self._sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+        self._analyses: Lookups[Analysis] = request.app.state.analyses
         self._notifications: Notifications = request.app.state.notifications
 
     async def read(self, analysis_id: UUID) -> AnalysisRead:
@@ -25,8 +31,8 @@ class Watcher:
         Raises:
             NotFound: There is none of this id.
         """
-        async with self._sessions() as session:
-            return service.describe(await service.get(session, analysis_id))
+        found = await self._analyses.find(analysis_id)
+        return service.describe(service.existing(analysis_id, found))
 
     async def wait(self, analysis_id: UUID, seconds: float) -> AnalysisRead:
         """Return an analysis as soon as it has ended, or as it stands after so many seconds."""

@@ -23,7 +23,11 @@ _MAX_ELEMENTS = 1 << 24
 InputDtype = Literal[
     "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"
 ]
-_INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(\w+))?")
+_INPUT = re.compile(r"([0-9]{1,9}(?:x[0-9]{1,9})*)(?::(\w+))?")
+_SIZE = "[1-9][0-9]{0,7}"
+_DTYPES = "|".join(get_args(InputDtype))
+INPUT_PATTERN = f"^{_SIZE}(x{_SIZE}){{0,{_MAX_AXES - 1}}}(:({_DTYPES}))?$"
+"""What is refused at a glance; of what matches, too large a sample is refused as well."""
 
 ShortText = Annotated[str, Field(max_length=320)]
 LongText = Annotated[str, Field(max_length=4000)]

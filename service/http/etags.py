@@ -23,9 +23,14 @@ def respond(
         headers: What else to send, both times.
     """
     sent = {**headers, "ETag": f'"{etag}"'}
-    if _matches(request.headers.get("if-none-match"), sent["ETag"]):
+    if has(request, etag):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=sent)
     return Response(content, media_type=media_type, headers=sent)
+
+
+def has(request: Request, etag: str) -> bool:
+    """Return whether the client says that it has this content, so that it need not be read."""
+    return _matches(request.headers.get("if-none-match"), f'"{etag}"')
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

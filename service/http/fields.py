@@ -46,6 +46,9 @@ Label = Annotated[
 ]
 """A name that people give: one line of up to 200 characters."""
 
+Sought = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""A name to look for; none that is kept holds NUL."""
+
 JsonText = Annotated[Json[dict[str, Any]], AfterValidator(_storable)]
 """A JSON object, arriving as text in a form field or query parameter."""
 

@@ -14,11 +14,15 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DataError, ProgrammingError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.routing import Match, Mount
 
 from service.contract.validation import ValidationIssue, issues_of
 from service.platform.database import AWAY
 
 log = structlog.get_logger()
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_MEDIA_TYPE = "application/problem+json"
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -30,7 +34,9 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What was wrong, what was expected, what to do.")
-    instance: str
+    instance: str | None = Field(
+        default=None, description="The address; absent if the request could not be read."
+    )
     code: str = Field(description="The kind again, as a stable word for programs.")
     errors: list[ValidationIssue] | None = None
 
@@ -59,6 +65,30 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
         self.headers = headers
+
+
+class BadRequest(Problem):
+    """The request is not well-formed HTTP, or its body cannot be read."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "bad_request"
+    title = "Bad request"
+
+
+class UnknownHost(Problem):
+    """The request's `Host` is not a name that this deployment answers to."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "unknown_host"
+    title = "Unknown host"
+
+
+class MethodNotAllowed(Problem):
+    """The address is there, but not for this method; `Allow` lists those that it is for."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    code = "method_not_allowed"
+    title = "Method not allowed"
 
 
 class NotFound(Problem):
@@ -125,6 +155,14 @@ class InUse(Problem):
     title = "In use"
 
 
+class BuiltIn(Problem):
+    """The resource is part of Phiscope and cannot be deleted."""
+
+    status = HTTPStatus.CONFLICT
+    code = "built_in"
+    title = "Built in"
+
+
 class NotReady(Problem):
     """The resource exists, but has not reached the state that the request needs."""
 
@@ -174,80 +212,87 @@ class Unavailable(Problem):
     title = "Unavailable"
 
 
-def _respond(
-    request: Request,
-    *,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    errors: list[ValidationIssue] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    document = ProblemDocument(
-        type=f"/guide/problems#{code}",
-        title=title,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        code=code,
-        errors=errors,
+def document_of(problem: Problem, instance: str | None = None) -> ProblemDocument:
+    """Write a problem down."""
+    return ProblemDocument(
+        type=f"/guide/problems#{problem.code}",
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        instance=instance,
+        code=problem.code,
+        errors=problem.errors,
     )
+
+
+def rendered(request: Request, problem: Problem) -> JSONResponse:
+    """Return the answer that tells a client of a problem."""
     return JSONResponse(
-        document.model_dump(exclude_none=True),
-        status_code=status,
-        headers=dict(headers or {}),
-        media_type="application/problem+json",
+        document_of(problem, request.url.path).model_dump(exclude_none=True),
+        status_code=problem.status,
+        headers=dict(problem.headers or {}),
+        media_type=_MEDIA_TYPE,
     )
 
 
 async def _render_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)  # noqa: S101 - the handler is registered for this class
-    return _respond(
-        request,
-        status=error.status,
-        code=error.code,
-        title=error.title,
-        detail=error.detail,
-        errors=error.errors,
-        headers=error.headers,
-    )
+    return rendered(request, error)
 
 
 async def _render_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = issues_of(error.errors())
-    return _respond(
-        request,
-        status=InvalidRequest.status,
-        code=InvalidRequest.code,
-        title=InvalidRequest.title,
-        detail=_summary(errors),
-        errors=errors,
-    )
+    return rendered(request, InvalidRequest(_summary(errors), errors=errors))
 
 
 async def _render_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    status = HTTPStatus(error.status_code)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        limit = request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
-        return await _render_problem(
-            request, TooLarge(f"The request body is larger than the limit of {limit} bytes.")
-        )
-    if status == HTTPStatus.NOT_FOUND:
-        detail = f"There is nothing at {request.url.path}. /docs lists what there is."
-    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not possible here. /docs lists what is."
-    else:
-        detail = str(error.detail)
-    return _respond(
-        request,
-        status=status,
-        code=status.phrase.lower().replace(" ", "_"),
-        title=status.phrase,
-        detail=detail,
-        headers=error.headers,
+    return rendered(request, _problem_of(request, error))
+
+
+def _problem_of(request: Request, error: HTTPException) -> Problem:
+    """Say in our words what the framework refuses."""
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return too_large(request.scope.get(MAX_BODY_SIZE_SCOPE_KEY))
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return NotFound(f"There is nothing at {request.url.path}. /docs lists what there is.")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _method_not_allowed(request, error)
+    if isinstance(error.__cause__, RecursionError):
+        return too_deep()
+    if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return BadRequest(f"{error.detail}. Check how the request is written.")
+    return InternalError(str(error.detail))
+
+
+def too_deep() -> InvalidRequest:
+    """Return the problem of JSON that is no document of ours, whatever it holds."""
+    return InvalidRequest("The body holds lists or objects nested too deep; expected a few levels.")
+
+
+def too_large(limit: int | None) -> TooLarge:
+    """Return the problem of a body over the limit."""
+    return TooLarge(f"The request body is larger than the limit of {limit} bytes.")
+
+
+def _method_not_allowed(request: Request, error: HTTPException) -> MethodNotAllowed:
+    """Name the methods of all routes of the address; the framework knows those of the first."""
+    found = [method for method in _METHODS if _is_routed(request, method)]
+    # Where there is no route of ours there are static files, which say it themselves.
+    allowed = ", ".join(found) or (error.headers or {}).get("Allow", "GET, HEAD")
+    return MethodNotAllowed(
+        f"{request.method} is not possible here, but {allowed}. /docs lists what is.",
+        headers={"Allow": allowed},
+    )
+
+
+def _is_routed(request: Request, method: str) -> bool:
+    # HEAD is answered wherever GET is.
+    scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+    return any(
+        not isinstance(route, Mount) and route.matches(scope)[0] is Match.FULL
+        for route in request.app.router.routes
     )
 
 
@@ -320,6 +365,24 @@ def validated(kind: type[Fields], document: Any) -> Fields:
 
 def _summary(errors: list[ValidationIssue]) -> str:
     return "; ".join(f"{each.location or 'the request'}: {each.message}" for each in errors[:5])
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    kind: {
+        "description": "A problem (RFC 9457)",
+        "content": {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    for kind in ("4XX", "5XX")
+}
+"""The errors of every operation, for OpenAPI."""
+
+
+def describe(openapi: dict[str, Any]) -> None:
+    """Add what `RESPONSES` refers to; FastAPI itself would describe errors as plain JSON."""
+    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = openapi["components"]["schemas"]
+    schemas.update(schema.pop("$defs"))
+    schemas["ProblemDocument"] = schema
 
 
 def install(app: FastAPI) -> None:

@@ -39,13 +39,14 @@ async def inspect_model(
     as `failed`, if no input was found that the model takes or it cannot be loaded.
     """
     sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+    reading: async_sessionmaker[AsyncSession] = request.app.state.reading
     notifications: Notifications = request.app.state.notifications
     # Committed before the wait, for otherwise no worker would see it.
     async with sessions.begin() as session:
         inspection_id = await service.ensure(session, model_id, query)
 
     async def read() -> InspectionRead:
-        async with sessions() as session:
+        async with reading() as session:
             return await service.get(session, inspection_id)
 
     inspection = await notifications.wait(

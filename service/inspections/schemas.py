@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.contract.archives import ModelFormat
 from service.contract.failures import Failure
-from service.contract.inspection import Findings, InputShape, InspectionRequest
+from service.contract.inspection import INPUT_PATTERN, Findings, InputShape, InspectionRequest
 from service.tables.inspections import InspectionStatus
 
 MAX_WAIT_SECONDS = 60
@@ -18,6 +18,11 @@ _MAX_INPUTS = 16
 def _check_input(text: str) -> str:
     InputShape.parse(text)
     return text
+
+
+_Input = Annotated[
+    str, AfterValidator(_check_input), Field(json_schema_extra={"pattern": INPUT_PATTERN})
+]
 
 
 class InspectionQuery(BaseModel):
@@ -31,7 +36,7 @@ class InspectionQuery(BaseModel):
         le=MAX_WAIT_SECONDS,
         description="Seconds to wait for the inspection to end.",
     )
-    input: list[Annotated[str, AfterValidator(_check_input)]] = Field(
+    input: list[_Input] = Field(
         default=[],
         max_length=_MAX_INPUTS,
         description="What one sample of an input looks like, where that cannot be found out: "

@@ -40,9 +40,8 @@ async def list_page(session: AsyncSession, query: ModelQuery) -> Sequence[Model]
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if query.before is not None:
-        statement = statement.where(Model.id < query.before)
-    return (await session.scalars(statement.order_by(Model.id.desc()).limit(query.limit + 1))).all()
+    page = query.page_of(statement, Model.created_at, Model.id)
+    return (await session.scalars(page)).all()
 
 
 async def mark_deleted(session: AsyncSession, model_id: UUID) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.http.dependencies import Store
+from service.http.dependencies import ReadSession, Store
 from service.http.downloads import stored_file
 from service.http.pagination import Page, split_page
 from service.http.uploads import multipart_schema, receive
@@ -17,11 +17,26 @@ from service.platform.database import Session
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 _FIELDS: dict[str, Any] = {
-    "name": {"type": "string", "maxLength": 200},
-    "run": {"type": "string", "maxLength": 200, "description": "The run it is a checkpoint of."},
+    "name": {"type": "string", "minLength": 1, "maxLength": 200},
+    "run": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "The run it is a checkpoint of.",
+    },
     "step": {"type": "integer", "minimum": 0, "description": "The step of that run."},
     "metadata": {"type": "string", "description": "A JSON object, kept and given back."},
 }
+
+_PARAMETERS = [
+    {
+        "name": name,
+        "in": "query",
+        "schema": schema,
+        "description": "Like the form field, for a file that is sent as the body.",
+    }
+    for name, schema in _FIELDS.items()
+]
 
 
 @router.post(
@@ -34,7 +49,7 @@ _FIELDS: dict[str, Any] = {
             "model is given as it is; where the upload came with other metadata, `notice` says so.",
         }
     },
-    openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True),
+    openapi_extra=multipart_schema(_FIELDS, ["name"], raw=True) | {"parameters": _PARAMETERS},
 )
 async def upload_model(
     request: Request, response: Response, session: Session, store: Store
@@ -49,14 +64,16 @@ async def upload_model(
 
 
 @router.get("")
-async def list_models(session: Session, query: Annotated[ModelQuery, Query()]) -> Page[ModelRead]:
+async def list_models(
+    session: ReadSession, query: Annotated[ModelQuery, Query()]
+) -> Page[ModelRead]:
     """List models, newest first."""
     rows, cursor = split_page(await repository.list_page(session, query), query.limit)
     return Page(items=[ModelRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{model_id}")
-async def get_model(model_id: UUID, session: Session) -> ModelRead:
+async def get_model(model_id: UUID, session: ReadSession) -> ModelRead:
     """Return one model."""
     return ModelRead.model_validate(await service.get(session, model_id))
 

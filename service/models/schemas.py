@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.contract.archives import ModelFormat
-from service.http.fields import JsonText, Label
+from service.http.fields import JsonText, Label, Sha256, Sought
 from service.http.pagination import PageQuery
 
 
@@ -49,6 +49,6 @@ class ModelQuery(PageQuery):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = None
-    run: str | None = None
-    sha256: str | None = None
+    name: Sought | None = None
+    run: Sought | None = None
+    sha256: Sha256 | None = None

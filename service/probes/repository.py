@@ -44,9 +44,8 @@ async def list_page(session: AsyncSession, query: ProbeQuery) -> Sequence[Probe]
         statement = statement.where(Probe.name == query.name)
     if query.status is not None:
         statement = statement.where(Probe.status == query.status)
-    if query.before is not None:
-        statement = statement.where(Probe.id < query.before)
-    return (await session.scalars(statement.order_by(Probe.id.desc()).limit(query.limit + 1))).all()
+    page = query.page_of(statement, Probe.created_at, Probe.id)
+    return (await session.scalars(page)).all()
 
 
 async def mark_deleted(session: AsyncSession, probe_id: UUID) -> None:

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 
-from service.http.dependencies import AppSettings, Store
+from service.http.dependencies import AppSettings, ReadSession, Store
 from service.http.pagination import Page, split_page
-from service.http.problems import InvalidRequest
+from service.http.problems import InvalidRequest, too_deep
 from service.http.uploads import multipart_schema, receive
 from service.platform.database import Session
 from service.probes import repository, service
-from service.probes.schemas import ProbeByUri, ProbeQuery, ProbeRead
+from service.probes.schemas import PROBE_NAME, ProbeByUri, ProbeQuery, ProbeRead
 
 router = APIRouter(prefix="/v1/probes", tags=["probes"])
 
@@ -24,7 +24,7 @@ _MAX_FILES = 256
 def _request_schema() -> dict[str, Any]:
     schema = multipart_schema(
         {
-            "name": {"type": "string", "maxLength": 100},
+            "name": {"type": "string", "pattern": PROBE_NAME},
             "spec": {"type": "string", "description": "A JSON object: how the file is read."},
         },
         ["name"],
@@ -56,14 +56,16 @@ async def register_probe(
 
 
 @router.get("")
-async def list_probes(session: Session, query: Annotated[ProbeQuery, Query()]) -> Page[ProbeRead]:
+async def list_probes(
+    session: ReadSession, query: Annotated[ProbeQuery, Query()]
+) -> Page[ProbeRead]:
     """List probes, newest first."""
     rows, cursor = split_page(await repository.list_page(session, query), query.limit)
     return Page(items=[ProbeRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{reference}")
-async def get_probe(reference: str, session: Session) -> ProbeRead:
+async def get_probe(reference: str, session: ReadSession) -> ProbeRead:
     """Return one probe, by id, name (the newest version) or `name@version`."""
     return ProbeRead.model_validate(await service.get(session, reference))
 
@@ -82,5 +84,7 @@ async def _read_json(request: Request) -> Any:
             raise InvalidRequest(f"A JSON registration holds at most {_MAX_JSON_BYTES} bytes.")
     try:
         return json.loads(body)
+    except RecursionError:
+        raise too_deep() from None
     except ValueError as error:
         raise InvalidRequest(f"The body is not JSON: {error}.") from None

@@ -9,14 +9,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from service.contract.failures import Failure
 from service.contract.probe_spec import ProbeInput, ProbeSpec
+from service.http.fields import Sought
 from service.http.pagination import PageQuery
 from service.tables.probes import ProbeStatus
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PROBE_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
+    if re.fullmatch(PROBE_NAME, name) is None:
         raise ValueError(
             "must be 1 to 100 letters, digits, dots, dashes and underscores, and begin with a "
             "letter or digit"
@@ -28,7 +29,9 @@ def _check_name(name: str) -> str:
     raise ValueError("must not look like an id")
 
 
-ProbeName = Annotated[str, AfterValidator(_check_name)]
+ProbeName = Annotated[
+    str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": PROBE_NAME})
+]
 
 
 class ProbeRead(BaseModel):
@@ -95,5 +98,5 @@ class ProbeQuery(PageQuery):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = None
+    name: Sought | None = None
     status: ProbeStatus | None = None

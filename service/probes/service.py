@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.concurrency import run_in_threadpool
 
-from service.http.problems import InvalidRequest, NotFound, validated
+from service.http.problems import BuiltIn, InvalidRequest, NotFound, validated
 from service.http.uploads import Upload
 from service.platform import addresses
 from service.platform.database import RowLock
@@ -108,11 +108,11 @@ async def delete(session: AsyncSession, store: BlobStore, reference: str) -> Non
     Raises:
         NotFound: There is none.
         InUse: An unfinished analysis needs it.
-        InvalidRequest: It is built in.
+        BuiltIn: It is part of Phiscope.
     """
     probe = await get(session, reference, lock="update")
     if probe.name.startswith("builtin:"):
-        raise InvalidRequest(f"{probe.name} is built in and cannot be deleted.")
+        raise BuiltIn(f"{probe.name} is built in and cannot be deleted.")
     await analyses.refuse_if_unfinished(session, of_probe(probe.id))
     await session.execute(queue.withdraw([probe.id]))
     await repository.mark_deleted(session, probe.id)

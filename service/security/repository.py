@@ -18,9 +18,8 @@ async def list_events(session: AsyncSession, query: SecurityEventQuery) -> Seque
         statement = statement.where(Event.event == query.event)
     if query.sha256 is not None:
         statement = statement.where(Event.sha256 == query.sha256)
-    if query.before is not None:
-        statement = statement.where(Event.id < query.before)
-    return (await session.scalars(statement.order_by(Event.id.desc()).limit(query.limit + 1))).all()
+    page = query.page_of(statement, Event.created_at, Event.id)
+    return (await session.scalars(page)).all()
 
 
 async def count_events(session: AsyncSession) -> dict[str, int]:
@@ -31,11 +30,8 @@ async def count_events(session: AsyncSession) -> dict[str, int]:
 
 async def list_quarantines(session: AsyncSession, query: PageQuery) -> Sequence[Quarantine]:
     """Return one entry more than the page holds, newest first."""
-    statement = select(Quarantine)
-    if query.before is not None:
-        statement = statement.where(Quarantine.id < query.before)
-    statement = statement.order_by(Quarantine.id.desc()).limit(query.limit + 1)
-    return (await session.scalars(statement)).all()
+    page = query.page_of(select(Quarantine), Quarantine.created_at, Quarantine.id)
+    return (await session.scalars(page)).all()
 
 
 async def count_quarantines(session: AsyncSession) -> int:

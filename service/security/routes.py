@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, status
 
+from service.http.dependencies import ReadSession
 from service.http.fields import Sha256
 from service.http.pagination import Page, split_page
 from service.platform.database import Session
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["security"])
 
 @router.get("/quarantines")
 async def list_quarantines(
-    session: Session, query: Annotated[QuarantineQuery, Query()]
+    session: ReadSession, query: Annotated[QuarantineQuery, Query()]
 ) -> Page[QuarantineRead]:
     """List the files that no job opens, those quarantined last first."""
     rows, cursor = split_page(await repository.list_quarantines(session, query), query.limit)
@@ -28,7 +29,7 @@ async def list_quarantines(
 
 
 @router.get("/quarantines/{sha256}")
-async def get_quarantine(sha256: Sha256, session: Session) -> QuarantineRead:
+async def get_quarantine(sha256: Sha256, session: ReadSession) -> QuarantineRead:
     """Return a file's quarantine: since when, and why."""
     return QuarantineRead.model_validate(await service.get(session, sha256))
 
@@ -41,7 +42,7 @@ async def release_quarantine(sha256: Sha256, session: Session) -> None:
 
 @router.get("/security-events")
 async def list_security_events(
-    session: Session, query: Annotated[SecurityEventQuery, Query()]
+    session: ReadSession, query: Annotated[SecurityEventQuery, Query()]
 ) -> Page[SecurityEventRead]:
     """List what an operator has to know of, newest first."""
     rows, cursor = split_page(await repository.list_events(session, query), query.limit)

@@ -44,6 +44,7 @@ class Analysis(Identified, Base):
         CheckConstraint(
             "status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"
         ),
+        Index("ix_analyses_created_at", "created_at", "id"),
         Index("ix_analyses_eval_probe_id", "eval_probe_id"),
         Index("ix_analyses_fingerprint", "fingerprint"),
         Index("ix_analyses_model_id", "model_id"),

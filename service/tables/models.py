@@ -26,6 +26,7 @@ class Model(Identified, Base):
             postgresql_nulls_not_distinct=True,
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index("ix_models_created_at", "created_at", "id"),
         Index("ix_models_sha256", "sha256"),
         Index("ix_models_run_step", "run", "step"),
     )

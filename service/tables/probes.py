@@ -26,6 +26,7 @@ class Probe(Identified, Base):
     __table_args__ = (
         CheckConstraint("status IN ('validating', 'ready', 'failed')", name="status"),
         UniqueConstraint("name", "version"),
+        Index("ix_probes_created_at", "created_at", "id"),
         Index("ix_probes_sha256", "sha256"),
     )
 

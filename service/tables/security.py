@@ -23,8 +23,9 @@ class Event(Identified, Base):
             "'quarantined', 'released')",
             name="event",
         ),
-        Index("ix_security_events_sha256", "sha256", "id"),
-        Index("ix_security_events_event", "event", "id"),
+        Index("ix_security_events_created_at", "created_at", "id"),
+        Index("ix_security_events_sha256", "sha256", "created_at", "id"),
+        Index("ix_security_events_event", "event", "created_at", "id"),
     )
 
     # The time of the write, not of the transaction's begin: since events are written under the
@@ -49,7 +50,7 @@ class Quarantine(Base):
     __tablename__ = "quarantines"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    # Sorts by time, for pages of the list.
+    # Parts what was quarantined at the same moment, for pages of the list.
     id: Mapped[UUID] = mapped_column(default=new_id, unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     strikes: Mapped[int]

@@ -86,7 +86,7 @@ def test_safetensors_are_read_too(http: httpx.Client) -> None:
 def test_the_built_in_probe_exists_and_stays(http: httpx.Client) -> None:
     probe = http.get("/v1/probes/builtin:digits").json()
     assert (probe["n"], probe["classes"], probe["status"]) == (1797, 10, "ready")
-    assert http.delete("/v1/probes/builtin:digits").status_code == 422
+    assert http.delete("/v1/probes/builtin:digits").status_code == 409
 
 
 def test_a_second_registration_is_the_next_version(http: httpx.Client) -> None:
