@@ -81,7 +81,7 @@ class Base(DeclarativeBase):
 
 
 def new_id() -> UUID:
-    """Make a UUIDv7: ids sort by the time they were made, so lists page by id alone."""
+    """Make a UUIDv7: rows that are made one after another lie together in the index."""
     return uuid_utils.compat.uuid7()
 
 
