@@ -32,10 +32,10 @@ class _ForgivingQoS(transport.QoS):
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message, or forget it."""
         try:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # likewise
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # kombu has none
         except (RedisError, OSError) as error:
             log.warning("message not acknowledged", error=str(error))
-            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # likewise
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # kombu has none
 
 
 transport.Channel.QoS = _ForgivingQoS
