@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 import torch
 from sqlalchemy import Engine, create_engine
 from torch import nn
@@ -155,6 +156,26 @@ def live_worker(
         slots=1,
         version="1",
     )
+
+
+@contextmanager
+def small_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
+    """Give a directory a file system of its own, which is soon full; skip where that is denied."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "small", directory]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("who runs the tests may not mount a small disk")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until its disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
 
 
 def read_only(content: bytes, opened: ExitStack) -> int:

@@ -22,6 +22,7 @@ class FailureCode(StrEnum):
     CRASHED = "crashed"
     PROBE_UNREADABLE = "probe_unreadable"
     STORED_FILE_DAMAGED = "stored_file_damaged"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     LOST = "lost"
 
 

@@ -87,6 +87,8 @@ _FAILURES: dict[FailureCode, str] = {
     FailureCode.STORED_FILE_DAMAGED: "The server's copy of a model or a probe is no longer what "
     "was uploaded, or is gone: its storage is at fault. Uploading the same file once more mends "
     "it.",
+    FailureCode.STORAGE_UNAVAILABLE: "The server's store was full or out of reach for too long, "
+    "at several attempts. Ask the operator.",
     FailureCode.LOST: "The workers on the job vanished, several times. Ask the operator.",
 }
 

@@ -1,5 +1,6 @@
 """Errors of the API as RFC 9457 problem details: one exception tree, one place that renders it."""
 
+import errno
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MEDIA_TYPE = "application/problem+json"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -212,6 +214,14 @@ class Unavailable(Problem):
     title = "Unavailable"
 
 
+class StorageFull(Problem):
+    """The server's disk has no room for what was sent."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+    code = "storage_full"
+    title = "Storage full"
+
+
 def document_of(problem: Problem, instance: str | None = None) -> ProblemDocument:
     """Write a problem down."""
     return ProblemDocument(
@@ -309,11 +319,19 @@ async def _render_database_down(request: Request, error: Exception) -> JSONRespo
 
 async def _render_storage_down(request: Request, error: Exception) -> JSONResponse:
     log.error("storage unavailable", path=request.url.path, error=str(error))
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return await _render_problem(
+            request,
+            StorageFull(
+                "The server's disk is full. Nothing of this request was kept: tell its "
+                "operator, and send it again once there is room."
+            ),
+        )
     return await _render_problem(
         request,
         Unavailable(
-            "The server cannot read or write its files at present; its disk may be full. Try again "
-            "later; its operator finds the reason in the log.",
+            "The server cannot read or write its files at present. Try again later; its operator "
+            "finds the reason in the log.",
             headers={"Retry-After": "60"},
         ),
     )

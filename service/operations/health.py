@@ -1,7 +1,9 @@
 """Is the process alive, and does what it depends on answer?"""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Literal
 
@@ -14,12 +16,23 @@ from starlette.concurrency import run_in_threadpool
 
 from service.operations import live_workers
 from service.platform.migration import SchemaError, check_schema
+from service.tables import queue
 from service.tables.workers import Worker
 
 log = structlog.get_logger()
 router = APIRouter(tags=["health"])
 
 _CHECK_SECONDS = 3.0
+# A relay that reaches the broker publishes what is queued within a poll, which is a second.
+_PUBLISHED_WITHIN = timedelta(seconds=15)
+
+
+class NotPublishedError(Exception):
+    """Jobs are queued, and the broker has not heard of them."""
+
+
+# Errors whose text is written for whoever reads `/readyz`.
+_OURS = (SchemaError, NotPublishedError)
 
 
 class Check(BaseModel):
@@ -72,6 +85,7 @@ async def ready(request: Request, response: Response) -> Readiness:
         _check("database", lambda: _check_database(request), required=True),
         _check("storage", lambda: run_in_threadpool(request.app.state.store.check), required=True),
         _check("broker", lambda: _check_broker(request), required=False),
+        _check("publication", lambda: _check_publication(request), required=False),
     )
     is_ready = all(check.ok for check in checks if check.required)
     if not is_ready:
@@ -84,14 +98,33 @@ async def _check(name: str, probe: Callable[[], Awaitable[None]], *, required: b
         await asyncio.wait_for(probe(), _CHECK_SECONDS)
     except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
         log.warning("dependency does not answer", name=name, error=str(error))
-        said = str(error) if isinstance(error, SchemaError) else type(error).__name__
-        return Check(name=name, ok=False, required=required, error=said)
+        return Check(name=name, ok=False, required=required, error=_shown(error))
     return Check(name=name, ok=True, required=required)
+
+
+def _shown(error: Exception) -> str:
+    """Return what may be told to strangers: our own words, the system's, or the error's name."""
+    if isinstance(error, _OURS):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 async def _check_database(request: Request) -> None:
     async with request.app.state.engine.connect() as connection:
         await connection.run_sync(check_schema)
+
+
+async def _check_publication(request: Request) -> None:
+    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+    async with sessions() as session:
+        longest = await session.scalar(queue.longest_due())
+    if longest is not None and longest > _PUBLISHED_WITHIN:
+        raise NotPublishedError(
+            f"A job has waited for {longest.total_seconds():.0f} s to be given to the broker: no "
+            "worker is there, or none reaches the broker."
+        )
 
 
 async def _find_workers(request: Request) -> Workers:

@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from service.platform.incoming import CHUNK_BYTES
@@ -99,19 +99,16 @@ def check_allowed(uri: str, prefixes: Sequence[str]) -> Address:
     return address
 
 
-def fetch(uri: str, prefixes: Sequence[str], destination: BinaryIO, max_bytes: int) -> None:
-    """Copy what an address names into a file.
+def read(uri: str, prefixes: Sequence[str], max_bytes: int) -> Iterator[bytes]:
+    """Read what an address names, in chunks.
 
     Args:
         uri: The address.
         prefixes: It must be below one of these; a file, also once its links are resolved.
-        destination: Written from its current position.
         max_bytes: More than this is refused.
 
     Raises:
-        AddressError: It is not allowed, not there, no file, or too large.
-        OSError: It cannot be read.
-        obstore.exceptions.BaseError: The object store refuses.
+        AddressError: It is not allowed, not there, no file, too large, or cannot be read.
     """
     address = check_allowed(uri, prefixes)
     chunks = _of_file(address, prefixes) if address.scheme == "file" else _of_object(address)
@@ -121,9 +118,11 @@ def fetch(uri: str, prefixes: Sequence[str], destination: BinaryIO, max_bytes: i
             received += len(chunk)
             if received > max_bytes:
                 raise AddressError(f"what lies there is larger than {max_bytes:,} bytes.")
-            destination.write(chunk)
+            yield chunk
     except FileNotFoundError:
         raise AddressError("there is nothing.") from None
+    except (OSError, BaseError) as error:
+        raise AddressError(f"the store says {type(error).__name__}.") from error
 
 
 def _of_file(address: Address, prefixes: Sequence[str]) -> Iterator[bytes]:

@@ -13,12 +13,18 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from service.platform.incoming import CHUNK_BYTES, Incoming, incoming_file, remove_left_behind
 
 # An upload to an object store holds so many parts in memory at once, each of five mebibytes.
 _PARTS_AT_ONCE = 2
+# Enough that a full disk shows: less would fit into what a file system has in hand.
+_TRIAL_BYTES = 64 * 1024
+
+STORE_AWAY: tuple[type[Exception], ...] = (OSError, BaseError)
+"""What is raised while the store is full, read-only or out of reach."""
 
 
 class BlobDamagedError(Exception):
@@ -119,6 +125,14 @@ class BlobStore:
                 raise ValueError(f"a file has SHA-256 {incoming.sha256}; expected {sha256}")
             self.keep(incoming)
 
+    def holds(self, sha256: str) -> bool:
+        """Return whether there is a blob under this digest; its bytes are not looked at."""
+        try:
+            obstore.head(self._store, _key(sha256))
+        except FileNotFoundError:
+            return False
+        return True
+
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob as a real file, so that its descriptor can be given to another process.
 
@@ -181,7 +195,16 @@ class BlobStore:
             obstore.delete(self._store, _key(sha256))
 
     def check(self) -> None:
-        """Look something up; raise the store's own error if it does not answer."""
+        """Write a little to the disk, and look something up.
+
+        Raises:
+            OSError: The disk is full, read-only or broken.
+            obstore.exceptions.BaseError: The object store does not answer.
+        """
+        if self._directory is not None:
+            with incoming_file(self._directory / "incoming") as incoming:
+                incoming.write(bytes(_TRIAL_BYTES))
+                incoming.file.flush()
         next(iter(obstore.list(self._store, prefix="sha256", chunk_size=1)), None)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database import Base, Identified
@@ -40,6 +40,13 @@ class Job(Identified, Base):
         CheckConstraint("state IN ('queued', 'running', 'done')", name="state"),
         CheckConstraint("kind IN ('analysis', 'probe', 'inspection')", name="kind"),
         Index("ix_jobs_open", "state", "priority", "id", postgresql_where=text("state <> 'done'")),
+        Index(
+            "ix_jobs_unpublished",
+            "priority",
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'queued' AND published_at IS NULL"),
+        ),
         Index("ix_jobs_subject_id", "subject_id"),
     )
 
@@ -48,6 +55,8 @@ class Job(Identified, Base):
     queue: Mapped[str]
     priority: Mapped[int]
     state: Mapped[str] = mapped_column(server_default=JobState.QUEUED)
+    # Since when nothing but the relay has kept it from being published.
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     attempt: Mapped[int] = mapped_column(server_default="0")
     published_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]

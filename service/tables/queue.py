@@ -17,7 +17,18 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Update, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Select,
+    Update,
+    and_,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
@@ -59,9 +70,16 @@ def withdraw(subject_ids: Collection[UUID]) -> Update:
     )
 
 
-def wake() -> Select[None]:
-    """Have relays look again: something that queued jobs were waiting for is now there."""
-    return select(_notification())
+def wake(analyses: ColumnElement[bool]) -> ReturningUpdate[None]:
+    """Have relays look again: what these queued analyses were waiting for is now there."""
+    return (
+        update(Job)
+        .where(
+            Job.subject_id.in_(select(Analysis.id).where(analyses)), Job.state == JobState.QUEUED
+        )
+        .values(queued_at=func.now())
+        .returning(_notification())
+    )
 
 
 def due(limit: int) -> Select[UUID, str, int]:
@@ -69,17 +87,28 @@ def due(limit: int) -> Select[UUID, str, int]:
 
     Returns their ids, queues and priorities.
     """
+    # By the database's clock: ids are made by several machines, whose clocks need not agree.
     return (
         select(Job.id, Job.queue, Job.priority)
-        .where(
-            Job.state == JobState.QUEUED,
-            Job.published_at.is_(None),
-            ~_waits_for_probe(),
-        )
-        .order_by(Job.priority, Job.id)
+        .where(_is_due())
+        .order_by(Job.priority, Job.created_at, Job.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+
+
+def longest_due() -> Select[timedelta]:
+    """Find how long the job that has been due longest has waited for a relay; no row if none."""
+    return (
+        select(type_coerce(func.now() - Job.queued_at, Interval()))
+        .where(_is_due())
+        .order_by(Job.queued_at)
+        .limit(1)
+    )
+
+
+def _is_due() -> ColumnElement[bool]:
+    return and_(Job.state == JobState.QUEUED, Job.published_at.is_(None), ~_waits_for_probe())
 
 
 def _waits_for_probe() -> ColumnElement[bool]:
@@ -164,7 +193,7 @@ def release(job_id: UUID, attempt: int) -> ReturningUpdate[UUID, None]:
     """Give a job back to the queue, and wake relays; returns nothing if the lease is lost."""
     return (
         _held(job_id, attempt)
-        .values(state=JobState.QUEUED, lease_until=None, published_at=None)
+        .values(state=JobState.QUEUED, queued_at=func.now(), lease_until=None, published_at=None)
         .returning(Job.id, _notification())
     )
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     SQLColumnExpression,
     String,
     cast,
-    func,
     literal,
     select,
     union_all,
@@ -18,17 +17,14 @@ from starlette.concurrency import run_in_threadpool
 
 from service.platform.storage import BlobStore
 from service.tables.analyses import Artifact
+from service.tables.blobs import lock_of
 from service.tables.models import Model
 from service.tables.probes import Probe
 
 
 async def lock(session: AsyncSession, sha256: str) -> None:
-    """Keep others from storing or removing this blob until the transaction ends.
-
-    Without it an upload could find its bytes stored already, while a delete that saw no row of
-    that upload yet removes them.
-    """
-    await session.execute(select(func.pg_advisory_xact_lock(int(sha256[:15], 16))))
+    """Keep others from storing or removing this blob until the transaction ends."""
+    await session.execute(lock_of(sha256))
 
 
 def needed(

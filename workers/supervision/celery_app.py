@@ -63,6 +63,8 @@ def create_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
+        # Without end: Celery's own limit of a hundred would end the worker after an hour.
+        broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": _VISIBILITY_SECONDS,
             "unacked_restore_interval": 10,

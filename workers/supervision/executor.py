@@ -29,6 +29,7 @@ from workers.supervision.kinds.catalogue import KINDS
 from workers.supervision.kinds.kind import Inputs, Result, Work
 from workers.supervision.leases import Lease
 from workers.supervision.quarantine import Incident
+from workers.supervision.store_access import StoreAccess, StoreNotUsedError
 from workers.supervision.ticker import Ticker
 
 log = structlog.get_logger()
@@ -38,6 +39,11 @@ _MAX_QUOTED = 500
 # A database that is away is asked again after this long, and longer each time.
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
+# As long as it takes an operator to make room on a disk.
+_STORE_PATIENCE_SECONDS = 600.0
+
+# What a job that failed for no fault of its own is tried again after.
+_RETRIED = {FailureCode.LOST, FailureCode.STORAGE_UNAVAILABLE}
 
 Changed = TypeVar("Changed")
 
@@ -59,16 +65,25 @@ class Executor:
         store: Where inputs come from and artifacts go.
         runner: Runs confined children.
         name: How this worker signs its claims.
+        store_patience_seconds: How long a job waits for a store that is full or out of reach.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, store: BlobStore, runner: Runner, name: str
+        self,
+        settings: Settings,
+        engine: Engine,
+        store: BlobStore,
+        runner: Runner,
+        name: str,
+        *,
+        store_patience_seconds: float = _STORE_PATIENCE_SECONDS,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
         self._runner = runner
         self._name = name
+        self._store_patience_seconds = store_patience_seconds
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -90,9 +105,10 @@ class Executor:
             log.info("job is taken or done", job=str(job_id))
             return
         lease, work = claimed
-        with lease.in_log():
+        # The files stay open until the ending is written, which may have to store one again.
+        with lease.in_log(), ExitStack() as opened:
             log.info("job started")
-            self._conclude(lease, self._carry_out(lease, work))
+            self._conclude(lease, self._carry_out(lease, work, opened))
 
     def _insist(self, change: Callable[[Session], Changed]) -> Changed:
         """Do something in a transaction as soon as the database lets it be done.
@@ -123,15 +139,20 @@ class Executor:
         kind.started(session, lease.subject_id, lease.attempt)
         return lease, kind.load(session, lease.subject_id, self._settings)
 
-    def _carry_out(self, lease: Lease, work: Work) -> _Ending:
-        with ExitStack() as opened:
-            try:
-                inputs = work.open_inputs(self._store, opened)
-            except JobError as error:
-                return _Ending(Failed(error.failure, "", None), {})
-            return _Ending(self._supervise(lease, work, inputs), inputs.digests)
+    def _carry_out(self, lease: Lease, work: Work, opened: ExitStack) -> _Ending:
+        ticker = Ticker(self._engine, lease, self._settings, self._stopping)
+        access = StoreAccess(ticker, self._stopping, self._store_patience_seconds)
+        try:
+            inputs = access.insist(lambda: work.open_inputs(self._store, opened))
+        except JobError as error:
+            return _Ending(Failed(error.failure, "", None), {})
+        except StoreNotUsedError as error:
+            return _Ending(error.outcome, {})
+        return _Ending(self._supervise(work, inputs, ticker, access), inputs.digests)
 
-    def _supervise(self, lease: Lease, work: Work, inputs: Inputs) -> Result | Failed | Cancelled:
+    def _supervise(
+        self, work: Work, inputs: Inputs, ticker: Ticker, access: StoreAccess
+    ) -> Result | Failed | Cancelled:
         # Nothing has read in any of the files yet.
         refusal = self._insist(lambda session: quarantine.refusal(session, inputs.digests))
         if refusal is not None:
@@ -141,12 +162,14 @@ class Executor:
             [file.fileno() for file in inputs.files],
             deadline_s=self._settings.job_seconds,
             limits=self._limits(),
-            on_tick=Ticker(self._engine, lease, self._settings, self._stopping),
+            on_tick=ticker,
         )
         if not isinstance(outcome, Succeeded):
             return outcome
         try:
-            return work.check(outcome, inputs, self._store)
+            return access.insist(lambda: work.check(outcome, inputs, self._store))
+        except StoreNotUsedError as error:
+            return error.outcome
         except ValidationError as error:
             return _untrusted(_first(error))
         except ResultError as error:
@@ -215,7 +238,7 @@ def _can_be_tried_again(outcome: Result | Failed, lease: Lease, settings: Settin
     """Return whether the job failed for no fault of its own, and has not done so too often."""
     return (
         isinstance(outcome, Failed)
-        and outcome.failure.code == FailureCode.LOST
+        and outcome.failure.code in _RETRIED
         and lease.attempt < settings.max_attempts
     )
 

@@ -132,6 +132,7 @@ def _lost(attempts: int) -> Failure:
     return Failure(
         code=FailureCode.LOST,
         message=f"The workers on this job vanished without a word, {attempts} times.",
-        hint="Ask the operator for the workers' logs; they may have run out of memory.",
+        hint="Ask again. If that ends the same way, tell the operator: the workers' logs, or the "
+        "kernel's, say whether memory ran out, a machine failed, or somebody killed them.",
         detail={"attempts": attempts},
     )

@@ -37,10 +37,18 @@ class Ticker:
         self._stopping = stopping
         self._renewed_at = time.monotonic()
         self._looked_at = self._renewed_at
-        self._shown: Progress | None = None
+        self._shown: ShownProgress | None = None
 
     def __call__(self, progress: Progress | None) -> bool:
         """Return whether the job is to go on."""
+        if progress is None:
+            return self.show(None)
+        return self.show(
+            ShownProgress(stage=progress.stage.label, done=progress.done, total=progress.total)
+        )
+
+    def show(self, progress: ShownProgress | None) -> bool:
+        """Return whether the job is to go on, and show clients how far it is."""
         if self._stopping.is_set():
             return False
         now = time.monotonic()
@@ -55,18 +63,15 @@ class Ticker:
         self._renewed_at = now
         return held
 
-    def _renew(self, progress: Progress | None) -> bool:
+    def _renew(self, progress: ShownProgress | None) -> bool:
         with Session(self._engine) as session, session.begin():
             if not leases.renew(session, self._lease, self._seconds):
                 return False
             if progress is not None and progress != self._shown:
-                shown = ShownProgress(
-                    stage=progress.stage.label, done=progress.done, total=progress.total
-                )
-                KINDS[self._lease.kind].progressed(session, self._lease.subject_id, shown)
+                KINDS[self._lease.kind].progressed(session, self._lease.subject_id, progress)
                 self._shown = progress
         return True
 
 
-def _is_new_stage(progress: Progress | None, shown: Progress | None) -> bool:
+def _is_new_stage(progress: ShownProgress | None, shown: ShownProgress | None) -> bool:
     return progress is not None and (shown is None or progress.stage != shown.stage)

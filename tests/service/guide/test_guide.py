@@ -58,4 +58,5 @@ def test_health_names_each_dependency(http: httpx.Client) -> None:
         "database": True,
         "storage": True,
         "broker": True,
+        "publication": True,
     }

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from support import HANGS_SECONDS, ServedApi, served_api
+from support import HANGS_SECONDS, ServedApi, fill, served_api, small_disk
 
 pytestmark = pytest.mark.xdist_group("migrations")
 
@@ -121,4 +121,25 @@ def test_a_store_that_cannot_be_written_is_said_to_be(api: ServedApi) -> None:
         (api.blobs / "incoming").unlink()
     assert isinstance(sent, httpx.Response)
     assert (sent.status_code, sent.json()["code"]) == (503, "unavailable")
-    assert "disk may be full" in sent.json()["detail"]
+    assert "cannot read or write its files" in sent.json()["detail"]
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data" / "blobs", 2 * MIB) as blobs, served_api(tmp_path) as api:
+        with api.http() as http:
+            assert http.get("/readyz").json()["checks"][1] == {
+                "name": "storage",
+                "ok": True,
+                "required": True,
+                "error": None,
+            }
+            fill(blobs / "others")
+            sent = http.post("/v1/models", files={"file": bytes(MIB)}, data={"name": "n"})
+            assert (sent.status_code, sent.json()["code"]) == (507, "storage_full")
+            assert "disk is full" in sent.json()["detail"]
+            ready = http.get("/readyz")
+            assert (ready.status_code, ready.json()["ready"]) == (503, False)
+            assert ready.json()["checks"][1]["error"] == "No space left on device"
+            (blobs / "others").unlink()
+            assert http.get("/readyz").json()["checks"][1]["ok"]
+        assert incoming(api) == []

@@ -86,6 +86,7 @@ def test_the_api_waits_for_its_database_and_says_so(tmp_path: Path) -> None:
         assert [each["name"] for each in readiness.json()["checks"] if not each["ok"]] == [
             "database",
             "broker",
+            "publication",
         ]
         refused = httpx.get(f"http://127.0.0.1:{port}/v1/models")
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")

@@ -1,6 +1,5 @@
 """Where probes may be fetched from, and that nothing else is ever asked for."""
 
-import io
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from service.platform.addresses import Address, AddressError, check_allowed, fetch, parse
+from service.platform.addresses import Address, AddressError, check_allowed, parse, read
 
 PREFIXES = ["s3://bucket/probes", "file:///srv/probes/", "az://box"]
 
@@ -85,9 +84,7 @@ def shared(tmp_path: Path) -> Path:
 
 
 def fetched(uri: str, root: Path, most: int = 100) -> bytes:
-    file = io.BytesIO()
-    fetch(uri, [f"file://{root}"], file, most)
-    return file.getvalue()
+    return b"".join(read(uri, [f"file://{root}"], most))
 
 
 @pytest.mark.parametrize(
@@ -162,8 +159,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bucket")
 def test_an_object_is_fetched_with_the_credentials_of_the_platform() -> None:
-    file = io.BytesIO()
-    fetch("s3://bucket/probes/a%20b.npz", ["s3://bucket/probes"], file, 1 << 20)
-    assert file.getvalue() == b"content of an object" * 1000
+    def content(name: str) -> bytes:
+        return b"".join(read(f"s3://bucket/probes/{name}", ["s3://bucket/probes"], 1 << 20))
+
+    assert content("a%20b.npz") == b"content of an object" * 1000
     with pytest.raises(AddressError, match="there is nothing"):
-        fetch("s3://bucket/probes/none.npz", ["s3://bucket/probes"], file, 1 << 20)
+        content("none.npz")

@@ -163,6 +163,20 @@ def test_a_probe_by_address_is_ready_with_the_digest_and_size_of_what_was_read(
         assert (row.size_bytes, row.n, row.input_shape) == (9, 2, [3])
 
 
+def test_the_file_of_a_probe_by_address_is_stored_again_if_it_was_taken_for_nobodys(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "probe.npz").write_bytes(b"from afar")
+    digest = sha256(b"from afar").hexdigest()
+    probe = bench.probe(None, f"{tmp_path.as_uri()}/probe.npz")
+    bench.runner.outcomes = [Succeeded(SUMMARY, {}, "", ENDED_WELL)]
+    # While the child reads, another owner of the same bytes is deleted.
+    bench.runner.meanwhile = lambda: bench.store.delete(digest)
+    bench.run(bench.job(JobKind.PROBE, probe), probe_uris=[tmp_path.as_uri()])
+    with bench.store.open_whole(digest) as file:
+        assert file.read() == b"from afar"
+
+
 def test_a_worker_without_walls_is_on_record_at_each_attempt(bench: Bench) -> None:
     bench.runner.outcomes = [UNWALLED]
     job = bench.inspection(bench.model())
@@ -228,7 +242,9 @@ def test_a_stored_file_that_has_changed_is_not_analysed(
     assert f"stored copy of {called} " in error["message"]
     assert "Neither the file nor its owner is at fault" in error["message"]
     assert "Upload the same file once more" in error["hint"]
-    assert error["detail"] == {"sha256": digest}
+    name = error["detail"]["name"]
+    assert error["detail"] == {"name": name, "sha256": digest}
+    assert f"({name}, SHA-256 {digest})" in error["hint"]
     assert bench.runner.runs == 0
     assert bench.events() == []
     # The same bytes once more mend it.

@@ -22,7 +22,7 @@ from service.platform.database import Base, new_id
 from service.platform.notifications import conninfo_of
 from service.platform.settings import Settings
 from service.tables import queue
-from service.tables.analyses import Analysis, Status
+from service.tables.analyses import Analysis, Status, of_probe
 from service.tables.jobs import Job, JobKind, JobState
 from service.tables.models import Model
 from service.tables.probes import Probe, ProbeStatus
@@ -121,6 +121,48 @@ def test_a_queued_job_is_published_once(bench: Bench) -> None:
     bench.enqueue()
     assert [bench.relay.publish_due(), bench.relay.publish_due()] == [1, 0]
     assert bench.published() == [str(bench.job().id)]
+
+
+def test_jobs_are_published_in_the_order_of_the_databases_clock(bench: Bench) -> None:
+    for _ in range(3):
+        bench.enqueue()
+    with Session(bench.engine) as session, session.begin():
+        # As if whoever made the later ids had a clock that is behind.
+        jobs = session.scalars(select(Job).order_by(Job.id.desc())).all()
+        for age, job in enumerate(jobs):
+            job.created_at = datetime.now(UTC) + timedelta(seconds=age)
+        expected = [str(job.id) for job in jobs]
+    bench.relay.publish_due()
+    assert bench.published() == expected
+
+
+def longest_due(bench: Bench) -> timedelta | None:
+    with Session(bench.engine) as session:
+        return session.scalar(queue.longest_due())
+
+
+def test_it_is_known_how_long_a_job_has_waited_for_a_relay(bench: Bench) -> None:
+    assert longest_due(bench) is None
+    bench.enqueue()
+    bench.change(queued_at=func.now() - timedelta(seconds=40))
+    longest = longest_due(bench)
+    assert longest is not None
+    assert 40 <= longest.total_seconds() < 400
+    bench.relay.publish_due()
+    assert longest_due(bench) is None
+
+
+def test_a_job_that_waits_for_its_probe_waits_for_no_relay(bench: Bench) -> None:
+    probe = bench.probe(ProbeStatus.VALIDATING)
+    bench.analysis(probe)
+    bench.change(queued_at=func.now() - timedelta(seconds=40))
+    assert longest_due(bench) is None
+    with Session(bench.engine) as session, session.begin():
+        session.get_one(Probe, probe).status = ProbeStatus.READY
+        session.execute(queue.wake(of_probe(probe)))
+    longest = longest_due(bench)
+    assert longest is not None
+    assert longest.total_seconds() < 30
 
 
 def published_since(bench: Bench, seconds: float) -> None:
@@ -273,10 +315,13 @@ def claimed(session: Session, job_id: UUID) -> Lease:
 
 @pytest.mark.parametrize("change", ["enqueue", "release", "wake"])
 def test_relays_wake_when_there_may_be_something_to_publish(bench: Bench, change: str) -> None:
-    bench.enqueue()
-    job_id = bench.job().id
-    with Session(bench.engine) as session, session.begin():
-        lease = claimed(session, job_id)
+    probe = bench.probe(ProbeStatus.VALIDATING)
+    if change == "release":
+        bench.enqueue()
+        with Session(bench.engine) as session, session.begin():
+            lease = claimed(session, bench.job().id)
+    else:
+        bench.analysis(probe)
     with psycopg.connect(
         conninfo_of(bench.engine.url.render_as_string(hide_password=False)), autocommit=True
     ) as connection:
@@ -287,7 +332,7 @@ def test_relays_wake_when_there_may_be_something_to_publish(bench: Bench, change
             elif change == "release":
                 assert leases.release(session, lease)
             else:
-                session.execute(queue.wake())
+                session.execute(queue.wake(of_probe(probe)))
         assert [note.channel for note in connection.notifies(timeout=5, stop_after=1)] == [
             queue.JOBS_CHANNEL
         ]

@@ -29,7 +29,7 @@ from workers.protocol.requests import JobRequest
 from workers.runner.outcome import Succeeded
 from workers.supervision.kinds.artifacts import StoredArtifact, store_artifacts
 from workers.supervision.kinds.kind import Inputs
-from workers.supervision.kinds.stored import open_stored
+from workers.supervision.kinds.stored import StoredFile
 
 # The sums of all layers may take a quarter of a job's memory. Half may go to the probe's arrays,
 # the rest is for the model's activations and the diagonalization of the widest layer.
@@ -112,17 +112,17 @@ class AnalysisWork:
 
     def open_inputs(self, store: BlobStore, opened: ExitStack) -> Inputs:
         """Open the bytes of the model and of its probes."""
-        digests = {
-            "model": str(self.model["sha256"]),
-            "probe": str(self.probe.identity["sha256"]),
-        }
+        identities = {"model": self.model, "probe": self.probe.identity}
         if self.eval_probe is not None:
-            digests["eval_probe"] = str(self.eval_probe.identity["sha256"])
-        files = [
-            open_stored(store, sha256, f"the {name.replace('_', ' ')}", opened)
-            for name, sha256 in digests.items()
-        ]
-        return Inputs(files, digests)
+            identities["eval_probe"] = self.eval_probe.identity
+        files = {
+            key: StoredFile(key.replace("_", " "), str(each["name"]), str(each["sha256"]))
+            for key, each in identities.items()
+        }
+        return Inputs(
+            [file.open(store, opened) for file in files.values()],
+            {key: file.sha256 for key, file in files.items()},
+        )
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""

@@ -22,7 +22,7 @@ from workers.protocol.errors import ResultError
 from workers.protocol.requests import JobRequest
 from workers.runner.outcome import Succeeded
 from workers.supervision.kinds.kind import Inputs
-from workers.supervision.kinds.stored import open_stored
+from workers.supervision.kinds.stored import StoredFile
 
 # The largest honest one, with long names everywhere, has a tenth of this.
 _MAX_DOCUMENT_CHARACTERS = 1 << 20
@@ -53,22 +53,20 @@ class InspectionWork:
     Args:
         inspection_id: The inspection.
         question: What the child is asked, as it was stored.
-        sha256: Digest of the model's file.
+        model: The model's file.
         format: The model's.
         settings: The worker's.
     """
 
     inspection_id: UUID
     question: dict[str, JsonValue]
-    sha256: str
+    model: StoredFile
     format: str
     settings: Settings
 
     def open_inputs(self, store: BlobStore, opened: ExitStack) -> Inputs:
         """Open the model's bytes."""
-        return Inputs(
-            [open_stored(store, self.sha256, "the model", opened)], {"model": self.sha256}
-        )
+        return Inputs([self.model.open(store, opened)], {"model": self.model.sha256})
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
@@ -102,9 +100,8 @@ class InspectionKind:
         """Read what there is to do."""
         inspection = session.get_one(Inspection, subject_id)
         model = session.get_one(Model, inspection.model_id)
-        return InspectionWork(
-            inspection.id, inspection.request, model.sha256, model.format, settings
-        )
+        file = StoredFile("model", model.name, model.sha256)
+        return InspectionWork(inspection.id, inspection.request, file, model.format, settings)
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:  # noqa: ARG002 - see Kind
         """Say that it runs."""

@@ -1,13 +1,11 @@
 """Validating a probe: what the child is asked, and what is written from its answer."""
 
 import os
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
-from obstore.exceptions import BaseError
 from pydantic import JsonValue
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -17,16 +15,17 @@ from service.contract.probe_spec import ProbeSummary
 from service.contract.progress import Progress
 from service.platform import addresses
 from service.platform.settings import Settings
-from service.platform.storage import BlobStore, sha256_of
+from service.platform.storage import BlobStore
 from service.tables import queue
 from service.tables.analyses import UNFINISHED, Analysis, of_probe
+from service.tables.blobs import lock_of
 from service.tables.probes import Probe, ProbeStatus
 from workers.protocol.errors import JobError
 from workers.protocol.requests import JobRequest
 from workers.runner.outcome import Succeeded
 from workers.supervision.kinds.analysis import AnalysisKind
 from workers.supervision.kinds.kind import Inputs
-from workers.supervision.kinds.stored import open_stored
+from workers.supervision.kinds.stored import StoredFile
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,21 @@ class ProbeResult:
         sha256: Digest of the file that was read; of a probe by URI, nobody knew it before.
         size_bytes: Its size.
         summary: What is in it.
+        file: The file.
+        store: Where it is to be from now on.
     """
 
     probe_id: UUID
     sha256: str
     size_bytes: int
     summary: ProbeSummary
+    file: BinaryIO
+    store: BlobStore
 
     def write(self, session: Session) -> None:
         """Make the probe ready, and let relays look for analyses that waited for it."""
         summary = self.summary
+        self._keep_file(session)
         _change(
             session,
             self.probe_id,
@@ -61,7 +65,17 @@ class ProbeResult:
             classes=summary.classes,
             class_counts=summary.class_counts,
         )
-        session.execute(queue.wake())
+        session.execute(queue.wake(of_probe(self.probe_id)))
+
+    def _keep_file(self, session: Session) -> None:
+        """Make sure that the file is stored.
+
+        The digest of a probe by URI has stood in no row until now: somebody who deleted another
+        probe or model with the same bytes may have taken them for nobody's.
+        """
+        session.execute(lock_of(self.sha256))
+        if not self.store.holds(self.sha256):
+            self.store.put(self.sha256, self.file)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class ProbeWork:
 
     Args:
         probe_id: The probe.
+        name: Its name.
         sha256: Digest of its file; None if that is yet to be fetched.
         uri: Where from; empty if it was uploaded.
         spec: How it is read, as far as its owner says.
@@ -77,6 +92,7 @@ class ProbeWork:
     """
 
     probe_id: UUID
+    name: str
     sha256: str | None
     uri: str
     spec: dict[str, JsonValue]
@@ -85,26 +101,26 @@ class ProbeWork:
     def open_inputs(self, store: BlobStore, opened: ExitStack) -> Inputs:
         """Open the probe's bytes, fetched first where it was registered by URI."""
         sha256 = self._fetch(store) if self.sha256 is None else self.sha256
-        return Inputs([open_stored(store, sha256, "the probe", opened)], {"probe": sha256})
+        file = StoredFile("probe", self.name, sha256)
+        return Inputs([file.open(store, opened)], {"probe": sha256})
 
     def _fetch(self, store: BlobStore) -> str:
         """Put the file at the URI into the store, and return its digest."""
-        with tempfile.TemporaryFile() as file:
+        settings = self.settings
+        with store.incoming() as incoming:
             try:
-                addresses.fetch(
-                    self.uri, self.settings.probe_uris, file, self.settings.max_probe_bytes
-                )
-            except (BaseError, OSError, ValueError) as error:
-                is_ours = isinstance(error, addresses.AddressError)
-                why = str(error) if is_ours else f"the store says {type(error).__name__}."
+                for chunk in addresses.read(
+                    self.uri, settings.probe_uris, settings.max_probe_bytes
+                ):
+                    incoming.write(chunk)
+            except addresses.AddressError as error:
                 raise JobError(
                     FailureCode.PROBE_UNREADABLE,
-                    f"The probe cannot be fetched from {self.uri}: {why}",
+                    f"The probe cannot be fetched from {self.uri}: {error}",
                     hint="Check the address, and that the workers may read it; or upload the file.",
                 ) from error
-            sha256 = sha256_of(file)
-            store.put(sha256, file)
-        return sha256
+            store.keep(incoming)
+            return incoming.sha256
 
     def request(self) -> JobRequest:
         """Return what the child is asked to do."""
@@ -117,7 +133,7 @@ class ProbeWork:
         self,
         answer: Succeeded,
         inputs: Inputs,
-        store: BlobStore,  # noqa: ARG002 - see Work
+        store: BlobStore,
     ) -> ProbeResult:
         """Validate the summary that the child gave."""
         (file,) = inputs.files
@@ -126,6 +142,8 @@ class ProbeWork:
             inputs.digests["probe"],
             os.fstat(file.fileno()).st_size,
             ProbeSummary.model_validate(answer.header),
+            file,
+            store,
         )
 
 
@@ -137,7 +155,7 @@ class ProbeKind:
     def load(self, session: Session, subject_id: UUID, settings: Settings) -> ProbeWork:
         """Read what there is to do."""
         probe = session.get_one(Probe, subject_id)
-        return ProbeWork(probe.id, probe.sha256, probe.uri or "", probe.spec, settings)
+        return ProbeWork(probe.id, probe.name, probe.sha256, probe.uri or "", probe.spec, settings)
 
     def started(self, session: Session, subject_id: UUID, attempt: int) -> None:
         """Do nothing: it is being validated from the beginning on."""
