@@ -1,4 +1,4 @@
-"""What goes wrong, on a stack that `phiscope up` runs: parts are killed, stopped, cut off."""
+"""What goes wrong, to `phiscope up`: its parts are killed, stopped, cut off, filled up."""
 
 import re
 import signal
@@ -9,21 +9,28 @@ from contextlib import contextmanager
 import psutil
 import psycopg
 import redis
-from support import Stack
+from support import fill
 
 from service.platform.notifications import conninfo_of
+from tests.chaos.links import Link
+from tests.chaos.product import Product
 
 WORKER, API = r"-m workers$", r"-m service serve"
 WARM_PARENT, POSTMASTER, BROKER = r"workers\.child\.warm_parent", r"postgres .*-D", r"valkey-server"
 
-Fault = Callable[[Stack, float], None]
+_LINKS: Mapping[str, Callable[[Product], Link | None]] = {
+    "database": lambda product: product.database,
+    "broker": lambda product: product.broker,
+}
+
+Fault = Callable[[Product, float], None]
 """Brings something about, lasting for so many seconds where it can last."""
 
 
-def processes(stack: Stack, pattern: str) -> list[psutil.Process]:
-    """The stack's processes whose command line matches, parents before their children."""
+def processes(product: Product, pattern: str) -> list[psutil.Process]:
+    """The product's processes whose command line matches, parents before their children."""
     found = []
-    for process in psutil.Process(stack.process.pid).children(recursive=True):
+    for process in psutil.Process(product.process.pid).children(recursive=True):
         try:
             if re.search(pattern, " ".join(process.cmdline())):
                 found.append(process)
@@ -32,10 +39,10 @@ def processes(stack: Stack, pattern: str) -> list[psutil.Process]:
     return found
 
 
-def urls_of(stack: Stack) -> tuple[str, str]:
+def urls_of(product: Product) -> tuple[str, str]:
     """Addresses of database and broker, as the API has them."""
     while True:
-        for process in processes(stack, API):
+        for process in processes(product, API):
             try:
                 environment = process.environ()
             except psutil.Error:
@@ -46,29 +53,29 @@ def urls_of(stack: Stack) -> tuple[str, str]:
 
 
 @contextmanager
-def _broker(stack: Stack) -> Iterator[redis.Redis]:
-    url = urls_of(stack)[1].replace("redis+socket://", "unix://", 1)
+def _broker(product: Product) -> Iterator[redis.Redis]:
+    url = urls_of(product)[1].replace("redis+socket://", "unix://", 1)
     with redis.Redis.from_url(url.replace("virtual_host=", "db=", 1)) as connection:
         yield connection
 
 
 @contextmanager
-def _database(stack: Stack) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(conninfo_of(urls_of(stack)[0]), autocommit=True) as connection:
+def _database(product: Product) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(conninfo_of(urls_of(product)[0]), autocommit=True) as connection:
         yield connection
 
 
 def _kill(pattern: str) -> Fault:
-    def kill(stack: Stack, _seconds: float) -> None:
-        for process in processes(stack, pattern)[:1]:
+    def kill(product: Product, _seconds: float) -> None:
+        for process in processes(product, pattern)[:1]:
             process.send_signal(signal.SIGKILL)
 
     return kill
 
 
 def _suspend(pattern: str) -> Fault:
-    def suspend(stack: Stack, seconds: float) -> None:
-        for process in processes(stack, pattern)[:1]:
+    def suspend(product: Product, seconds: float) -> None:
+        for process in processes(product, pattern)[:1]:
             process.suspend()
             time.sleep(seconds)
             process.resume()
@@ -76,22 +83,22 @@ def _suspend(pattern: str) -> Fault:
     return suspend
 
 
-def _kill_child(stack: Stack, _seconds: float) -> None:
-    for parent in processes(stack, WARM_PARENT):
+def _kill_child(product: Product, _seconds: float) -> None:
+    for parent in processes(product, WARM_PARENT):
         for child in parent.children():
             child.send_signal(signal.SIGKILL)
 
 
-def _cut_connections(stack: Stack, _seconds: float) -> None:
-    with _database(stack) as database:
+def _cut_connections(product: Product, _seconds: float) -> None:
+    with _database(product) as database:
         database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database()"
         )
 
 
-def _make_read_only(stack: Stack, seconds: float) -> None:
-    with _database(stack) as database:
+def _make_read_only(product: Product, seconds: float) -> None:
+    with _database(product) as database:
         database.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         database.execute("SELECT pg_reload_conf()")
         time.sleep(seconds)
@@ -100,16 +107,56 @@ def _make_read_only(stack: Stack, seconds: float) -> None:
         database.execute("SELECT pg_reload_conf()")
 
 
-def _lose_messages(stack: Stack, _seconds: float) -> None:
-    with _broker(stack) as broker:
+def _lose_messages(product: Product, _seconds: float) -> None:
+    with _broker(product) as broker:
         broker.flushall()
 
 
-def _make_replica(stack: Stack, seconds: float) -> None:
-    with _broker(stack) as broker:
+def _make_replica(product: Product, seconds: float) -> None:
+    with _broker(product) as broker:
         broker.replicaof("127.0.0.1", 1)
         time.sleep(seconds)
         broker.replicaof("NO", "ONE")
+
+
+def _fill_disk(product: Product, seconds: float) -> None:
+    ballast = product.disk / "ballast"
+    # Whoever may not mount a small disk does not fill a large one.
+    if product.small:
+        fill(ballast)
+        time.sleep(seconds)
+        ballast.unlink()
+
+
+def _restart(number: signal.Signals) -> Fault:
+    def restart(product: Product, _seconds: float) -> None:
+        product.end(number)
+        product.start()
+
+    return restart
+
+
+def _harm(link_of: Callable[[Product], Link | None], harm: str) -> Fault:
+    def bring_about(product: Product, seconds: float) -> None:
+        link = link_of(product)
+        assert link is not None
+        link.delay = 0.2 if harm == "slow" else 0
+        link.is_silent, link.is_closed = harm == "silent", harm == "closed"
+        if harm in {"cut", "closed"}:
+            link.cut()
+        time.sleep(seconds)
+        link.delay, link.is_silent, link.is_closed = 0, False, False
+
+    return bring_about
+
+
+def _end_without_broker(product: Product, seconds: float) -> None:
+    assert product.broker is not None
+    product.broker.is_silent = True
+    time.sleep(seconds)
+    product.end(signal.SIGTERM)
+    product.broker.is_silent = False
+    product.start()
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -127,5 +174,15 @@ FAULTS: Mapping[str, Fault] = {
     "broker hung": _suspend(BROKER),
     "broker lost its data": _lose_messages,
     "broker a replica": _make_replica,
+    "disk full": _fill_disk,
+    "all ended": _restart(signal.SIGTERM),
+    "all killed": _restart(signal.SIGKILL),
 }
-"""By name. Not among them, yet: a full disk, delayed connections, and the end of `up` itself."""
+"""By name."""
+
+LINK_FAULTS: Mapping[str, Fault] = {
+    f"link to the {name} {harm}": _harm(link_of, harm)
+    for name, link_of in _LINKS.items()
+    for harm in ("slow", "silent", "cut", "closed")
+} | {"all ended, link to the broker silent": _end_without_broker}
+"""Those that need databases behind links, by name."""

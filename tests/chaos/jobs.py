@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, true
 from sqlalchemy.orm import Session
-from support import Stack, flattening
+from support import flattening
 
+from service.platform.storage import BlobStore
 from service.tables.analyses import Analysis
 from service.tables.jobs import Job, JobState
+from service.usage.blobs import needed
 from tests.chaos.faults import urls_of
+from tests.chaos.product import Product
 
 # Of a report, what is another one's although its figures are the same.
 _OF_ITS_OWN = {"analysis_id", "created_at", "provenance", "artifacts"}
 _ENDED = {"succeeded", "failed", "cancelled"}
 _PAUSE_SECONDS = 0.2
+# Try again; the disk is full.
+_LATER = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.INSUFFICIENT_STORAGE}
 
 
 @dataclass
@@ -42,8 +47,8 @@ class Customer:
         refusals: How often there was no answer yet, by why.
     """
 
-    def __init__(self, stack: Stack, http: httpx.Client) -> None:
-        self._stack = stack
+    def __init__(self, product: Product, http: httpx.Client) -> None:
+        self._product = product
         self._http = http
         self.asked: list[Asked] = []
         self.refusals: Counter[str] = Counter()
@@ -97,15 +102,22 @@ class Customer:
         return attempts
 
     def _check_rows(self) -> None:
-        engine = create_engine(urls_of(self._stack)[0])
+        engine = create_engine(urls_of(self._product)[0])
         ids = [uuid.UUID(each.id) for each in self.asked]
         with Session(engine) as session:
             assert session.scalar(select(func.count()).where(Job.state != JobState.DONE)) == 0
             jobs = session.scalars(select(Job.subject_id).where(Job.subject_id.in_(ids))).all()
             rows = session.scalar(select(func.count()).where(Analysis.id.in_(ids)))
+            referred = {row[0] for row in session.execute(needed(lambda _: true()))}
         engine.dispose()
         assert sorted(jobs) == sorted(set(ids))
         assert rows == len(set(ids)) == len(self.asked)
+        # No row without its bytes, no bytes without a row, and all of them whole.
+        store = BlobStore((self._product.data_dir / "blobs").as_uri())
+        stored = {blob.sha256 for start in range(256) for blob in store.list(f"{start:02x}")}
+        assert stored == referred
+        for sha256 in stored:
+            store.open_whole(sha256).close()
 
     def _status(self, each: Asked) -> Any:
         return self._ask("GET", f"/v1/analyses/{each.id}")
@@ -120,7 +132,7 @@ class Customer:
                 continue
             if answer.is_success:
                 return answer.json()
-            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+            assert answer.status_code in _LATER, answer.text
             self._refused(answer.json()["code"])
 
     def _refused(self, how: str) -> None:

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support import running_stack
-
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, LINK_FAULTS
 from tests.chaos.jobs import Customer
+from tests.chaos.product import running
 
 # How long a part is stopped, cut off or read-only.
 _LASTING_SECONDS = (1.0, 5.0)
 _JOBS_BEFORE, _JOBS_AFTER = 3, 2
 _SEEDS = 5
-# A worker that vanished is given up after this; it is a minute where nobody says otherwise.
-_LEASE = {"PHISCOPE_LEASE_SECONDS": "8", "PHISCOPE_MAX_ATTEMPTS": "20"}
 
 
 @dataclass
@@ -44,7 +41,7 @@ def run(directory: Path, faults: Sequence[str], *, seed: int, most_seconds: floa
 
     Args:
         directory: Where the stack keeps its data.
-        faults: Which, in order.
+        faults: Which, in order; all of them of `FAULTS`, or all of `LINK_FAULTS`.
         seed: Of how long each lasts.
         most_seconds: How long after the last of them all analyses have ended.
 
@@ -53,8 +50,9 @@ def run(directory: Path, faults: Sequence[str], *, seed: int, most_seconds: floa
     """
     chance = random.Random(seed)
     outcome = Outcome()
-    with running_stack(directory / "data", **_LEASE) as stack, stack.http() as http:
-        customer = Customer(stack, http)
+    known = LINK_FAULTS if faults[0] in LINK_FAULTS else FAULTS
+    with running(directory, linked=known is LINK_FAULTS) as product, product.http() as http:
+        customer = Customer(product, http)
         # What each report is to be.
         for each in range(_SEEDS):
             customer.start(each)
@@ -63,7 +61,7 @@ def run(directory: Path, faults: Sequence[str], *, seed: int, most_seconds: floa
         for name in faults:
             for _ in range(_JOBS_BEFORE):
                 customer.start(chance.randrange(_SEEDS))
-            FAULTS[name](stack, chance.uniform(*_LASTING_SECONDS))
+            known[name](product, chance.uniform(*_LASTING_SECONDS))
             outcome.faults[name] += 1
             for _ in range(_JOBS_AFTER):
                 customer.start(chance.randrange(_SEEDS))
@@ -72,4 +70,5 @@ def run(directory: Path, faults: Sequence[str], *, seed: int, most_seconds: floa
         outcome.last_seconds = time.monotonic() - ended
         outcome.attempts = customer.check()
         outcome.jobs, outcome.refusals = len(customer.asked), customer.refusals
+        product.stop()
     return outcome
