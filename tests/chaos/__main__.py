@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def _rounds(chance: random.Random) -> Iterator[list[str]]:
 
 def main() -> None:
     """Print what came of each round, as long as there is time."""
+    # Who was started in the background ignores Ctrl-C, and would hand that on to `up`.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--seed", type=int, default=0)

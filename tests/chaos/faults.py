@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psutil
 import psycopg
@@ -22,6 +23,8 @@ _LINKS: Mapping[str, Callable[[Product], Link | None]] = {
     "database": lambda product: product.database,
     "broker": lambda product: product.broker,
 }
+
+_T = TypeVar("_T")
 
 Fault = Callable[[Product, float], None]
 """Brings something about, lasting for so many seconds where it can last."""
@@ -56,13 +59,24 @@ def urls_of(product: Product) -> tuple[str, str]:
 def _broker(product: Product) -> Iterator[redis.Redis]:
     url = urls_of(product)[1].replace("redis+socket://", "unix://", 1)
     with redis.Redis.from_url(url.replace("virtual_host=", "db=", 1)) as connection:
+        _insist(connection.ping)
         yield connection
 
 
 @contextmanager
 def _database(product: Product) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(conninfo_of(urls_of(product)[0]), autocommit=True) as connection:
+    conninfo = conninfo_of(urls_of(product)[0])
+    with _insist(lambda: psycopg.connect(conninfo, autocommit=True)) as connection:
         yield connection
+
+
+def _insist(ask: Callable[[], _T]) -> _T:
+    """Ask until there is an answer: the fault before may have been the end of who is asked."""
+    while True:
+        try:
+            return ask()
+        except (redis.ConnectionError, psycopg.OperationalError):
+            time.sleep(0.1)
 
 
 def _kill(pattern: str) -> Fault:
