@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +41,7 @@ cli = typer.Typer(
 cli.add_typer(quarantine.cli, name="quarantine")
 cli.add_typer(probes.cli, name="probe")
 cli.command("check-store")(store.check_store)
-console = Console(stderr=True, highlight=False)
+_terminal = Console(stderr=True, highlight=False)
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")]
@@ -67,8 +67,18 @@ def main() -> None:
         _fail(f"The API does not answer: {error}. Is it up, and at the address that --url says?")
 
 
+def _say(message: str) -> None:
+    """Print a line for the person at the terminal.
+
+    If that fails, the program goes on: the log may be on a full disk, or nobody reads the pipe.
+    """
+    # rich raises SystemExit where it finds that nobody reads the pipe.
+    with suppress(OSError, SystemExit):
+        _terminal.print(message, soft_wrap=True)
+
+
 def _fail(message: str) -> None:
-    console.print(f"[bold red]phiscope:[/] {message}", soft_wrap=True)
+    _say(f"[bold red]phiscope:[/] {message}")
     sys.exit(1)
 
 
@@ -86,13 +96,13 @@ def up(host: Host = "127.0.0.1", port: Port = DEFAULT_PORT, data_dir: DataDir = 
     """Start everything: API and worker, and databases of its own unless their URLs are set."""
     with (
         _until_interrupted(),
-        LocalPhiscope(_settings(data_dir), host, port, announce=console.print) as phiscope,
+        LocalPhiscope(_settings(data_dir), host, port, announce=_say) as phiscope,
     ):
-        console.print(f"[bold]Phiscope[/] {__version__} is up: [bold]{phiscope.url}[/]")
-        console.print(f"  {phiscope.url}/docs   the API, to read and to try", soft_wrap=True)
-        console.print(f"  {phiscope.url}/guide  what every figure means", soft_wrap=True)
-        console.print(f"  {phiscope.data_dir}  holds its data", soft_wrap=True)
-        console.print("  No API keys in this version. Ctrl-C stops it.")
+        _say(f"[bold]Phiscope[/] {__version__} is up: [bold]{phiscope.url}[/]")
+        _say(f"  {phiscope.url}/docs   the API, to read and to try")
+        _say(f"  {phiscope.url}/guide  what every figure means")
+        _say(f"  {phiscope.data_dir}  holds its data")
+        _say("  No API keys in this version. Ctrl-C stops it.")
         phiscope.wait()
 
 
@@ -126,7 +136,7 @@ def serve(
     listening = listen(host, port, settings) if fd is None else socket.socket(fileno=fd)
     app = create_app(settings)
     if fd is None:
-        console.print(f"Phiscope's API listens at [bold]{describe(listening)}[/]")
+        _say(f"Phiscope's API listens at [bold]{describe(listening)}[/]")
     uvicorn.Server(configured(app)).run(sockets=[listening])
 
 
@@ -146,7 +156,7 @@ def migrate() -> None:
     engine = open_engine(Settings(), patience=None)
     upgrade(engine)
     engine.dispose()
-    console.print("The database is up to date.")
+    _say("The database is up to date.")
 
 
 def _settings(data_dir: Path | None) -> Settings:
@@ -167,4 +177,4 @@ def _until_interrupted() -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            console.print("Stopped.")
+            _say("Stopped.")

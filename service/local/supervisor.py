@@ -135,8 +135,9 @@ class _Kept:
         self._restart_at = None
         try:
             self._child.start()
-        except LocalError as error:
-            announce(str(error))
+        except (LocalError, OSError) as error:
+            # An OSError says that there is no memory, no space or no process number left.
+            announce(f"{self._child.name} could not be started: {error}")
             self._plan_restart(now)
 
 

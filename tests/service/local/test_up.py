@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -106,6 +108,32 @@ def _file(directory: Path, content: bytes) -> Path:
     path = directory / "model.pt"
     path.write_bytes(content)
     return path
+
+
+def test_it_goes_on_where_nothing_can_be_printed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "service", "up", "--port", str(port)]
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([*command, "--data-dir", tmp_path / "data"], stderr=full)
+    stack = Stack(f"http://127.0.0.1:{port}", tmp_path / "data", process)
+    try:
+        api = _wait_for_api(stack)
+        api.send_signal(signal.SIGKILL)
+        assert _wait_for_api(stack) != api
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert process.wait() == 0
+
+
+def _wait_for_api(stack: Stack) -> psutil.Process:
+    """Return the process that answers, once one does."""
+    while True:
+        assert stack.process.poll() is None
+        with suppress(httpx.TransportError), stack.http() as http:
+            http.get("/readyz")
+            return named(stack, "-m service serve")
+        time.sleep(0.1)
 
 
 def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
