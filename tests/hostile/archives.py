@@ -80,7 +80,8 @@ def _without(name: str) -> bytes:
 
 def _coded(source: str) -> bytes:
     entries = _entries()
-    (name, *_) = (name for name in entries if name.endswith("container.py"))
+    # TorchScript numbers a class whose name another one in this process already has.
+    (name, *_) = (name for name in entries if "/modules/container" in name and name.endswith(".py"))
     body = f"class Sequential(Module):\n  def forward(self, x: Tensor) -> Tensor:\n{source}\n"
     return pack({**entries, name: body.encode()})
 
