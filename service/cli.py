@@ -11,17 +11,14 @@ from typing import Annotated
 
 import httpx
 import typer
-import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from service import __version__
-from service.app import create_app
 from service.client import ApiError
 from service.commands import probes, store
 from service.commands import security as quarantine
 from service.http.listening import describe, listen
-from service.http.serving import configured
 from service.local.errors import LocalError
 from service.local.supervisor import unwind_on_termination
 from service.local.up import LocalPhiscope
@@ -130,6 +127,12 @@ def serve(
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the API alone. PHISCOPE_DATABASE_URL and PHISCOPE_BROKER_URL name its databases."""
+    # No other command needs the API, which takes longest to import.
+    import uvicorn  # noqa: PLC0415
+
+    from service.app import create_app  # noqa: PLC0415
+    from service.http.serving import configured  # noqa: PLC0415
+
     settings = _settings(data_dir)
     logs.configure(as_json=settings.log_json)
     refuse_other_schema(settings)

@@ -243,7 +243,7 @@ class Slow(nn.Module):
     """Takes its time for every batch, so that a test can look while it runs.
 
     Args:
-        rounds: A thousand take about a second.
+        rounds: A thousand take about a second, and an analysis runs the model some eight times.
     """
 
     def __init__(self, rounds: int = 1000) -> None:
@@ -258,7 +258,7 @@ class Slow(nn.Module):
         return self.head(torch.relu(x) + noise[0, 0])
 
 
-def send_slow(client: Client, rounds: int = 1000) -> dict[str, Any]:
+def send_slow(client: Client, rounds: int = 500) -> dict[str, Any]:
     """Start an analysis that takes some seconds, or as many rounds, and succeeds."""
     random = np.random.default_rng(0)
     content = npz(x=random.random((120, 64), dtype=np.float32), y=np.arange(120) % 10)

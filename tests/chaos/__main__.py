@@ -30,7 +30,7 @@ def _rounds(chance: random.Random) -> Iterator[list[str]]:
 
 def main() -> None:
     """Print what came of each round, as long as there is time."""
-    # Who was started in the background ignores Ctrl-C, and would hand that on to `up`.
+    # A process in the background ignores Ctrl-C, and `up`, which it starts, would do so too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--minutes", type=float, default=15.0)

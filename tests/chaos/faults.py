@@ -1,4 +1,4 @@
-"""What goes wrong, to `phiscope up`: its parts are killed, stopped, cut off, filled up."""
+"""What can go wrong with `phiscope up`: a part is killed, stopped or cut off, the disk is full."""
 
 import re
 import signal
@@ -27,7 +27,7 @@ _LINKS: Mapping[str, Callable[[Product], Link | None]] = {
 _T = TypeVar("_T")
 
 Fault = Callable[[Product, float], None]
-"""Brings something about, lasting for so many seconds where it can last."""
+"""Makes something go wrong; for so many seconds, where it can last."""
 
 
 def processes(product: Product, pattern: str) -> list[psutil.Process]:
@@ -71,7 +71,7 @@ def _database(product: Product) -> Iterator[psycopg.Connection]:
 
 
 def _insist(ask: Callable[[], _T]) -> _T:
-    """Ask until there is an answer: the fault before may have been the end of who is asked."""
+    """Ask until there is an answer: the fault before may have killed the server that is asked."""
     while True:
         try:
             return ask()
@@ -135,7 +135,7 @@ def _make_replica(product: Product, seconds: float) -> None:
 
 def _fill_disk(product: Product, seconds: float) -> None:
     ballast = product.disk / "ballast"
-    # Whoever may not mount a small disk does not fill a large one.
+    # Nobody fills the disk of the machine.
     if product.small:
         fill(ballast)
         time.sleep(seconds)
@@ -199,4 +199,4 @@ LINK_FAULTS: Mapping[str, Fault] = {
     for name, link_of in _LINKS.items()
     for harm in ("slow", "silent", "cut", "closed")
 } | {"all ended, link to the broker silent": _end_without_broker}
-"""Those that need databases behind links, by name."""
+"""By name, those that need databases behind links."""

@@ -1,4 +1,4 @@
-"""Ways to a server that can be slow, silent, cut or closed: from loopback to its unix socket."""
+"""Proxies on loopback that can delay, hold back, cut or refuse connections to a unix socket."""
 
 import asyncio
 import threading
@@ -16,8 +16,8 @@ class Link:
 
     Attributes:
         port: Where it listens.
-        delay: For so many seconds each piece is held back, in both directions.
-        is_silent: Whether nothing passes, and nobody is told.
+        delay: How many seconds each piece is held back, in both directions.
+        is_silent: Whether nothing passes, though connections stay open.
         is_closed: Whether new connections end at once.
     """
 
@@ -63,7 +63,7 @@ class Link:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def cut(self) -> None:
-        """Break all connections, as they are."""
+        """Break all connections at once."""
         self._loop.call_soon_threadsafe(self._abort)
 
     def _abort(self) -> None:

@@ -1,4 +1,4 @@
-"""The product as the faults find it: `phiscope up`, which can be ended and started again."""
+"""The product under test: `phiscope up`, which can be ended and started again."""
 
 import signal
 import socket
@@ -21,7 +21,7 @@ from tests.chaos.links import Link
 
 # A worker that vanished is given up after this; it is a minute where nobody says otherwise.
 _SETTINGS = {"PHISCOPE_LEASE_SECONDS": "8", "PHISCOPE_MAX_ATTEMPTS": "20"}
-# The databases take 50 MB in the beginning, and what the analyses leave little.
+# The databases take 50 MB at first, and each analysis adds little.
 _DISK_BYTES = 500 << 20
 
 
@@ -33,9 +33,9 @@ class Product:
         disk: Where its data is.
         port: Where it listens, always the same.
         settings: In its environment.
-        database: The way to a database of its own; None if `up` runs one.
+        database: The link to the database; None where `up` runs its own.
         broker: Likewise.
-        small: Whether the disk is so small that it may be filled.
+        small: Whether the disk is a small one that a test may fill.
     """
 
     disk: Path
@@ -60,7 +60,7 @@ class Product:
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=600)
 
     def start(self) -> None:
-        """Start it; whatever the last one left behind may take a moment to end."""
+        """Start it."""
         up = running_stack(self.data_dir, "--port", str(self.port), **self.settings)
         self._stack = self._running.enter_context(up)
 
